@@ -1,0 +1,42 @@
+# make demo    the whole path on real recordings; make test    the whole test suite
+# STAMPS_DIR=DIR takes the demo's stamps from a folder instead of from apt.
+PYTHON ?= python3
+PY := .venv/bin/python
+DEMO := data/demo
+LANGUAGES := es ro ru
+
+.PHONY: setup demo test test-fast lint format clean
+
+setup: .venv/up-to-date
+
+.venv/up-to-date: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --constraint constraints.txt pip setuptools wheel
+	$(PY) -m pip install --quiet --constraint constraints.txt --no-build-isolation \
+	  --editable '.[test]'
+	touch $@
+
+demo: setup
+	$(PY) -m data_prep.stamps --out_dir=$(DEMO) $(if $(STAMPS_DIR),--stamps_dir=$(STAMPS_DIR))
+	for language in $(LANGUAGES); do \
+	  $(PY) -m data_prep.extract --manifest=$(DEMO)/$$language/manifest.jsonl \
+	    --out_dir=$(DEMO)/$$language/records --backbone_2d=efficientnet_lite0 || exit 1; \
+	done
+	$(PY) -m avl_tf.cascade --flagfile=configs/cascade_demo.flags --run_dir=runs/demo
+
+test: setup
+	$(PY) -m pytest
+
+test-fast: setup
+	$(PY) -m pytest -m 'not slow'
+
+lint: setup
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+format: setup
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean:
+	rm -rf .venv build *.egg-info

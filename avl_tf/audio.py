@@ -1,0 +1,160 @@
+"""The audio front end: waveforms in, log-mel spectrograms out, all in TF ops.
+
+The same ops run in data_prep.extract, inside the exported SavedModel and in search,
+so that a query is heard exactly as the training data was.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioConfig:
+    """Constants of the log-mel spectrogram; the defaults are the authors'.
+
+    Source: Rouditchenko et al. 2021 (AVLnet) section 3.1; authors'
+    audio_to_spectrograms.py.
+    """
+
+    sample_rate: int = 16000  # Hz
+    window_length: int = 400  # samples, also the FFT size
+    hop_length: int = 160  # samples
+    n_mels: int = 40
+    fmin_hz: float = 20.0
+    fmax_hz: float = 8000.0
+    preemphasis: float = 0.97
+    power_floor: float = 1e-10
+    dynamic_range_db: float = 80.0
+
+    @property
+    def frame_rate(self) -> float:
+        """Log-mel frames a second."""
+        return self.sample_rate / self.hop_length
+
+
+def n_frames(n_samples, config: AudioConfig):
+    """Counts the log-mel frames of a waveform of n_samples (int or integer tensor)."""
+    return 1 + n_samples // config.hop_length
+
+
+def log_mel(
+    waveform: tf.Tensor, config: AudioConfig, n_samples: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Computes log-mel spectrograms of mono waveforms.
+
+    Args:
+        waveform: float32 [B, S], range [-1, 1], at config.sample_rate Hz.
+        config: AudioConfig.
+        n_samples: int [B], the length of each waveform when the batch is padded; None
+            means that all S samples count. What lies behind them has no influence.
+
+    Returns:
+        float32 [B, T, F], dB relative to the waveform's loudest bin, in
+        [-config.dynamic_range_db, 0]; T = n_frames(S). Frames from n_frames(n_samples)
+        on are 0. A silent waveform is 0 dB everywhere, as the authors' is.
+
+    Raises:
+        ValueError: waveform is not of rank 2.
+
+    Source: authors' audio_to_spectrograms.py (LoadAudio), with librosa's reflect
+        padding of the time and SciPy's symmetric Hamming window.
+    Differs: an empty waveform is one silent frame (the authors: two).
+    """
+    waveform = tf.convert_to_tensor(waveform, tf.float32)
+    if waveform.shape.rank != 2:
+        raise ValueError(
+            f"log_mel takes waveforms of shape [B, S], got {waveform.shape}. Add a "
+            "batch axis to a single waveform: waveform[tf.newaxis]."
+        )
+    size = tf.shape(waveform)[1]
+    total_frames = n_frames(size, config)
+    # An empty batch column is one sample of silence, so that there is a frame.
+    waveform = tf.pad(waveform, [[0, 0], [0, tf.maximum(0, 1 - size)]])
+    size = tf.maximum(size, 1)
+    lengths = tf.fill(tf.shape(waveform)[:1], size)
+    if n_samples is not None:
+        lengths = tf.clip_by_value(tf.cast(n_samples, tf.int32), 1, size)
+        inside = tf.sequence_mask(lengths, size)
+        waveform = tf.where(inside, waveform, 0.0)
+
+    mean = tf.reduce_sum(waveform, axis=1) / tf.cast(lengths, tf.float32)
+    waveform = waveform - mean[:, tf.newaxis]
+    previous = waveform[:, :-1] * config.preemphasis
+    waveform = waveform - tf.pad(previous, [[0, 0], [1, 0]])
+
+    frames = tf.signal.frame(
+        _reflect_pad(waveform, lengths, config.window_length // 2),
+        config.window_length,
+        config.hop_length,
+    )
+    window = _symmetric_hamming(config.window_length)
+    spectrum = tf.signal.rfft(frames * window)
+    power = tf.math.square(tf.math.real(spectrum))
+    power += tf.math.square(tf.math.imag(spectrum))
+    mel = tf.matmul(power, _mel_filters(config))
+
+    valid = tf.sequence_mask(n_frames(lengths, config), total_frames)[..., tf.newaxis]
+    level = _decibel(tf.maximum(mel, config.power_floor))
+    loudest = tf.reduce_max(tf.where(valid, level, -np.inf), [1, 2], keepdims=True)
+    relative = tf.maximum(level - loudest, -config.dynamic_range_db)
+    return tf.where(valid, relative, 0.0)
+
+
+def _decibel(power: tf.Tensor) -> tf.Tensor:
+    return 10.0 / np.log(10.0) * tf.math.log(power)
+
+
+def _reflect_pad(waveform: tf.Tensor, lengths: tf.Tensor, n_pad: int) -> tf.Tensor:
+    """Mirrors each waveform at its own two ends, over and over if it is short.
+
+    tf.pad mirrors once and at the padded end; NumPy's reflect is what is wanted.
+    """
+    size = tf.shape(waveform)[1]
+    position = tf.range(-n_pad, size + n_pad)[tf.newaxis]
+    last = lengths[:, tf.newaxis] - 1
+    period = tf.maximum(2 * last, 1)
+    phase = position % period
+    index = tf.minimum(phase, period - phase)
+    # Behind a shorter waveform's right mirror nothing is read: those frames are void.
+    return tf.gather(waveform, tf.minimum(index, last), axis=1, batch_dims=1)
+
+
+@functools.lru_cache
+def _symmetric_hamming(length: int) -> np.ndarray:
+    # SciPy's hamming called as a function is symmetric; tf.signal's default is not.
+    phase = 2 * np.pi * np.arange(length) / (length - 1)
+    return (0.54 - 0.46 * np.cos(phase)).astype(np.float32)
+
+
+@functools.lru_cache
+def _mel_filters(config: AudioConfig) -> np.ndarray:
+    """Slaney's triangular mel filters with unit area, float32 [bins, n_mels]."""
+    limits = _hz_to_mel(np.array([config.fmin_hz, config.fmax_hz]))
+    edges = _mel_to_hz(np.linspace(limits[0], limits[1], config.n_mels + 2))
+    bins = np.fft.rfftfreq(config.window_length, 1 / config.sample_rate)[:, np.newaxis]
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    rising = (bins - low) / (centre - low)
+    falling = (high - bins) / (high - centre)
+    triangles = np.maximum(0, np.minimum(rising, falling))
+    return (triangles * 2 / (high - low)).astype(np.float32)
+
+
+# Slaney's mel scale: linear below 1 kHz, 27 steps for each factor 6.4 above.
+_LINEAR_HZ = 200.0 / 3
+_BREAK_HZ = 1000.0
+_LOG_STEP = np.log(6.4) / 27
+
+
+def _hz_to_mel(hz: np.ndarray) -> np.ndarray:
+    logarithmic = np.log(np.maximum(hz, _BREAK_HZ) / _BREAK_HZ) / _LOG_STEP
+    return np.where(
+        hz < _BREAK_HZ, hz / _LINEAR_HZ, _BREAK_HZ / _LINEAR_HZ + logarithmic
+    )
+
+
+def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
+    steps = mel - _BREAK_HZ / _LINEAR_HZ
+    return np.where(steps < 0, mel * _LINEAR_HZ, _BREAK_HZ * np.exp(_LOG_STEP * steps))

@@ -1,0 +1,25 @@
+"""Exports a run as a SavedModel.
+
+    python -m avl_tf.export --run_dir=runs/demo/ro
+
+Writes RUN_DIR/saved_model/1; avl_tf/serving.py lists its signatures.
+"""
+
+from absl import flags
+
+from avl_tf import program, serving
+
+_RUN_DIR = flags.DEFINE_string("run_dir", None, "Run directory of a trained stage.")
+
+
+def main() -> None:
+    print(serving.export(_RUN_DIR.value))
+
+
+def cli() -> None:
+    flags.mark_flag_as_required("run_dir")
+    program.run(main)
+
+
+if __name__ == "__main__":
+    cli()

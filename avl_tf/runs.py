@@ -1,0 +1,135 @@
+"""The run directory of one stage: what is in it, and who may use it.
+
+run.json        the model's configuration and where it comes from (RunInfo)
+flags.txt       the settings it was trained with; a flagfile
+checkpoints/    model, optimizer and step
+tensorboard/    scalars, the recall charts and the flags as text
+recall.json     every evaluation
+saved_model/1/  the export, in TensorFlow Serving's layout
+"""
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from avl_tf import files
+from avl_tf.model import ModelConfig, build_model
+from avl_tf.records import FeatureSpec, RecordSet
+
+_INFO = "run.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunInfo:
+    """What other programs need to know of a run besides its weights.
+
+    records_fingerprint: of the training shards. parent: run directory of the stage
+    before, or None. synthetic: whether any training data, the parent's too, was
+    generated.
+    """
+
+    model: ModelConfig
+    features_2d: FeatureSpec | None
+    features_3d: FeatureSpec | None
+    log_mel_reference: str
+    records: str
+    records_fingerprint: str
+    parent: str | None
+    synthetic: bool
+
+
+def write_info(run_dir: str, info: RunInfo) -> None:
+    """Writes run.json."""
+    files.write_json(files.join(run_dir, _INFO), dataclasses.asdict(info))
+
+
+def exists(run_dir: str) -> bool:
+    """Whether a folder holds a run."""
+    files.require_filesystem(run_dir)
+    return tf.io.gfile.exists(files.join(run_dir, _INFO))
+
+
+def read_info(run_dir: str) -> RunInfo:
+    """Reads run.json.
+
+    Raises:
+        FileNotFoundError: the folder holds no run.
+        ValueError: run.json is damaged or of another version.
+    """
+    path = files.join(run_dir, _INFO)
+    if not exists(run_dir):
+        raise FileNotFoundError(
+            f"{run_dir}: not a run directory (no {_INFO} in it). Give the --run_dir of "
+            "a finished avl_tf.train."
+        )
+    value = files.read_json(path)
+    try:
+        value = dict(value, model=ModelConfig.from_json(value["model"], path))
+        for name in ("features_2d", "features_3d"):
+            value[name] = FeatureSpec(**value[name]) if value[name] else None
+        return RunInfo(**value)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not written by this version ({error}).") from error
+
+
+def check_records(info: RunInfo, records: RecordSet, run_dir: str) -> None:
+    """Makes sure that a model can read a set of records.
+
+    Raises:
+        ValueError: the audio constants, the backbones or the widths differ; says which
+            and what to do.
+    """
+    spec = records.spec
+    differences = []
+    if spec.audio != info.model.audio:
+        theirs, ours = (
+            dataclasses.asdict(spec.audio),
+            dataclasses.asdict(info.model.audio),
+        )
+        differences += [
+            f"audio {name} is {theirs[name]}, the model's {ours[name]}"
+            for name in ours
+            if ours[name] != theirs[name]
+        ]
+    for name in ("features_2d", "features_3d"):
+        theirs, ours = (
+            f"{stream.backbone} ({stream.dim})" if stream else "none"
+            for stream in (getattr(spec, name), getattr(info, name))
+        )
+        if theirs != ours:
+            differences.append(f"{name} are of {theirs}, the model's of {ours}")
+    if differences:
+        raise ValueError(
+            f"{records.name} does not fit the model of {run_dir}: "
+            f"{'; '.join(differences)}. Re-run data_prep.extract with the model's "
+            "settings, or use a model trained on such records."
+        )
+
+
+def checkpoint_prefix(run_dir: str) -> str:
+    """The folder of a run's checkpoints."""
+    return files.join(run_dir, "checkpoints")
+
+
+def load_model(run_dir: str) -> tuple[keras.Model, RunInfo]:
+    """Builds a run's model with its last checkpoint's weights.
+
+    Raises:
+        FileNotFoundError: there is no run, or it has no checkpoint yet.
+    """
+    info = read_info(run_dir)
+    model = build_model(info.model)
+    load_weights(model, run_dir)
+    return model, info
+
+
+def load_weights(model: keras.Model, run_dir: str) -> None:
+    """Reads the weights of a run's last checkpoint into a model of the same shape."""
+    path = tf.train.latest_checkpoint(checkpoint_prefix(run_dir))
+    if path is None:
+        raise FileNotFoundError(
+            f"{run_dir}: no checkpoint yet. Run avl_tf.train with this --run_dir again."
+        )
+    status = tf.train.Checkpoint(model=model).restore(path)
+    status.assert_existing_objects_matched().expect_partial()

@@ -1,0 +1,122 @@
+"""Settings that are declared once: as dataclass fields that become absl flags.
+
+A program's flags, the configuration its library takes, and the file saved with a run
+are then the same names with the same defaults.
+"""
+
+import dataclasses
+import types
+import typing
+from typing import Any, TypeVar
+
+from absl import flags
+
+Config = TypeVar("Config")
+
+
+def setting(
+    default: Any,
+    help_text: str,
+    choices: tuple[str, ...] = (),
+    lower: float | None = None,
+    upper: float | None = None,
+) -> Any:
+    """Declares a dataclass field that is also a flag of the same name.
+
+    Args:
+        default: int, float, bool, str or a tuple of int or str; its type is the flag's.
+        help_text: what it does, its unit, and the paper's value.
+        choices: the texts allowed.
+        lower, upper: inclusive limits of a number.
+    """
+    metadata = {"help": help_text, "choices": choices, "limits": (lower, upper)}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def define_flags(
+    config_class: type, flag_values: flags.FlagValues = flags.FLAGS
+) -> None:
+    """Defines a flag for every setting of a configuration class."""
+    hints = typing.get_type_hints(config_class)
+    for field in _settings(config_class):
+        kind, text = hints[field.name], field.metadata["help"]
+        if isinstance(kind, types.UnionType):
+            kind = next(k for k in typing.get_args(kind) if k is not type(None))
+        lower, upper = field.metadata["limits"]
+        common = {"flag_values": flag_values}
+        if field.metadata["choices"]:
+            flags.DEFINE_enum(
+                field.name, field.default, field.metadata["choices"], text, **common
+            )
+        elif kind is bool:
+            flags.DEFINE_boolean(field.name, field.default, text, **common)
+        elif kind in (int, float):
+            define = flags.DEFINE_integer if kind is int else flags.DEFINE_float
+            define(
+                field.name,
+                field.default,
+                text,
+                lower_bound=lower,
+                upper_bound=upper,
+                **common,
+            )
+        elif kind is str:
+            flags.DEFINE_string(field.name, field.default, text, **common)
+        else:
+            default = [str(item) for item in field.default]
+            flags.DEFINE_list(field.name, default, text, **common)
+
+
+def from_flags(
+    config_class: type[Config],
+    flag_values: flags.FlagValues = flags.FLAGS,
+    base: Config | None = None,
+) -> Config:
+    """Reads a configuration from parsed flags.
+
+    Args:
+        config_class: a dataclass whose settings define_flags defined.
+        flag_values: the parsed flags.
+        base: a configuration to start from; only flags that were given change it.
+
+    Raises:
+        ValueError: an item of a list of numbers is not one.
+    """
+    values = {}
+    hints = typing.get_type_hints(config_class)
+    for field in _settings(config_class):
+        flag = flag_values[field.name]
+        if base is not None and not flag.present:
+            continue
+        value = flag.value
+        if isinstance(value, list):
+            item_type = typing.get_args(hints[field.name])[0]
+            try:
+                value = tuple(item_type(item) for item in value)
+            except ValueError as error:
+                raise ValueError(
+                    f"--{field.name}: expected {item_type.__name__}s with commas "
+                    f"between, got '{','.join(flag.value)}'."
+                ) from error
+        values[field.name] = value
+    if base is not None:
+        return dataclasses.replace(base, **values)
+    return config_class(**values)
+
+
+def to_flagfile(*configs: Any) -> str:
+    """Writes the settings of configurations as the text of a flagfile."""
+    lines = []
+    for config in configs:
+        for field in _settings(type(config)):
+            value = getattr(config, field.name)
+            if isinstance(value, tuple):
+                value = ",".join(str(item) for item in value)
+            elif isinstance(value, bool):
+                value = str(value).lower()
+            lines.append(f"--{field.name}={value}\n")
+    return "".join(lines)
+
+
+def _settings(config_class: type) -> list[dataclasses.Field]:
+    return [f for f in dataclasses.fields(config_class) if "help" in f.metadata]

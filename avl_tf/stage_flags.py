@@ -1,0 +1,52 @@
+"""The flags of one training stage, as avl_tf.train and each stage of a cascade take them."""
+
+import os
+
+from absl import flags
+
+from avl_tf import settings, training
+from avl_tf.dataset import ClipConfig
+from avl_tf.model import ModelConfig
+from avl_tf.training import StageConfig
+
+
+def define(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the settings of a stage as flags."""
+    for config_class in (StageConfig, ClipConfig, ModelConfig):
+        settings.define_flags(config_class, flag_values)
+
+
+def read_flagfile(path: str) -> flags.FlagValues:
+    """Parses a stage's flagfile by itself, apart from the program's own flags.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a flag is unknown or has a wrong value; names the file.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path}: no such flagfile.")
+    flag_values = flags.FlagValues()
+    define(flag_values)
+    flags.DEFINE_string("flagfile", None, "", flag_values=flag_values)
+    try:
+        rest = flag_values([path, f"--flagfile={path}"])[1:]
+    except flags.Error as error:
+        raise ValueError(f"{path}: {error}") from error
+    if rest:
+        raise ValueError(f"{path}: '{rest[0]}' is not a flag. Write --name=value.")
+    return flag_values
+
+
+def train(
+    flag_values: flags.FlagValues, run_dir: str, init_from: str | None = None
+) -> dict:
+    """Trains the stage that parsed flags describe; see training.train_stage."""
+    stage = settings.from_flags(StageConfig, flag_values)
+    base = training.base_model_config(stage, init_from)
+    return training.train_stage(
+        run_dir,
+        stage,
+        settings.from_flags(ClipConfig, flag_values),
+        settings.from_flags(ModelConfig, flag_values, base),
+        init_from,
+    )

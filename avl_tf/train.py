@@ -1,0 +1,38 @@
+"""Trains one stage.
+
+    python -m avl_tf.train --flagfile=configs/demo.flags --run_dir=runs/es
+
+Prints recall before the first step and after every --evaluate_every epochs; the run
+directory holds everything (avl_tf/runs.py lists it). The same command goes on where a
+stopped run was.
+"""
+
+from absl import flags
+
+from avl_tf import program, stage_flags, tables
+
+_RUN_DIR = flags.DEFINE_string("run_dir", None, "Run directory to make or to resume.")
+_INIT_FROM = flags.DEFINE_string(
+    "init_from", None, "Run directory of the stage whose weights this one starts from."
+)
+stage_flags.define()
+
+
+def main() -> None:
+    result = stage_flags.train(flags.FLAGS, _RUN_DIR.value, _INIT_FROM.value)
+    rows = [
+        {"stage": f"epoch {entry['epoch']}", "set": name, **values}
+        for entry in result["history"]
+        for name, values in entry["sets"].items()
+    ]
+    if rows:
+        print(tables.markdown(rows, tables.SET_COLUMNS))
+
+
+def cli() -> None:
+    flags.mark_flags_as_required(["run_dir", "records"])
+    program.run(main)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,1 @@
+"""From media files to TFRecord shards: corpus adapters, manifest, extraction."""

@@ -1,0 +1,203 @@
+"""Extracts what training reads: manifest in, TFRecord shards and spec.json out.
+
+    python -m data_prep.extract --manifest=data/my/manifest.jsonl --out_dir=data/my/records \\
+        --backbone_2d=efficientnet_lite0
+
+Log-mel spectrograms and frozen CNN features go into shards SPLIT-00000-of-00004.tfrecord.
+Run again after a stop, it makes only the shards that are missing. Recordings that fail
+are listed with the reason in failures.jsonl; the exit status is then 1.
+"""
+
+import dataclasses
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+from absl import flags, logging
+from distributed import Client, LocalCluster, as_completed
+from tqdm import tqdm
+
+from avl_tf import files, program, records
+from avl_tf.records import RecordsSpec
+from data_prep import extraction
+from data_prep.extraction import ExtractionConfig, ShardResult, ShardTask
+from data_prep.manifest import Recording, read_manifest
+
+_MANIFEST = flags.DEFINE_string("manifest", None, "Manifest (JSON lines) to read.")
+_OUT_DIR = flags.DEFINE_string("out_dir", None, "Folder for shards and spec.json.")
+_BACKBONE_2D = flags.DEFINE_string(
+    "backbone_2d",
+    "resnet152",
+    "Frozen image CNN (the paper: resnet152); empty for none.",
+)
+_WEIGHTS_2D = flags.DEFINE_string(
+    "weights_2d", "", "Its weights file, if it needs one."
+)
+_BACKBONE_3D = flags.DEFINE_string(
+    "backbone_3d", "", "Frozen video CNN (the paper: resnext101_3d); empty for none."
+)
+_WEIGHTS_3D = flags.DEFINE_string("weights_3d", "", "Its weights file.")
+_WORKERS = flags.DEFINE_integer(
+    "workers", None, "Worker processes; the number of cores if left out.", lower_bound=1
+)
+_SHARD_SIZE = flags.DEFINE_integer(
+    "recordings_per_shard", 16, "Recordings in a shard, at most.", lower_bound=1
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the order of recordings.")
+_RETRY = flags.DEFINE_boolean(
+    "retry_failed", False, "Make shards anew in which recordings failed before."
+)
+
+
+def main() -> None:
+    config = ExtractionConfig(
+        _BACKBONE_2D.value, _WEIGHTS_2D.value, _BACKBONE_3D.value, _WEIGHTS_3D.value
+    )
+    if not (config.backbone_2d or config.backbone_3d):
+        raise ValueError("--backbone_2d and --backbone_3d are both empty: name one.")
+    recordings = read_manifest(_MANIFEST.value)
+    folder = _OUT_DIR.value.rstrip("/")
+    tasks = _plan(recordings, folder, config, _SHARD_SIZE.value, _SEED.value)
+    _claim(folder, tasks)
+    results = {task.name: _finished(task, _RETRY.value) for task in tasks}
+    missing = [task for task in tasks if results[task.name] is None]
+    # Workers are many; a wrong name or weights file is told once, here.
+    n_workers = min(_WORKERS.value or extraction.n_cores(), max(1, len(missing)))
+    extraction.limit_threads(1)
+    spec = RecordsSpec(
+        audio=config.audio,
+        log_mel_reference="recording",
+        features_2d=extraction.feature_spec(config.backbone_2d, config.weights_2d),
+        features_3d=extraction.feature_spec(config.backbone_3d, config.weights_3d),
+        synthetic=any(recording.synthetic for recording in recordings),
+        shards={},
+    )
+    if missing:
+        logging.info(
+            "%s: %d of %d shards to make, %d workers",
+            folder,
+            len(missing),
+            len(tasks),
+            n_workers,
+        )
+        bar = tqdm(
+            total=len(recordings),
+            initial=sum(len(t.recordings) for t in tasks if results[t.name]),
+            unit="recording",
+            disable=None,
+        )
+        for result in _run(missing, n_workers):
+            results[result.name] = result
+            bar.update(result.spec.n_records + len(result.failures))
+        bar.close()
+    _finish(folder, spec, list(results.values()), len(recordings))
+
+
+def _plan(
+    recordings: list[Recording],
+    folder: str,
+    config: ExtractionConfig,
+    shard_size: int,
+    seed: int,
+) -> list[ShardTask]:
+    """Deals the recordings of each split to shards, in an order of the seed's."""
+    tasks = []
+    for split in sorted({recording.split for recording in recordings}):
+        members = sorted(
+            (recording for recording in recordings if recording.split == split),
+            key=lambda recording: recording.id,
+        )
+        order = np.random.default_rng(seed).permutation(len(members))
+        n_shards = -(-len(members) // shard_size)
+        for index, part in enumerate(np.array_split(order, n_shards)):
+            tasks.append(
+                ShardTask(
+                    folder,
+                    records.shard_name(split, index, n_shards),
+                    tuple(members[i] for i in part),
+                    config,
+                )
+            )
+    return tasks
+
+
+def _claim(folder: str, tasks: list[ShardTask]) -> None:
+    """Makes sure that what lies in the folder is of the same manifest and settings."""
+    files.require_filesystem(folder)
+    fingerprint = hashlib.sha256(repr(tasks).encode()).hexdigest()[:16]
+    path = files.join(folder, "progress", "job.json")
+    if not tf.io.gfile.exists(path):
+        if tf.io.gfile.exists(files.join(folder, records.SPEC_NAME)):
+            raise ValueError(f"{folder} holds records already. Use another --out_dir.")
+        files.write_json(path, {"fingerprint": fingerprint})
+    elif files.read_json(path)["fingerprint"] != fingerprint:
+        raise ValueError(
+            f"{folder} was begun with another manifest or other settings. Use another "
+            "--out_dir, or delete this one."
+        )
+
+
+def _finished(task: ShardTask, retry_failed: bool) -> ShardResult | None:
+    """The result of a shard that is whole, or None if it is to be made."""
+    path = extraction.result_path(task.folder, task.name)
+    shard = files.join(task.folder, task.name)
+    if not (tf.io.gfile.exists(path) and tf.io.gfile.exists(shard)):
+        return None
+    result = ShardResult.from_json(files.read_json(path))
+    if tf.io.gfile.stat(shard).length != result.spec.n_bytes:
+        return None
+    return None if retry_failed and result.failures else result
+
+
+def _run(tasks: list[ShardTask], n_workers: int) -> Iterator[ShardResult]:
+    """Makes shards on local worker processes, in the order in which they get done."""
+    n_threads = max(1, extraction.n_cores() // n_workers)
+    with (
+        LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=1,
+            memory_limit=0,
+            dashboard_address=None,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        client.run(extraction.limit_threads, n_threads)
+        futures = client.map(extraction.extract_shard, tasks, pure=False, retries=2)
+        for future in as_completed(futures):
+            yield future.result()
+
+
+def _finish(
+    folder: str, spec: RecordsSpec, results: list[ShardResult], n_recordings: int
+) -> None:
+    failures = [failure for result in results for failure in result.failures]
+    lines = [json.dumps(failure, ensure_ascii=False) + "\n" for failure in failures]
+    files.write_text(files.join(folder, "failures.jsonl"), "".join(lines))
+    shards = {result.name: dataclasses.asdict(result.spec) for result in results}
+    whole = {**spec.to_json(), "shards": shards}
+    files.write_json(files.join(folder, records.SPEC_NAME), whole)
+    n_bytes = sum(result.spec.n_bytes for result in results)
+    print(
+        f"{folder}: {n_recordings - len(failures)} recordings in {len(results)} shards, "
+        f"{n_bytes / 1e6:.1f} MB"
+    )
+    if failures:
+        print(
+            f"error: {len(failures)} of {n_recordings} recordings failed, the first: "
+            f"{failures[0]['id']}: {failures[0]['reason']}\nSee {folder}/failures.jsonl; "
+            "--retry_failed tries them again.",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+
+
+def cli() -> None:
+    flags.mark_flags_as_required(["manifest", "out_dir"])
+    program.run(main)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,153 @@
+"""The manifest: JSON lines, one recording a line, that data_prep.extract reads.
+
+A line holds
+    id          unique in the manifest
+    media       a video (or, with "image", an audio) file; relative to the manifest
+    image       a still image that stands for the visual side, optional
+    language    e.g. "sw"; split: e.g. "train"; both may be left out
+    recording_id  what the split is made by, when several lines share one source
+    start_s, end_s  the span of the media that is meant; the whole of it if left out
+    clips       [{"start_s", "end_s", "label"}, ...] in seconds from start_s, optional
+    labels      anything, kept in the record; synthetic: true for generated data
+Every adapter writes this file and nothing else; no TensorFlow here, so that adapters
+start at once.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable
+from typing import Any
+
+_SPLIT_CHARACTERS = frozenset(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """One line of a manifest; media and image are paths that can be opened."""
+
+    id: str
+    media: str
+    image: str | None = None
+    language: str = "und"
+    split: str = "all"
+    recording_id: str = ""
+    start_s: float = 0.0
+    end_s: float | None = None
+    clips: tuple[dict[str, Any], ...] = ()
+    labels: dict[str, Any] = dataclasses.field(default_factory=dict)
+    synthetic: bool = False
+
+
+def read_manifest(path: str) -> list[Recording]:
+    """Reads and checks a manifest.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is empty or a line is wrong; names the file, the line, and
+            what is expected there.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path}: no such manifest.")
+    folder = os.path.dirname(path)
+    recordings: list[Recording] = []
+    seen: dict[str, int] = {}
+    with open(path, encoding="utf-8") as lines:
+        try:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                recording = _parse_line(line, f"{path}, line {number}", folder)
+                if recording.id in seen:
+                    raise ValueError(
+                        f"{path}, line {number}: id '{recording.id}' stands in line "
+                        f"{seen[recording.id]} already. Ids must be unique."
+                    )
+                seen[recording.id] = number
+                recordings.append(recording)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: not a UTF-8 text file ({error}).") from error
+    if not recordings:
+        raise ValueError(f"{path}: the manifest is empty. Write one recording a line.")
+    _check_splits(recordings, path)
+    return recordings
+
+
+def write_manifest(path: str, lines: Iterable[dict[str, Any]]) -> None:
+    """Writes manifest lines (dicts) under another name, then renames the file."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    temporary = f"{path}.tmp-{os.getpid()}"
+    with open(temporary, "w", encoding="utf-8") as out:
+        for line in lines:
+            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+    os.replace(temporary, path)
+
+
+def _parse_line(line: str, place: str, folder: str) -> Recording:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{place}: not JSON ({error}).") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{place}: expected a JSON object, got {line.strip()[:60]}.")
+    value.pop("duration_s", None)
+    known = {field.name for field in dataclasses.fields(Recording)}
+    if unknown := sorted(set(value) - known):
+        raise ValueError(
+            f"{place}: unknown field '{unknown[0]}'. Known: {sorted(known)}."
+        )
+    for name in ("id", "media", "image", "language", "split", "recording_id"):
+        required = name in ("id", "media")
+        text = value.get(name, None if required else "-")
+        if text is None and name == "image":
+            continue
+        if not isinstance(text, str) or not text:
+            raise ValueError(f"{place}: '{name}' must be a text, got {text!r}.")
+    if not set(value.get("split", "")) <= _SPLIT_CHARACTERS:
+        raise ValueError(
+            f"{place}: split '{value['split']}' names files; use letters, digits, _ "
+            "and . only."
+        )
+    for name in ("media", "image"):
+        if value.get(name):
+            value[name] = os.path.join(folder, value[name])
+    _check_span(value, place)
+    clips = value.get("clips", [])
+    if not isinstance(clips, list) or not all(isinstance(c, dict) for c in clips):
+        raise ValueError(f"{place}: 'clips' must be a list of objects, got {clips!r}.")
+    for clip in clips:
+        if "start_s" not in clip or "end_s" not in clip:
+            raise ValueError(f"{place}: a clip needs start_s and end_s, got {clip}.")
+        _check_span(clip, place)
+    value["clips"] = tuple(clips)
+    if not isinstance(value.get("labels", {}), dict):
+        raise ValueError(f"{place}: 'labels' must be an object.")
+    value.setdefault("recording_id", value["id"])
+    return Recording(**value)
+
+
+def _check_span(value: dict[str, Any], place: str) -> None:
+    start, end = value.get("start_s", 0.0), value.get("end_s")
+    numbers = [start] if end is None else [start, end]
+    good = all(
+        isinstance(n, int | float) and not isinstance(n, bool) and 0 <= n < float("inf")
+        for n in numbers
+    )
+    if not good or (end is not None and end <= start):
+        raise ValueError(
+            f"{place}: a span in seconds needs 0 <= start_s < end_s, got start_s="
+            f"{start!r}, end_s={end!r}."
+        )
+
+
+def _check_splits(recordings: list[Recording], path: str) -> None:
+    split_of: dict[str, str] = {}
+    for recording in recordings:
+        split = split_of.setdefault(recording.recording_id, recording.split)
+        if split != recording.split:
+            raise ValueError(
+                f"{path}: recording '{recording.recording_id}' is in the splits "
+                f"'{split}' and '{recording.split}'. Put all its lines in one."
+            )

@@ -1,0 +1,114 @@
+import json
+import pathlib
+
+import corpus
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from avl_tf import records
+from avl_tf.records import FeatureSpec, Record
+
+
+def _spec_of(path):
+    return records.open_records(path).spec
+
+
+def test_a_record_comes_back_as_it_was(tmp_path):
+    record = corpus.make_record("r0")
+    spec = _spec_of(corpus.write_records(str(tmp_path), [record]))
+    found = records.decode(records.encode(record), spec)
+    assert found.log_mel.dtype == np.float16
+    assert np.array_equal(found.log_mel, record.log_mel)
+    assert np.array_equal(found.features_2d, record.features_2d)
+    assert found.features_3d is None
+    assert found.clips == record.clips
+    for name in ("id", "recording_id", "language", "split", "end_s", "labels"):
+        assert getattr(found, name) == getattr(record, name)
+
+
+def test_two_streams_and_no_clips_come_back(tmp_path):
+    three = FeatureSpec("other", 5, 1.5)
+    record = corpus.make_record(
+        "é", features_3d=np.ones((3, 5), np.float16), clips=(), labels={"ж": 1}
+    )
+    path = corpus.write_records(str(tmp_path), [record], features_3d=three)
+    serialized = next(iter(tf.data.TFRecordDataset(records.open_records(path).paths)))
+    found = records.decode(serialized.numpy(), _spec_of(path))
+    assert found.features_3d.shape == (3, 5)
+    assert (found.id, found.clips, found.labels) == ("é", (), {"ж": 1})
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((0, 40)), "at least one time step"),
+        (np.zeros(40), "at least one time step"),
+        (np.full((3, 40), np.nan), "NaN"),
+        (np.full((3, 40), 1e6), "infinity"),
+    ],
+)
+def test_a_bad_array_is_an_error_that_names_the_record(array, message):
+    record = Record("r7", "r7", "xx", "train", 0, 1, log_mel=array)
+    with pytest.raises(ValueError, match=f"record r7: log_mel.*{message}"):
+        records.encode(record)
+
+
+def test_open_records_takes_a_folder_or_a_split(tmp_path):
+    made = [corpus.make_record(f"r{i}") for i in range(5)]
+    path = corpus.write_records(str(tmp_path), made)
+    for opened in (records.open_records(path), records.open_records(str(tmp_path))):
+        assert opened.n_records == 5
+        assert opened.n_clips == sum(len(record.clips) for record in made)
+        assert opened.damaged_shards() == []
+
+
+def test_a_missing_folder_is_an_error_that_says_what_was_searched(tmp_path):
+    with pytest.raises(FileNotFoundError, match="looked for .*spec.json"):
+        records.open_records(str(tmp_path / "nothing" / "train"))
+
+
+def test_a_misspelt_split_is_an_error_that_lists_the_splits(tmp_path):
+    corpus.make_set(str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="no split 'trian', only train"):
+        records.open_records(str(tmp_path / "trian"))
+
+
+def test_a_cut_shard_is_an_error_that_names_it(tmp_path):
+    opened = records.open_records(corpus.make_set(str(tmp_path)))
+    shard = pathlib.Path(opened.paths[1])
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=f"{shard.name}.*bytes long.*extract again"):
+        records.open_records(str(tmp_path))
+    shard.unlink()
+    with pytest.raises(ValueError, match=f"{shard.name}: missing"):
+        records.open_records(str(tmp_path))
+
+
+def test_an_empty_set_is_an_error(tmp_path):
+    path = corpus.write_records(str(tmp_path), [], n_shards=1)
+    with pytest.raises(ValueError, match="0 recordings.*failures.jsonl"):
+        records.open_records(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 99}', "not json"])
+def test_a_foreign_spec_is_an_error_that_names_it(tmp_path, text):
+    corpus.make_set(str(tmp_path))
+    (tmp_path / "spec.json").write_text(text)
+    with pytest.raises(ValueError, match="spec.json"):
+        records.open_records(str(tmp_path))
+
+
+def test_the_fingerprint_follows_the_content(tmp_path):
+    first = records.open_records(corpus.make_set(str(tmp_path / "a")))
+    again = records.open_records(corpus.make_set(str(tmp_path / "b")))
+    other = records.open_records(corpus.make_set(str(tmp_path / "c"), seed=1))
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+
+
+def test_spec_json_round_trip(tmp_path):
+    spec = _spec_of(corpus.make_set(str(tmp_path)))
+    text = json.dumps(spec.to_json())
+    assert records.RecordsSpec.from_json(json.loads(text), "spec.json") == spec
+
+

@@ -1,0 +1,110 @@
+import dataclasses
+import pathlib
+
+import pytest
+from absl import flags
+
+from avl_tf import settings, stage_flags
+from avl_tf.dataset import ClipConfig
+from avl_tf.model import ModelConfig
+from avl_tf.settings import setting
+from avl_tf.training import StageConfig
+
+CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Example:
+    derived: int = 3
+    steps: int = setting(4, "Steps.", lower=1)
+    rate: float = setting(0.5, "Rate.")
+    mode: str = setting("a", "Mode.", choices=("a", "b"))
+    names: tuple[str, ...] = setting((), "Names.")
+    widths: tuple[int, ...] = setting((1, 2), "Widths.")
+    loud: bool = setting(False, "Loud.")
+
+
+def _parse(*arguments):
+    flag_values = flags.FlagValues()
+    settings.define_flags(_Example, flag_values)
+    flag_values(["program", *arguments])
+    return flag_values
+
+
+def test_defaults_come_through_the_flags():
+    assert settings.from_flags(_Example, _parse()) == _Example()
+
+
+def test_flags_set_every_kind_of_setting():
+    flag_values = _parse(
+        "--steps=7", "--rate=2", "--mode=b", "--names=x,y", "--widths=5", "--loud"
+    )
+    found = settings.from_flags(_Example, flag_values)
+    assert found == _Example(3, 7, 2.0, "b", ("x", "y"), (5,), True)
+
+
+def test_only_given_flags_change_a_base():
+    base = _Example(derived=9, steps=8, rate=0.1)
+    found = settings.from_flags(_Example, _parse("--rate=3"), base)
+    assert found == dataclasses.replace(base, rate=3.0)
+
+
+def test_a_flagfile_written_from_settings_reads_back(tmp_path):
+    config = _Example(steps=9, names=("p", "q"), widths=(7, 8), loud=True)
+    path = tmp_path / "flags.txt"
+    path.write_text(settings.to_flagfile(config))
+    arguments = path.read_text().split()
+    assert settings.from_flags(_Example, _parse(*arguments)) == config
+
+
+@pytest.mark.parametrize(
+    "argument", ["--steps=0", "--steps=x", "--mode=c", "--unknown=1"]
+)
+def test_a_wrong_flag_is_an_error(argument):
+    with pytest.raises(flags.Error):
+        _parse(argument)
+
+
+def test_a_list_of_non_numbers_is_an_error_that_names_the_flag():
+    with pytest.raises(ValueError, match="--widths: expected ints"):
+        settings.from_flags(_Example, _parse("--widths=1,two"))
+
+
+def test_no_two_configurations_share_a_flag():
+    names = [
+        field.name
+        for config_class in (StageConfig, ClipConfig, ModelConfig)
+        for field in dataclasses.fields(config_class)
+        if "help" in field.metadata
+    ]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("--epohcs=3\n", "epohcs"),
+        ("--epochs=three\n", "epochs"),
+        ("epochs=3\n", "is not a flag"),
+    ],
+)
+def test_a_wrong_flagfile_is_an_error_that_names_it(tmp_path, text, message):
+    path = tmp_path / "stage.flags"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        stage_flags.read_flagfile(str(path))
+    assert str(path) in str(error.value)
+
+
+def test_a_missing_flagfile_is_an_error():
+    with pytest.raises(FileNotFoundError, match="no-such.flags"):
+        stage_flags.read_flagfile("no-such.flags")
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in CONFIGS.glob("*.flags") if "cascade" not in p.name], ids=str
+)
+def test_every_stage_flagfile_parses(path, monkeypatch):
+    monkeypatch.chdir(CONFIGS.parent)
+    flag_values = stage_flags.read_flagfile(str(path))
+    assert settings.from_flags(StageConfig, flag_values).records
