@@ -20,6 +20,7 @@ from avl_tf import (
     files,
     metrics,
     program,
+    runs,
     serving,
     stage_flags,
     tables,
@@ -57,6 +58,7 @@ def main() -> None:
         for name, records in sets.items()
         for when in ("zero_shot", "final")
     ]
+    lineages: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
     for stage in stages:
         flag_values = parsed[stage.name]
         flag_values.evaluate = _EVALUATE.value
@@ -64,6 +66,11 @@ def main() -> None:
         parent = files.join(_RUN_DIR.value, stage.parent) if stage.parent else None
         tf.keras.backend.clear_session()
         result = stage_flags.train(flag_values, run_dir, parent)
+        spoken = runs.read_info(run_dir).languages
+        lineages[stage.name] = [
+            *lineages.get(stage.parent, []),
+            (stage.name, spoken),
+        ]
         first, last = result["history"][0], result["history"][-1]
         rows += [
             {"stage": stage.name, "parent": stage.parent, "set": name, "when": when}
@@ -71,10 +78,10 @@ def main() -> None:
             for name in sets
             for when, entry in (("zero_shot", first), ("final", last))
         ]
-        if _EXPORT.value and not tf.io.gfile.exists(files.join(run_dir, "saved_model")):
+        if _EXPORT.value and not tf.io.gfile.exists(serving.folder(run_dir)):
             logging.info("exported %s", serving.export(run_dir))
     synthetic = any(records.spec.synthetic for records in sets.values())
-    text = _table(rows, stages, sets, synthetic)
+    text = _table(rows, lineages, sets, synthetic)
     files.write_json(
         files.join(_RUN_DIR.value, "cascade.json"),
         {"synthetic": synthetic, "rows": rows},
@@ -100,32 +107,47 @@ def _parse_stages(items: list[str]) -> list[_Stage]:
             raise ValueError(f"--stages: the name '{stage.name}' is taken.")
         if stage.parent and stage.parent not in names:
             raise ValueError(
-                f"--stages: '{stage.name}' starts from '{stage.parent}', which does not "
-                "stand before it."
+                f"--stages: '{stage.name}' starts from '{stage.parent}', which does "
+                "not stand before it."
             )
         stages.append(stage)
     return stages
 
 
-def _table(rows, stages, sets, synthetic: bool) -> str:
-    """One block of lines an evaluation set: chance, then every stage that concerns it.
+def _table(rows, lineages, sets, synthetic: bool) -> str:
+    """The paper's table: for every set, chance and then what each stage reaches.
 
-    A stage's zero-shot line is its parent's final one, so only the finals are shown;
-    the line of a parent on a set of another language is the paper's zero-shot.
+    A stage's zero-shot rows are its parent's final ones, so the finals say it all.
+
+    Args:
+        lineages: stage -> the languages and the names of the stages up to it.
     """
-    lineage = {stage.name: [stage.name] for stage in stages}
-    for stage in stages:
-        if stage.parent:
-            lineage[stage.name] = [*lineage[stage.parent], stage.name]
+    order = ("random", "target only", "zero-shot", "cascade", "earlier stage")
     shown = []
-    for set_name in sets:
+    for set_name, records in sets.items():
+        of_set = []
         for row in rows:
             if row["set"] == set_name and row["when"] == "final":
-                steps = " -> ".join(lineage.get(row["stage"], [row["stage"]]))
-                shown.append({**row, "set": set_name, "stage": steps})
-    text = tables.markdown(shown, ("set", "stage"))
+                lineage = lineages.get(row["stage"], [])
+                setting = _setting(lineage, set(records.spec.languages))
+                names = " -> ".join(name for name, _ in lineage) or "-"
+                of_set.append({**row, "setting": setting, "stages": names})
+        shown += sorted(of_set, key=lambda row: order.index(row["setting"]))
+    text = tables.markdown(shown, ("set", "setting", "stages"))
     label = "**Synthetic corpus: drawn shapes and tones, no speech.**\n\n"
     return (label if synthetic else "") + text
+
+
+def _setting(lineage, languages: set[str]) -> str:
+    """How a line of stages stands to a set's languages, in the paper's words."""
+    heard = [bool(languages.intersection(spoken)) for _, spoken in lineage]
+    if not heard:
+        return "random"
+    if not any(heard):
+        return "zero-shot"
+    if not heard[-1]:
+        return "earlier stage"
+    return "cascade" if len(heard) > 1 else "target only"
 
 
 def cli() -> None:

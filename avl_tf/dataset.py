@@ -102,7 +102,9 @@ def train_batches(
         if clips.shuffle_clips:
             windows = windows.shuffle(clips.shuffle_clips, seed=order_seed)
         batches = windows.batch(batch_size, drop_remainder=True)
-        return batches.skip(tf.where(epoch == first_epoch, tf.cast(skipped, tf.int64), 0))
+        return batches.skip(
+            tf.where(epoch == first_epoch, tf.cast(skipped, tf.int64), 0)
+        )
 
     epochs = tf.data.Dataset.range(first_epoch, 2**31)
     return epochs.flat_map(epoch_batches).map(_as_float).prefetch(tf.data.AUTOTUNE)
@@ -272,7 +274,7 @@ def _as_float(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 
 def _draw(seed: int, text: tf.Tensor) -> tf.Tensor:
-    """A seed that depends on a text and on the run's seed, the same on every machine."""
+    """A seed from a text and the run's seed, the same on every machine."""
     return tf.strings.to_hash_bucket_fast(
         tf.strings.join([str(seed), " ", text]), 2**31
     )

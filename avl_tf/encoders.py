@@ -38,14 +38,14 @@ class BatchNorm(keras.layers.Layer):
         )
 
     def call(self, inputs, training=False):
-        running = {} if training else self._running()
-        output, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            inputs,
-            tf.convert_to_tensor(self.gamma),
-            tf.convert_to_tensor(self.beta),
+        output, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=tf.convert_to_tensor(self.gamma),
+            offset=tf.convert_to_tensor(self.beta),
+            mean=[] if training else tf.convert_to_tensor(self.moving_mean),
+            variance=[] if training else tf.convert_to_tensor(self.moving_variance),
             epsilon=self.epsilon,
             is_training=bool(training),
-            **running,
         )
         if training:
             for average, value in (
@@ -54,12 +54,6 @@ class BatchNorm(keras.layers.Layer):
             ):
                 average.assign(average * self.momentum + value * (1 - self.momentum))
         return output
-
-    def _running(self):
-        return {
-            "mean": tf.convert_to_tensor(self.moving_mean),
-            "variance": tf.convert_to_tensor(self.moving_variance),
-        }
 
     def compute_output_shape(self, input_shape):
         return input_shape

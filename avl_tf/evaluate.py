@@ -1,6 +1,7 @@
 """Evaluates a run on sets of records.
 
-    python -m avl_tf.evaluate --run_dir=runs/demo/es --evaluate=ro=data/demo/ro/records/eval
+    python -m avl_tf.evaluate --run_dir=runs/demo/es --evaluation_clip_s=6 \\
+        --evaluate=ro=data/demo/ro/records/eval
 
 Prints a table; --output writes the same numbers as JSON.
 """

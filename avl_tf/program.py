@@ -1,5 +1,7 @@
 """How every program starts and fails: flags first, user errors in one line."""
 
+import logging as standard_logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -19,9 +21,9 @@ def run(main: Callable[[], None]) -> None:
     def guarded(argv: Sequence[str]) -> None:
         if len(argv) > 1:
             raise app.UsageError(
-                f"unexpected argument '{argv[1]}': every setting is a flag, --name=value."
+                f"unexpected argument '{argv[1]}': settings are flags, --name=value."
             )
-        logging.set_verbosity(logging.INFO)
+        _quiet_log()
         try:
             main()
         except (ValueError, OSError, MediaError) as error:
@@ -31,3 +33,21 @@ def run(main: Callable[[], None]) -> None:
             sys.exit(1)
 
     app.run(guarded)
+
+
+def _quiet_log() -> None:
+    """Logs our own progress with the time of day, and only warnings of others."""
+    if logging.get_verbosity() < logging.INFO:
+        logging.set_verbosity(logging.INFO)
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+    def wanted(record: standard_logging.LogRecord) -> bool:
+        folder = os.path.dirname(os.path.abspath(record.pathname))
+        return record.levelno > standard_logging.INFO or os.path.dirname(folder) == ours
+
+    handler = logging.get_absl_handler()
+    handler.addFilter(wanted)
+    handler.setFormatter(
+        standard_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
+    )
+    standard_logging.getLogger("tensorflow").setLevel(standard_logging.WARNING)

@@ -46,13 +46,15 @@ class RecordsSpec:
     """What spec.json says of a folder of shards.
 
     log_mel_reference tells whose loudest bin is 0 dB: the whole "recording"'s (the
-    authors' HowTo100M tree) or each "clip"'s (their pickles).
+    authors' HowTo100M tree) or each "clip"'s (their pickles). languages are those
+    spoken in the records, sorted.
     """
 
     audio: AudioConfig
     log_mel_reference: str
     features_2d: FeatureSpec | None
     features_3d: FeatureSpec | None
+    languages: tuple[str, ...]
     synthetic: bool
     shards: dict[str, ShardSpec]
 
@@ -78,6 +80,7 @@ class RecordsSpec:
             return cls(
                 audio=AudioConfig(**value["audio"]),
                 log_mel_reference=value["log_mel_reference"],
+                languages=tuple(value["languages"]),
                 synthetic=value["synthetic"],
                 shards={k: ShardSpec(**v) for k, v in value["shards"].items()},
                 **streams,

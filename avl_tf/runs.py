@@ -24,9 +24,9 @@ _INFO = "run.json"
 class RunInfo:
     """What other programs need to know of a run besides its weights.
 
-    records_fingerprint: of the training shards. parent: run directory of the stage
-    before, or None. synthetic: whether any training data, the parent's too, was
-    generated.
+    records_fingerprint, languages: of the training records. parent: run directory of
+    the stage before, or None. synthetic: whether any training data, the parent's too,
+    was generated.
     """
 
     model: ModelConfig
@@ -35,6 +35,7 @@ class RunInfo:
     log_mel_reference: str
     records: str
     records_fingerprint: str
+    languages: tuple[str, ...]
     parent: str | None
     synthetic: bool
 
@@ -68,6 +69,7 @@ def read_info(run_dir: str) -> RunInfo:
         value = dict(value, model=ModelConfig.from_json(value["model"], path))
         for name in ("features_2d", "features_3d"):
             value[name] = FeatureSpec(**value[name]) if value[name] else None
+        value["languages"] = tuple(value["languages"])
         return RunInfo(**value)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not written by this version ({error}).") from error

@@ -20,7 +20,10 @@ import tensorflow as tf
 from avl_tf import audio, dataset, files, runs
 from avl_tf.model import audio_branch, visual_branch
 
-_VERSION = "1"  # TensorFlow Serving looks for numbered folders
+
+def folder(run_dir: str) -> str:
+    """Where a run's export stands, in TensorFlow Serving's numbered layout."""
+    return files.join(run_dir, "saved_model", "1")
 
 
 def export(run_dir: str) -> str:
@@ -33,21 +36,19 @@ def export(run_dir: str) -> str:
         RuntimeError: the export, loaded again, does not embed as the model does.
     """
     model, info = runs.load_model(run_dir)
-    folder = files.join(run_dir, "saved_model", _VERSION)
-    temporary = files.join(run_dir, f"saved_model.tmp/{_VERSION}")
+    final, temporary = folder(run_dir), files.join(run_dir, "saved_model.tmp")
     if tf.io.gfile.exists(temporary):
         tf.io.gfile.rmtree(temporary)
     _write(model, info, temporary)
     _check(model, info, temporary)
-    if tf.io.gfile.exists(folder):
-        tf.io.gfile.rmtree(folder)
-    tf.io.gfile.makedirs(files.join(run_dir, "saved_model"))
-    tf.io.gfile.rename(temporary, folder)
-    tf.io.gfile.rmtree(files.join(run_dir, "saved_model.tmp"))
-    return folder
+    if tf.io.gfile.exists(final):
+        tf.io.gfile.rmtree(final)
+    tf.io.gfile.makedirs(final.rpartition("/")[0])
+    tf.io.gfile.rename(temporary, final)
+    return final
 
 
-def _write(model: keras.Model, info: runs.RunInfo, folder: str) -> None:
+def _write(model: keras.Model, info: runs.RunInfo, path: str) -> None:
     config = info.model.audio
     audio_model, visual_model = audio_branch(model), visual_branch(model)
 
@@ -110,7 +111,7 @@ def _write(model: keras.Model, info: runs.RunInfo, folder: str) -> None:
         for name, (function, signature) in functions.items()
     }
     signatures["serving_default"] = signatures["embed_wav"]
-    tf.saved_model.save(module, folder, signatures)
+    tf.saved_model.save(module, path, signatures)
 
 
 def _decode_wav(content: tf.Tensor, sample_rate: int) -> tf.Tensor:
@@ -127,31 +128,29 @@ def _decode_wav(content: tf.Tensor, sample_rate: int) -> tf.Tensor:
 def _resample(waveform: tf.Tensor, rate: tf.Tensor, sample_rate: int) -> tf.Tensor:
     """Resamples by cutting or padding the spectrum, exact for what both rates hold.
 
-    The transform takes the signal for periodic, so half a second of silence stands
-    between its end and its beginning.
+    The transform is over whole seconds, which are whole numbers of samples at both
+    rates, and takes them for periodic: half a second of silence at least stands
+    between the end and the beginning.
     """
     n_samples = tf.size(waveform, tf.int64)
     rate = tf.cast(rate, tf.int64)
-    n_out = n_samples * sample_rate // rate
-    padded = tf.pad(waveform, [[0, rate // 2]])
-    n_padded = n_samples + rate // 2
-    n_padded_out = n_padded * sample_rate // rate
-    spectrum = tf.signal.rfft(padded)
-    n_bins = tf.minimum(n_padded, n_padded_out) // 2 + 1
-    missing = tf.maximum(n_padded_out // 2 + 1 - n_bins, 0)
-    spectrum = tf.pad(spectrum[:n_bins], [[0, missing]])
-    resampled = tf.signal.irfft(spectrum, [tf.cast(n_padded_out, tf.int32)])
-    gain = tf.cast(n_padded_out / n_padded, tf.float32)
-    return (resampled * gain)[:n_out]
+    n_seconds = (n_samples + rate // 2 + rate - 1) // rate
+    spectrum = tf.signal.rfft(tf.pad(waveform, [[0, n_seconds * rate - n_samples]]))
+    n_bins = n_seconds * (tf.minimum(rate, sample_rate) // 2) + 1
+    n_bins_out = n_seconds * sample_rate // 2 + 1
+    spectrum = tf.pad(spectrum[:n_bins], [[0, tf.maximum(n_bins_out - n_bins, 0)]])
+    resampled = tf.signal.irfft(spectrum, [tf.cast(n_seconds * sample_rate, tf.int32)])
+    gain = tf.cast(sample_rate / rate, tf.float32)
+    return (resampled * gain)[: n_samples * sample_rate // rate]
 
 
-def _check(model: keras.Model, info: runs.RunInfo, folder: str) -> None:
+def _check(model: keras.Model, info: runs.RunInfo, path: str) -> None:
     """Embeds noise by the export and by the model; they must agree."""
     config = info.model.audio
     random = np.random.default_rng(0)
     n_samples = tf.constant([config.sample_rate, config.sample_rate // 2])
     waveform = random.uniform(-0.5, 0.5, (2, config.sample_rate)).astype(np.float32)
-    exported = tf.saved_model.load(folder).signatures["embed_waveform"](
+    exported = tf.saved_model.load(path).signatures["embed_waveform"](
         waveform=tf.constant(waveform), n_samples=n_samples
     )["embedding"]
     expected = audio_branch(model)(
@@ -164,5 +163,5 @@ def _check(model: keras.Model, info: runs.RunInfo, folder: str) -> None:
     if not np.allclose(exported, expected, rtol=1e-3, atol=1e-4):
         worst = float(np.max(np.abs(exported - expected)))
         raise RuntimeError(
-            f"{folder}: the export's embeddings are off by {worst:.2g}; it is not kept."
+            f"{path}: the export's embeddings are off by {worst:.2g}; it is not kept."
         )

@@ -1,4 +1,4 @@
-"""The flags of one training stage, as avl_tf.train and each stage of a cascade take them."""
+"""The flags of one training stage, for avl_tf.train and for a cascade's stages."""
 
 import os
 

@@ -224,8 +224,8 @@ def _run_info(stage, records, model_config, init_from) -> runs.RunInfo:
             ours, theirs = getattr(model_config, name), getattr(parent.model, name)
             if ours != theirs:
                 raise ValueError(
-                    f"{init_from} holds a model with --{name}={theirs}, this stage asks "
-                    f"for {ours}. Leave the flag out to take the parent's."
+                    f"{init_from} holds a model with --{name}={theirs}, this stage "
+                    f"asks for {ours}. Leave the flag out to take the parent's."
                 )
         if parent.log_mel_reference != spec.log_mel_reference:
             logging.warning(
@@ -243,6 +243,7 @@ def _run_info(stage, records, model_config, init_from) -> runs.RunInfo:
         log_mel_reference=spec.log_mel_reference,
         records=stage.records,
         records_fingerprint=records.fingerprint,
+        languages=spec.languages,
         parent=init_from,
         synthetic=spec.synthetic or bool(parent and parent.synthetic),
     )

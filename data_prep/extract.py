@@ -1,11 +1,12 @@
 """Extracts what training reads: manifest in, TFRecord shards and spec.json out.
 
-    python -m data_prep.extract --manifest=data/my/manifest.jsonl --out_dir=data/my/records \\
-        --backbone_2d=efficientnet_lite0
+    python -m data_prep.extract --manifest=data/my/manifest.jsonl \\
+        --out_dir=data/my/records --backbone_2d=efficientnet_lite0
 
-Log-mel spectrograms and frozen CNN features go into shards SPLIT-00000-of-00004.tfrecord.
-Run again after a stop, it makes only the shards that are missing. Recordings that fail
-are listed with the reason in failures.jsonl; the exit status is then 1.
+Log-mel spectrograms and frozen CNN features go into shards, as in
+train-00000-of-00004.tfrecord. Run again after a stop, it makes only the shards that are
+missing. Recordings that fail are listed with the reason in failures.jsonl; the exit
+status is then 1.
 """
 
 import dataclasses
@@ -61,20 +62,21 @@ def main() -> None:
     recordings = read_manifest(_MANIFEST.value)
     folder = _OUT_DIR.value.rstrip("/")
     tasks = _plan(recordings, folder, config, _SHARD_SIZE.value, _SEED.value)
-    _claim(folder, tasks)
-    results = {task.name: _finished(task, _RETRY.value) for task in tasks}
-    missing = [task for task in tasks if results[task.name] is None]
     # Workers are many; a wrong name or weights file is told once, here.
-    n_workers = min(_WORKERS.value or extraction.n_cores(), max(1, len(missing)))
     extraction.limit_threads(1)
     spec = RecordsSpec(
         audio=config.audio,
         log_mel_reference="recording",
         features_2d=extraction.feature_spec(config.backbone_2d, config.weights_2d),
         features_3d=extraction.feature_spec(config.backbone_3d, config.weights_3d),
+        languages=tuple(sorted({recording.language for recording in recordings})),
         synthetic=any(recording.synthetic for recording in recordings),
         shards={},
     )
+    _claim(folder, tasks)
+    results = {task.name: _finished(task, _RETRY.value) for task in tasks}
+    missing = [task for task in tasks if results[task.name] is None]
+    n_workers = min(_WORKERS.value or extraction.n_cores(), max(1, len(missing)))
     if missing:
         logging.info(
             "%s: %d of %d shards to make, %d workers",
@@ -181,14 +183,14 @@ def _finish(
     files.write_json(files.join(folder, records.SPEC_NAME), whole)
     n_bytes = sum(result.spec.n_bytes for result in results)
     print(
-        f"{folder}: {n_recordings - len(failures)} recordings in {len(results)} shards, "
-        f"{n_bytes / 1e6:.1f} MB"
+        f"{folder}: {n_recordings - len(failures)} recordings in {len(results)} "
+        f"shards, {n_bytes / 1e6:.1f} MB"
     )
     if failures:
         print(
             f"error: {len(failures)} of {n_recordings} recordings failed, the first: "
-            f"{failures[0]['id']}: {failures[0]['reason']}\nSee {folder}/failures.jsonl; "
-            "--retry_failed tries them again.",
+            f"{failures[0]['id']}: {failures[0]['reason']}\n"
+            f"See {folder}/failures.jsonl; --retry_failed tries them again.",
             file=sys.stderr,
         )
         sys.exit(1)

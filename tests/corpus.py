@@ -63,6 +63,7 @@ def write_records(
         log_mel_reference="recording",
         features_2d=FEATURES_2D,
         features_3d=None,
+        languages=("xx",),
         synthetic=True,
         shards=shards,
     )

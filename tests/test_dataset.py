@@ -30,7 +30,9 @@ def test_random_clips_are_what_the_authors_would_cut(tmp_path):
     """Whole-second starts; frames from 100 s - 2; features int(s) to int(e) + 1."""
     record = corpus.make_record("r0", n_seconds=9)
     opened = records.open_records(corpus.write_records(str(tmp_path), [record], 1))
-    (batch,) = _take(1, opened, dataclasses.replace(CLIPS, clips_per_recording=64), 64, 0)
+    (batch,) = _take(
+        1, opened, dataclasses.replace(CLIPS, clips_per_recording=64), 64, 0
+    )
     starts = set()
     for i, clip_id in enumerate(_ids([batch])):
         start = float(clip_id.split("@")[1].split("-")[0])
@@ -39,7 +41,9 @@ def test_random_clips_are_what_the_authors_would_cut(tmp_path):
         expected = record.log_mel[frame : frame + 200].astype(np.float32)
         assert np.array_equal(batch["log_mel"][i], expected)
         feature = record.features_2d[int(start) : int(start + 2) + 1].max(0)
-        feature = feature.astype(np.float32) / np.linalg.norm(feature.astype(np.float32))
+        feature = feature.astype(np.float32) / np.linalg.norm(
+            feature.astype(np.float32)
+        )
         assert np.abs(batch["visual"][i] - feature).max() < 1e-3
         assert batch["n_frames"][i] == 200
     # range(max(1, duration - (clip + 1))): 9 - 3 = 6 possible starts.

@@ -9,9 +9,7 @@ import tensorflow as tf
 from avl_tf import encoders, heads, model
 from avl_tf.model import ModelConfig
 
-SMALL = ModelConfig(
-    (12, 5), audio_widths=(16, 16, 24, 32, 48), embedding_dim=64
-)
+SMALL = ModelConfig((12, 5), audio_widths=(16, 16, 24, 32, 48), embedding_dim=64)
 
 
 def _inputs(n_clips=3, n_frames=320, seed=0):
@@ -88,8 +86,10 @@ def test_pooling_is_masked_in_evaluation_and_plain_in_training():
 def test_a_gated_unit_is_equation_one():
     x = keras.Input((3,))
     built = keras.Model(x, heads.gated_unit(x, 4, "g"))
-    values = [np.random.default_rng(i).normal(size=w.shape) for i, w in
-              enumerate(built.weights)]
+    values = [
+        np.random.default_rng(i).normal(size=w.shape)
+        for i, w in enumerate(built.weights)
+    ]
     built.set_weights(values)
     kernel, bias, gate_kernel, gate_bias = values
     x = np.random.default_rng(9).normal(size=(2, 3))
@@ -110,12 +110,14 @@ def test_the_audio_head_is_in_the_order_asked_for(head, widths):
     dense = {
         layer.name: layer.units
         for layer in built.layers
-        if isinstance(layer, keras.layers.Dense) and layer.name in
-        ("audio_gate_gate", "audio_projection")
+        if isinstance(layer, keras.layers.Dense)
+        and layer.name in ("audio_gate_gate", "audio_projection")
     }
     assert dense == widths
     output = built(_inputs())
-    assert output["audio_embedding"].shape == output["visual_embedding"].shape == (3, 64)
+    assert (
+        output["audio_embedding"].shape == output["visual_embedding"].shape == (3, 64)
+    )
 
 
 def test_initial_weights_are_the_authors():

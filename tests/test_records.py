@@ -110,5 +110,3 @@ def test_spec_json_round_trip(tmp_path):
     spec = _spec_of(corpus.make_set(str(tmp_path)))
     text = json.dumps(spec.to_json())
     assert records.RecordsSpec.from_json(json.loads(text), "spec.json") == spec
-
-

@@ -43,7 +43,11 @@ def _stage(sets, **changes):
 def _train(run_dir, stage, clips=CLIPS, init_from=None, **model_changes):
     base = training.base_model_config(stage, init_from)
     if not init_from:
-        small = {"audio_widths": (16, 16, 32), "embedding_dim": 32, "visual_scale": 20.0}
+        small = {
+            "audio_widths": (16, 16, 32),
+            "embedding_dim": 32,
+            "visual_scale": 20.0,
+        }
         base = dataclasses.replace(base, **small)
     model = dataclasses.replace(base, **model_changes)
     return training.train_stage(str(run_dir), stage, clips, model, init_from)
@@ -146,7 +150,10 @@ def test_a_warm_start_across_references_warns(trained, tmp_path, caplog):
 def test_another_model_than_the_parents_is_an_error(trained, sets, tmp_path):
     with pytest.raises(ValueError, match="--embedding_dim=32, this stage asks for 64"):
         _train(
-            tmp_path / "child", _stage(sets), init_from=str(trained[0]), embedding_dim=64
+            tmp_path / "child",
+            _stage(sets),
+            init_from=str(trained[0]),
+            embedding_dim=64,
         )
     assert not (tmp_path / "child").exists()
 
@@ -158,13 +165,18 @@ def test_a_run_directory_of_other_settings_is_left_alone(trained, sets):
         _train(run_dir, _stage(sets, epochs=5, evaluate_every=4))
     with pytest.raises(ValueError, match="--embedding_dim=32 then, 64 now"):
         _train(run_dir, _stage(sets, epochs=12, evaluate_every=4), embedding_dim=64)
-    assert before == {p: p.stat().st_mtime_ns for p in run_dir.rglob("*") if p.is_file()}
+    assert before == {
+        p: p.stat().st_mtime_ns for p in run_dir.rglob("*") if p.is_file()
+    }
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"audio": AudioConfig(hop_length=80)}, "audio hop_length is 80, the model's 160"),
+        (
+            {"audio": AudioConfig(hop_length=80)},
+            "audio hop_length is 80, the model's 160",
+        ),
         ({"audio": AudioConfig(preemphasis=0.9)}, "audio preemphasis is 0.9"),
         ({"features_2d": FeatureSpec("other", 12, 1.0)}, "other .12., the model's of"),
     ],

@@ -1,0 +1,230 @@
+"""The programs as a user starts them: a process each, the terminal's view of it."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import corpus
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+SMALL = """\
+# A stage that trains in seconds.
+--audio_widths=8,8,16
+--embedding_dim=16
+--visual_scale=20
+--clip_s=2
+--clips_per_recording=8
+--shuffle_clips=64
+--batch_size=32
+--epochs=4
+--evaluate_every=2
+--evaluation_clip_s=2
+"""
+
+
+def run(module, *arguments, cwd=ROOT):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def fails_in_one_line(done, *texts):
+    """The program ended with one clear line that holds the texts, no traceback."""
+    assert done.returncode == 1, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    for text in texts:
+        assert text in lines[0]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("programs")
+    for i, name in enumerate(("aa", "bb")):
+        spec = {"languages": (name,)}
+        train = corpus.make_set(str(folder / name / "train"), seed=i, **spec)
+        corpus.make_set(str(folder / name / "evaluation"), 4, seed=9 + i, **spec)
+        flagfile = folder / f"{name}.flags"
+        flagfile.write_text(f"{SMALL}--records={train}\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cascade_arguments(folder):
+    stages = (
+        f"aa={folder}/aa.flags,bb={folder}/bb.flags@aa,bb_scratch={folder}/bb.flags"
+    )
+    sets = ",".join(f"{n}={folder}/{n}/evaluation/train" for n in ("aa", "bb"))
+    return [f"--run_dir={folder}/run", f"--stages={stages}", f"--evaluate={sets}"]
+
+
+@pytest.fixture(scope="module")
+def cascade(folder, cascade_arguments):
+    done = run("avl_tf.cascade", *cascade_arguments)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.slow
+def test_cascade_writes_a_row_for_every_stage_set_and_time(folder, cascade):
+    table = json.loads((folder / "run" / "cascade.json").read_text())
+    rows = table["rows"]
+    keys = {(r["stage"], r["parent"], r["set"], r["when"]) for r in rows}
+    parents = {"random": None, "aa": None, "bb": "aa", "bb_scratch": None}
+    assert keys == {
+        (stage, parent, name, when)
+        for stage, parent in parents.items()
+        for name in ("aa", "bb")
+        for when in ("zero_shot", "final")
+    }
+    assert len(rows) == len(keys)
+    by_key = {(r["stage"], r["set"], r["when"]): r for r in rows}
+    # A child's first evaluation is its parent's last one.
+    for name in ("aa", "bb"):
+        ours = dict(
+            by_key["bb", name, "zero_shot"], stage="aa", parent=None, when="final"
+        )
+        assert ours == by_key["aa", name, "final"]
+    random = by_key["random", "aa", "final"]
+    assert random["n"] == 16 and random["a2v/R@5"] == 100 * 5 / 16
+
+
+@pytest.mark.slow
+def test_cascade_prints_the_table_it_writes_and_says_synthetic(folder, cascade):
+    text = (folder / "run" / "cascade.md").read_text()
+    assert text in cascade.stdout
+    assert "Synthetic corpus" in text
+    lines = [[c.strip() for c in line.split("|")[1:4]] for line in text.splitlines()]
+    assert [line for line in lines if line[:1] == ["bb"]] == [
+        ["bb", "random", "-"],
+        ["bb", "target only", "bb_scratch"],
+        ["bb", "zero-shot", "aa"],
+        ["bb", "cascade", "aa -> bb"],
+    ]
+    assert ["aa", "earlier stage", "aa -> bb"] in lines
+
+
+@pytest.mark.slow
+def test_cascade_skips_finished_stages(folder, cascade, cascade_arguments):
+    def stamps():
+        names = ("checkpoint", "saved_model.pb")
+        files = [p for n in names for p in (folder / "run").rglob(n)]
+        return {p: p.stat().st_mtime_ns for p in files}
+
+    before, table = stamps(), (folder / "run" / "cascade.json").read_text()
+    assert len(before) == 6
+    done = run("avl_tf.cascade", *cascade_arguments)
+    assert done.returncode == 0
+    assert stamps() == before
+    assert (folder / "run" / "cascade.json").read_text() == table
+
+
+@pytest.mark.slow
+def test_evaluate_gives_the_cascades_numbers(folder, cascade, tmp_path):
+    output = tmp_path / "out.json"
+    done = run(
+        "avl_tf.evaluate",
+        f"--run_dir={folder}/run/bb",
+        f"--evaluate=bb={folder}/bb/evaluation/train",
+        "--evaluation_clip_s=2",
+        f"--output={output}",
+    )
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(output.read_text())["rows"]
+    rows = json.loads((folder / "run" / "cascade.json").read_text())["rows"]
+    (expected,) = (
+        r for r in rows if (r["stage"], r["set"], r["when"]) == ("bb", "bb", "final")
+    )
+    metrics = {k: v for k, v in found.items() if k != "set"}
+    assert metrics == {k: expected[k] for k in metrics}
+    assert f"{found['a2v/R@1']:.1f}" in done.stdout and "(synthetic)" in done.stdout
+
+
+@pytest.mark.slow
+def test_train_and_export_by_themselves(folder, tmp_path):
+    arguments = [
+        f"--flagfile={folder}/aa.flags",
+        f"--run_dir={tmp_path}/run",
+        f"--evaluate=aa={folder}/aa/evaluation/train",
+    ]
+    done = run("avl_tf.train", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "| epoch 4 | aa " in done.stdout
+    done = run("avl_tf.export", f"--run_dir={tmp_path}/run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"{tmp_path}/run/saved_model/1"
+    again = run("avl_tf.train", *arguments, "--seed=7")
+    fails_in_one_line(again, "--seed=0 then, 7 now", "another --run_dir")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "arguments", "texts"),
+    [
+        (
+            "avl_tf.train",
+            ["--records=no/such/records", "--run_dir={tmp}/run"],
+            ["no/such/records", "looked for no/such/spec.json"],
+        ),
+        (
+            "avl_tf.train",
+            ["--flagfile={folder}/aa.flags", "--run_dir={tmp}/run", "--batch_size=512"],
+            ["64 clips, fewer than one batch of 512"],
+        ),
+        (
+            "avl_tf.evaluate",
+            ["--run_dir={tmp}", "--evaluate=x={folder}/aa/train"],
+            ["{tmp}: not a run directory"],
+        ),
+        (
+            "avl_tf.cascade",
+            [
+                "--run_dir={tmp}/r",
+                "--stages=a=x.flags@b",
+                "--evaluate=x={folder}/aa/train",
+            ],
+            ["'a' starts from 'b'"],
+        ),
+        (
+            "avl_tf.cascade",
+            [
+                "--run_dir={tmp}/r",
+                "--stages=a=no.flags",
+                "--evaluate=x={folder}/aa/train",
+            ],
+            ["no.flags: no such flagfile"],
+        ),
+    ],
+)
+def test_a_slip_is_told_in_one_line(folder, tmp_path, module, arguments, texts):
+    fill = {"tmp": tmp_path, "folder": folder}
+    done = run(module, *(argument.format(**fill) for argument in arguments))
+    fails_in_one_line(done, *(text.format(**fill) for text in texts))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--epohcs=3"], "Unknown command line flag 'epohcs'"),
+        (["epochs=3"], "unexpected argument 'epochs=3'"),
+        ([], "run_dir"),
+    ],
+)
+def test_wrong_flags_are_told(arguments, text):
+    required = ["--records=x", "--run_dir=y"] if arguments else ["--records=x"]
+    done = run("avl_tf.train", *required, *arguments)
+    assert done.returncode != 0
+    assert text in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,166 @@
+import io
+import json
+import os
+import subprocess
+import sys
+import wave
+
+import corpus
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from avl_tf import audio, model, runs, serving, training
+from avl_tf.audio import AudioConfig
+from avl_tf.dataset import ClipConfig
+from avl_tf.model import ModelConfig
+from avl_tf.training import StageConfig
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("serving")
+    stage = StageConfig(
+        records=corpus.make_set(str(folder / "records")),
+        epochs=1,
+        batch_size=32,
+        evaluation_clip_s=2.0,
+    )
+    config = ModelConfig((12,), audio_widths=(8, 8, 16), embedding_dim=16)
+    training.train_stage(str(folder / "run"), stage, ClipConfig(clip_s=2.0), config)
+    serving.export(str(folder / "run"))
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def signatures(run_dir):
+    return tf.saved_model.load(str(run_dir / "saved_model" / "1")).signatures
+
+
+def _wav(waveform, rate=16000, n_channels=1):
+    samples = np.round(np.asarray(waveform) * 32767).astype("<i2")
+    content = io.BytesIO()
+    with wave.open(content, "wb") as out:
+        out.setnchannels(n_channels)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(np.repeat(samples, n_channels).tobytes())
+    return content.getvalue()
+
+
+def _noise(n_samples, seed=0):
+    noise = np.random.default_rng(seed).uniform(-0.4, 0.4, n_samples)
+    return (np.round(noise * 32767) / 32767).astype(np.float32)
+
+
+def _expected(run_dir, waveform):
+    restored, info = runs.load_model(str(run_dir))
+    config = info.model.audio
+    inputs = {
+        "log_mel": audio.log_mel(waveform[np.newaxis], config),
+        "n_frames": tf.constant([audio.n_frames(len(waveform), config)]),
+    }
+    return model.audio_branch(restored)(inputs)[0]
+
+
+def test_wav_waveform_and_log_mel_give_the_models_embedding(run_dir, signatures):
+    waveform = _noise(16000)
+    config = AudioConfig()
+    log_mel = audio.log_mel(waveform[np.newaxis], config)
+    found = [
+        signatures["embed_wav"](wav=tf.constant([_wav(waveform)])),
+        signatures["serving_default"](wav=tf.constant([_wav(waveform, n_channels=2)])),
+        signatures["embed_waveform"](
+            waveform=tf.constant(waveform[np.newaxis]), n_samples=tf.constant([16000])
+        ),
+        signatures["embed_log_mel"](log_mel=log_mel, n_frames=tf.constant([101])),
+    ]
+    expected = _expected(run_dir, waveform)
+    for output in found:
+        assert np.abs(output["embedding"][0] - expected).max() < 1e-3
+
+
+def test_a_batch_of_wavs_of_many_lengths_is_each_by_itself(signatures):
+    """But for the padding, which reaches into the last frames as the authors'."""
+    wavs = [_wav(_noise(n, seed=n)) for n in (16000, 8000, 300)]
+    together = signatures["embed_wav"](wav=tf.constant(wavs))["embedding"].numpy()
+    assert together.shape == (3, 16)
+    alone = signatures["embed_wav"](wav=tf.constant(wavs[:1]))["embedding"].numpy()
+    assert np.abs(together[0] - alone[0]).max() < 1e-3
+    assert np.isfinite(together).all()
+
+
+def test_visual_features_give_the_models_embedding(run_dir, signatures):
+    features = np.random.default_rng(1).uniform(0, 1, (2, 5, 12)).astype(np.float32)
+    n_steps = np.array([5, 2], np.int32)
+    found = signatures["embed_visual"](
+        features_2d=tf.constant(features), n_2d=tf.constant(n_steps)
+    )["embedding"]
+    restored, _ = runs.load_model(str(run_dir))
+    unit = features / np.linalg.norm(features, axis=-1, keepdims=True)
+    pooled = np.stack([unit[0].max(0), unit[1, :2].max(0)])
+    pooled /= np.linalg.norm(pooled, axis=-1, keepdims=True)
+    expected = model.visual_branch(restored)({"visual": pooled})
+    assert np.abs(found - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000])
+def test_other_sample_rates_are_resampled(rate):
+    """Tones that both rates hold come out as if sampled at 16 kHz."""
+
+    def tones(at_hz):
+        t = np.arange(int(0.7 * at_hz)) / at_hz
+        fade = np.sin(np.pi * np.clip(t / 0.7, 0, 1)) ** 2
+        return fade * sum(0.2 * np.sin(2 * np.pi * f * t) for f in (220, 1500, 3300))
+
+    found = serving._decode_wav(tf.constant(_wav(tones(rate), rate)), 16000).numpy()
+    expected = tones(16000)
+    assert abs(len(found) - len(expected)) <= 1
+    n = min(len(found), len(expected))
+    assert np.abs(found[:n] - expected[:n]).max() < 2e-3
+
+
+def test_junk_is_an_error(signatures):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        signatures["embed_wav"](wav=tf.constant([b"no wav at all"]))
+
+
+def test_the_export_needs_nothing_but_tensorflow(run_dir, tmp_path):
+    """A bare process, without this project and without Keras, embeds a file."""
+    waveform = _noise(16000)
+    (tmp_path / "mine.wav").write_bytes(_wav(waveform))
+    script = """
+import json, sys
+for name in ("keras", "tf_keras", "avl_tf"):
+    sys.modules[name] = None
+import tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1])
+wav = tf.io.read_file(sys.argv[2])
+output = loaded.signatures["embed_wav"](wav=tf.expand_dims(wav, 0))
+print(json.dumps(output["embedding"][0].numpy().tolist()))
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    arguments = [str(run_dir / "saved_model" / "1"), str(tmp_path / "mine.wav")]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=tmp_path,
+        env={**environment, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert np.abs(found - _expected(run_dir, waveform)).max() < 1e-3
+
+
+def test_a_second_export_replaces_the_first_and_leaves_no_rest(run_dir):
+    serving.export(str(run_dir))
+    assert sorted(p.name for p in run_dir.glob("saved_model*")) == ["saved_model"]
+
+
+def test_a_wrong_export_is_not_kept(run_dir, monkeypatch):
+    before = sorted(p.name for p in (run_dir / "saved_model" / "1").iterdir())
+    monkeypatch.setattr(serving.np, "allclose", lambda *_, **__: False)
+    with pytest.raises(RuntimeError, match="not kept"):
+        serving.export(str(run_dir))
+    assert before == sorted(p.name for p in (run_dir / "saved_model" / "1").iterdir())
