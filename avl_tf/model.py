@@ -33,8 +33,9 @@ class ModelConfig:
     audio_head: str = setting(
         "official",
         "official: the gate before the last linear layer, as the released weights; "
-        "paper: the gate in the embedding space, as Eq. 2.",
-        choices=("official", "paper"),
+        "paper: the gate in the embedding space, as Eq. 2; fused: as the released "
+        "AVLnet-Text-Fused, for clips without words.",
+        choices=("official", "paper", "fused"),
     )
     visual_scale: float = setting(
         1.0,
@@ -101,6 +102,9 @@ def build_model(config: ModelConfig) -> keras.Model:
     if config.audio_head == "official":
         audio = heads.gated_unit(audio, config.audio_widths[-1], "audio_gate")
         audio = heads.linear(audio, config.embedding_dim, "audio_projection")
+    elif config.audio_head == "fused":
+        audio = heads.linear(audio, config.embedding_dim // 2, "audio_projection")
+        audio = heads.gated_unit(audio, config.embedding_dim, "audio_gate")
     else:
         audio = heads.gated_unit(audio, config.embedding_dim, "audio_gate")
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from avl_tf import board, dataset, evaluation, files, losses, metrics, runs
+from avl_tf import board, dataset, evaluation, files, losses, metrics, optimizers, runs
 from avl_tf.dataset import ClipConfig
 from avl_tf.model import ModelConfig, build_model
 from avl_tf.records import RecordSet, open_records
@@ -109,9 +109,7 @@ def train_stage(
     keras.utils.set_random_seed(stage.seed)
     with strategy.scope():
         model = build_model(model_config)
-        optimizer = keras.optimizers.Adam(
-            _schedule(stage, steps_per_epoch), epsilon=1e-8
-        )
+        optimizer = optimizers.Adam(_schedule(stage, steps_per_epoch))
         optimizer.build(model.trainable_variables)
         step = tf.Variable(0, dtype=tf.int64, name="step")
     checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, step=step)
@@ -256,6 +254,11 @@ def _claim(run_dir: str, info: runs.RunInfo, flags_text: str) -> None:
         files.write_text(flags_path, flags_text)
         runs.write_info(run_dir, info)
         return
+    if not tf.io.gfile.exists(flags_path):
+        raise ValueError(
+            f"{run_dir} holds an imported run. Train from it into another --run_dir, "
+            f"with --init_from={run_dir}."
+        )
     with tf.io.gfile.GFile(flags_path) as stream:
         before = dict(line.split("=", 1) for line in stream.read().splitlines())
     now = dict(line.split("=", 1) for line in flags_text.splitlines())

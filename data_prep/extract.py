@@ -10,22 +10,18 @@ status is then 1.
 """
 
 import dataclasses
-import hashlib
-import json
-import sys
 from collections.abc import Iterator
 
-import numpy as np
-import tensorflow as tf
 from absl import flags, logging
 from distributed import Client, LocalCluster, as_completed
 from tqdm import tqdm
 
-from avl_tf import files, program, records
+from avl_tf import program
 from avl_tf.records import RecordsSpec
-from data_prep import extraction
-from data_prep.extraction import ExtractionConfig, ShardResult, ShardTask
+from data_prep import extraction, shards
+from data_prep.extraction import ExtractionConfig, ShardTask
 from data_prep.manifest import Recording, read_manifest
+from data_prep.shards import ShardResult
 
 _MANIFEST = flags.DEFINE_string("manifest", None, "Manifest (JSON lines) to read.")
 _OUT_DIR = flags.DEFINE_string("out_dir", None, "Folder for shards and spec.json.")
@@ -73,8 +69,10 @@ def main() -> None:
         synthetic=any(recording.synthetic for recording in recordings),
         shards={},
     )
-    _claim(folder, tasks)
-    results = {task.name: _finished(task, _RETRY.value) for task in tasks}
+    shards.claim(folder, _description(tasks, config))
+    results = {task.name: shards.read_result(folder, task.name) for task in tasks}
+    if _RETRY.value:
+        results = {k: None if r and r.failures else r for k, r in results.items()}
     missing = [task for task in tasks if results[task.name] is None]
     n_workers = min(_WORKERS.value or extraction.n_cores(), max(1, len(missing)))
     if missing:
@@ -95,7 +93,7 @@ def main() -> None:
             results[result.name] = result
             bar.update(result.spec.n_records + len(result.failures))
         bar.close()
-    _finish(folder, spec, list(results.values()), len(recordings))
+    shards.finish(folder, spec, list(results.values()))
 
 
 def _plan(
@@ -105,53 +103,27 @@ def _plan(
     shard_size: int,
     seed: int,
 ) -> list[ShardTask]:
-    """Deals the recordings of each split to shards, in an order of the seed's."""
     tasks = []
     for split in sorted({recording.split for recording in recordings}):
-        members = sorted(
-            (recording for recording in recordings if recording.split == split),
-            key=lambda recording: recording.id,
-        )
-        order = np.random.default_rng(seed).permutation(len(members))
-        n_shards = -(-len(members) // shard_size)
-        for index, part in enumerate(np.array_split(order, n_shards)):
-            tasks.append(
-                ShardTask(
-                    folder,
-                    records.shard_name(split, index, n_shards),
-                    tuple(members[i] for i in part),
-                    config,
-                )
-            )
+        members = [recording for recording in recordings if recording.split == split]
+        dealt = shards.deal([member.id for member in members], split, shard_size, seed)
+        tasks += [
+            ShardTask(folder, name, tuple(members[i] for i in part), config)
+            for name, part in dealt.items()
+        ]
     return tasks
 
 
-def _claim(folder: str, tasks: list[ShardTask]) -> None:
-    """Makes sure that what lies in the folder is of the same manifest and settings."""
-    files.require_filesystem(folder)
-    fingerprint = hashlib.sha256(repr(tasks).encode()).hexdigest()[:16]
-    path = files.join(folder, "progress", "job.json")
-    if not tf.io.gfile.exists(path):
-        if tf.io.gfile.exists(files.join(folder, records.SPEC_NAME)):
-            raise ValueError(f"{folder} holds records already. Use another --out_dir.")
-        files.write_json(path, {"fingerprint": fingerprint})
-    elif files.read_json(path)["fingerprint"] != fingerprint:
-        raise ValueError(
-            f"{folder} was begun with another manifest or other settings. Use another "
-            "--out_dir, or delete this one."
+def _description(tasks: list[ShardTask], config: ExtractionConfig) -> str:
+    """Tells one job from another; files may have moved since it was begun."""
+    dealt = [
+        (
+            task.name,
+            [dataclasses.replace(r, media="", image="") for r in task.recordings],
         )
-
-
-def _finished(task: ShardTask, retry_failed: bool) -> ShardResult | None:
-    """The result of a shard that is whole, or None if it is to be made."""
-    path = extraction.result_path(task.folder, task.name)
-    shard = files.join(task.folder, task.name)
-    if not (tf.io.gfile.exists(path) and tf.io.gfile.exists(shard)):
-        return None
-    result = ShardResult.from_json(files.read_json(path))
-    if tf.io.gfile.stat(shard).length != result.spec.n_bytes:
-        return None
-    return None if retry_failed and result.failures else result
+        for task in tasks
+    ]
+    return repr((dealt, config))
 
 
 def _run(tasks: list[ShardTask], n_workers: int) -> Iterator[ShardResult]:
@@ -170,30 +142,6 @@ def _run(tasks: list[ShardTask], n_workers: int) -> Iterator[ShardResult]:
         futures = client.map(extraction.extract_shard, tasks, pure=False, retries=2)
         for future in as_completed(futures):
             yield future.result()
-
-
-def _finish(
-    folder: str, spec: RecordsSpec, results: list[ShardResult], n_recordings: int
-) -> None:
-    failures = [failure for result in results for failure in result.failures]
-    lines = [json.dumps(failure, ensure_ascii=False) + "\n" for failure in failures]
-    files.write_text(files.join(folder, "failures.jsonl"), "".join(lines))
-    shards = {result.name: dataclasses.asdict(result.spec) for result in results}
-    whole = {**spec.to_json(), "shards": shards}
-    files.write_json(files.join(folder, records.SPEC_NAME), whole)
-    n_bytes = sum(result.spec.n_bytes for result in results)
-    print(
-        f"{folder}: {n_recordings - len(failures)} recordings in {len(results)} "
-        f"shards, {n_bytes / 1e6:.1f} MB"
-    )
-    if failures:
-        print(
-            f"error: {len(failures)} of {n_recordings} recordings failed, the first: "
-            f"{failures[0]['id']}: {failures[0]['reason']}\n"
-            f"See {folder}/failures.jsonl; --retry_failed tries them again.",
-            file=sys.stderr,
-        )
-        sys.exit(1)
 
 
 def cli() -> None:

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from avl_tf import audio, files, media, records
+from avl_tf import audio, media, records
 from avl_tf.audio import AudioConfig
 from avl_tf.backbones import Backbone, load_backbone
-from avl_tf.records import Clip, FeatureSpec, Record, ShardSpec
+from avl_tf.records import Clip, FeatureSpec, Record
+from data_prep import shards
 from data_prep.manifest import Recording
+from data_prep.shards import ShardResult
 
 # Frames decoded before they go through the CNN together: bounds the memory. A multiple
 # of the 16 frames of a 3D feature.
@@ -41,28 +43,6 @@ class ShardTask:
     config: ExtractionConfig
 
 
-@dataclasses.dataclass(frozen=True)
-class ShardResult:
-    """One shard made; failures are {"id", "media", "reason"}."""
-
-    name: str
-    spec: ShardSpec
-    failures: tuple[dict[str, str], ...]
-
-    def to_json(self) -> dict:
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, value: dict) -> "ShardResult":
-        spec = ShardSpec(**value["spec"])
-        return cls(value["name"], spec, tuple(value["failures"]))
-
-
-def result_path(folder: str, shard: str) -> str:
-    """Where a shard's result stands once the shard is whole."""
-    return files.join(folder, "progress", f"{shard}.json")
-
-
 def limit_threads(n_threads: int) -> None:
     """Keeps TensorFlow to n_threads in this process; before its first operation."""
     tf.config.threading.set_intra_op_parallelism_threads(n_threads)
@@ -81,11 +61,7 @@ def extract_shard(task: ShardTask) -> ShardResult:
             failures.append(
                 {"id": recording.id, "media": recording.media, "reason": str(error)}
             )
-    path = files.join(task.folder, task.name)
-    spec = records.write_shard(path, serialized, n_clips)
-    result = ShardResult(task.name, spec, tuple(failures))
-    files.write_json(result_path(task.folder, task.name), result.to_json())
-    return result
+    return shards.write(task.folder, task.name, serialized, n_clips, failures)
 
 
 def extract_recording(recording: Recording, config: ExtractionConfig) -> Record:

@@ -8,6 +8,7 @@ A line holds
     recording_id  what the split is made by, when several lines share one source
     start_s, end_s  the span of the media that is meant; the whole of it if left out
     clips       [{"start_s", "end_s", "label"}, ...] in seconds from start_s, optional
+    duration_s  for the reader's information only
     labels      anything, kept in the record; synthetic: true for generated data
 Every adapter writes this file and nothing else; no TensorFlow here, so that adapters
 start at once.
@@ -77,11 +78,17 @@ def read_manifest(path: str) -> list[Recording]:
 
 def write_manifest(path: str, lines: Iterable[dict[str, Any]]) -> None:
     """Writes manifest lines (dicts) under another name, then renames the file."""
+    write_text(
+        path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    )
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes a local text file under another name, then renames it."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     temporary = f"{path}.tmp-{os.getpid()}"
     with open(temporary, "w", encoding="utf-8") as out:
-        for line in lines:
-            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+        out.write(text)
     os.replace(temporary, path)
 
 

@@ -339,9 +339,4 @@ def _check_or_write_card(out_dir: str, card: dict[str, Any]) -> None:
                 f"{out_dir} has a folder '{language}' but no corpus.json that says how "
                 f"it was built. {advice}"
             )
-    os.makedirs(out_dir, exist_ok=True)
-    temporary = f"{path}.tmp-{os.getpid()}"
-    with open(temporary, "w", encoding="utf-8") as stream:
-        json.dump(card, stream, indent=1, ensure_ascii=False)
-        stream.write("\n")
-    os.replace(temporary, path)
+    manifest.write_text(path, json.dumps(card, indent=1, ensure_ascii=False) + "\n")

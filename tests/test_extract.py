@@ -193,7 +193,7 @@ def test_shards_depend_on_input_and_seed_alone_and_survive_a_kill(videos, tmp_pa
 
     other = _extract(manifest, tmp_path / "b", *two, "--seed=1")
     assert other.returncode == 1
-    assert "begun with another manifest or other settings" in other.stderr
+    assert "begun with other input or other settings" in other.stderr
     assert _shards(tmp_path / "b") == expected
 
     # A shard that was cut is made again.

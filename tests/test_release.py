@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from avl_tf import losses, release
+from avl_tf import losses, optimizers, release
 from avl_tf.model import build_model
 from avl_tf.torch_weights import state_dict
 
@@ -23,8 +23,9 @@ INPUTS = {
 @pytest.fixture
 def model():
     state = state_dict(str(DATA / "tiny_avlnet.pth"))
-    built = build_model(release.config_of(state, visual_dims=(80,)))
-    parity = release.load_state(built, state)
+    config = release.config_of(state, "tiny")
+    built = build_model(config)
+    parity = release.load_state(built, config, state)
     assert not parity.missing and not parity.unexpected
     return built
 
@@ -45,7 +46,7 @@ def test_evaluation_equals_the_authors(model):
 
 
 def test_five_adam_steps_equal_the_authors(model):
-    optimizer = keras.optimizers.Adam(1e-3, epsilon=1e-8)
+    optimizer = optimizers.Adam(1e-3)
     found = []
     for step in range(5):
         with tf.GradientTape() as tape:

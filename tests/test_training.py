@@ -244,10 +244,13 @@ def test_two_replicas_take_the_same_steps_as_one(tmp_path):
         subprocess.run(script, cwd=ROOT, env=environment, check=True)
         found.append(np.load(path))
     one, two = found
-    assert one["losses"] == pytest.approx(two["losses"], rel=1e-5)
-    assert one["losses"][0] != one["losses"][1]
+    for name in ("sgd/losses", "adam/losses"):
+        assert one[name] == pytest.approx(two[name], rel=1e-5)
+        assert one[name][0] != one[name][1]
+    # Adam turns the sign of a gradient that is nearly zero into a whole step.
     for name in one.files:
-        assert np.abs(one[name] - two[name]).max() < 1e-5, name
+        if name.startswith("sgd"):
+            assert np.abs(one[name] - two[name]).max() < 1e-5, name
 
 
 def test_clips_are_dealt_in_order_whatever_the_replicas(sets):

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from avl_tf import training
+from avl_tf import optimizers, training
 from avl_tf.model import ModelConfig, build_model
 
 
@@ -27,12 +27,22 @@ def main(n_devices: int, path: str) -> None:
     # Both halves hold the same clips, so that a replica's batch statistics are those
     # of the global batch and nothing but the distribution can make a difference.
     batch = {name: np.concatenate([value, value]) for name, value in half.items()}
+    found = {}
+    for name, make in (
+        ("sgd", lambda: keras.optimizers.SGD(0.5)),
+        ("adam", lambda: optimizers.Adam(1e-3)),
+    ):
+        found.update(_steps(name, make, batch, n_devices))
+    np.savez(path, **found)
+
+
+def _steps(name, make_optimizer, batch, n_devices):
     strategy = training._strategy()
     assert strategy.num_replicas_in_sync == n_devices
     with strategy.scope():
         keras.utils.set_random_seed(0)
         model = build_model(ModelConfig((6,), audio_widths=(8, 8), embedding_dim=8))
-        optimizer = keras.optimizers.SGD(0.5)
+        optimizer = make_optimizer()
         optimizer.build(model.trainable_variables)
         step = tf.Variable(0, dtype=tf.int64)
     train_step = training._train_step(strategy, model, optimizer, step, margin=0.001)
@@ -44,8 +54,11 @@ def main(n_devices: int, path: str) -> None:
 
     dealt = strategy.experimental_distribute_values_from_function(part)
     losses = [float(train_step(dealt)) for _ in range(2)]
-    weights = {f"w{i}": w.numpy() for i, w in enumerate(model.trainable_variables)}
-    np.savez(path, losses=losses, **weights)
+    weights = [w.numpy() for w in model.trainable_variables]
+    return {
+        f"{name}/losses": losses,
+        **{f"{name}/{i}": weight for i, weight in enumerate(weights)},
+    }
 
 
 if __name__ == "__main__":

@@ -1,0 +1,143 @@
+"""Makes a run directory of a checkpoint that the authors' code wrote, or the way back.
+
+    python -m avl_tf.import_release --checkpoint=AVLnet_release.pth --run_dir=runs/r
+    python -m avl_tf.import_release --run_dir=runs/my --export_pth=my.pth
+
+evaluate, train --init_from, cascade and export take the run as any other. Prints what
+became of every tensor. --export_pth writes a state_dict that the authors' code loads.
+"""
+
+import tensorflow as tf
+from absl import flags
+
+from avl_tf import files, program, release, runs, text_branch
+from avl_tf.model import ModelConfig, build_model
+from avl_tf.records import FeatureSpec
+from avl_tf.torch_weights import state_dict
+from avl_tf.torch_weights.writer import write_state_dict
+
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "The authors' .pth: a release, or eN.pth of their train.py."
+)
+_RUN_DIR = flags.DEFINE_string("run_dir", None, "Run directory to make, or to read.")
+_EXPORT_PTH = flags.DEFINE_string(
+    "export_pth", None, "Write the run's weights to this .pth instead of importing."
+)
+_VISUAL_DIMS = flags.DEFINE_list(
+    "visual_dims",
+    None,
+    "Widths of the visual streams, 2D first; read off the tensors if left out.",
+)
+_BACKBONE_2D = flags.DEFINE_string(
+    "backbone_2d",
+    "resnet152",
+    "Backbone of the first stream (the authors': resnet152).",
+)
+_BACKBONE_3D = flags.DEFINE_string(
+    "backbone_3d",
+    "resnext101_3d",
+    "Backbone of the second stream, if there are two (the authors': resnext101_3d).",
+)
+_REFERENCE = flags.DEFINE_enum(
+    "log_mel_reference",
+    "recording",
+    ["recording", "clip"],
+    "Whose loudest bin was 0 dB in its training (HowTo100M: recording).",
+)
+_TEXT = flags.DEFINE_boolean(
+    "text", False, "Export the text branch of the text variants too."
+)
+_PARTIAL = flags.DEFINE_boolean(
+    "allow_partial", False, "Take a checkpoint with missing or unexpected tensors."
+)
+
+
+def main() -> None:
+    if bool(_CHECKPOINT.value) == bool(_EXPORT_PTH.value):
+        raise ValueError(
+            "Give either --checkpoint to import or --export_pth to export."
+        )
+    if _EXPORT_PTH.value:
+        model, info = runs.load_model(_RUN_DIR.value)
+        write_state_dict(_EXPORT_PTH.value, release.to_state(model, info.model))
+        print(f"{_EXPORT_PTH.value}: {len(model.variables)} tensors")
+        return
+    if runs.exists(_RUN_DIR.value):
+        raise ValueError(
+            f"{_RUN_DIR.value} holds a run already. Use another --run_dir."
+        )
+    source = _CHECKPOINT.value
+    state = state_dict(source)
+    config = release.config_of(state, source, _visual_dims())
+    model = build_model(config)
+    try:
+        parity = release.load_state(model, config, state)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    _report(parity)
+    if (parity.missing or parity.unexpected) and not _PARTIAL.value:
+        raise ValueError(
+            f"{source}: {len(parity.missing)} tensors missing, "
+            f"{len(parity.unexpected)} unexpected (listed above). --allow_partial "
+            "takes it all the same."
+        )
+    if _TEXT.value:
+        path = files.join(_RUN_DIR.value, "text_model", "1")
+        text_branch.export(model, config, state, source, path)
+    del state  # a third of the memory, and the checkpoint takes as much again
+    checkpoint = tf.train.Checkpoint(model=model)
+    checkpoint.save(files.join(runs.checkpoint_prefix(_RUN_DIR.value), "ckpt"))
+    # Last, so that a folder with a run.json is a whole run.
+    runs.write_info(_RUN_DIR.value, _info(config))
+    print(f"{_RUN_DIR.value}: {len(parity.placed)} tensors, {config}")
+
+
+def _visual_dims() -> tuple[int, ...] | None:
+    if not _VISUAL_DIMS.value:
+        return None
+    try:
+        return tuple(int(item) for item in _VISUAL_DIMS.value)
+    except ValueError as error:
+        raise ValueError(f"--visual_dims: expected numbers, got {error}.") from error
+
+
+def _report(parity: release.Parity) -> None:
+    for theirs, ours, shape in parity.placed:
+        print(f"{theirs:44} -> {ours:36} {list(shape)}")
+    for title, keys in (
+        ("never read by the authors' forward pass", parity.unused),
+        ("text branch (--text exports it)", parity.text),
+        ("UNEXPECTED", parity.unexpected),
+        ("MISSING", parity.missing),
+    ):
+        if keys:
+            print(f"{len(keys)} {title}: {', '.join(keys)}")
+
+
+def _info(config: ModelConfig) -> runs.RunInfo:
+    names = (_BACKBONE_2D.value, _BACKBONE_3D.value)
+    rates_hz = (1.0, 1.5)
+    streams = [
+        FeatureSpec(*stream)
+        for stream in zip(names, config.visual_dims, rates_hz, strict=False)
+    ]
+    return runs.RunInfo(
+        model=config,
+        features_2d=streams[0],
+        features_3d=streams[1] if len(streams) > 1 else None,
+        log_mel_reference=_REFERENCE.value,
+        records=_CHECKPOINT.value,
+        records_fingerprint="",
+        languages=(),
+        parent=None,
+        synthetic=False,
+    )
+
+
+def cli() -> None:
+    flags.mark_flag_as_required("run_dir")
+    program.run(main)
+
+
+if __name__ == "__main__":
+    cli()

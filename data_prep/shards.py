@@ -1,0 +1,118 @@
+"""A folder of shards that is made bit by bit: what is done, what is missing, the end.
+
+Each shard that is whole has a note FOLDER/progress/SHARD.json. FOLDER/spec.json and
+failures.jsonl are written when all shards are there, so that a folder with a spec.json
+is complete.
+"""
+
+import dataclasses
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from avl_tf import files, records
+from avl_tf.records import RecordsSpec, ShardSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardResult:
+    """One shard made; failures are {"id", "media", "reason"}."""
+
+    name: str
+    spec: ShardSpec
+    failures: tuple[dict[str, str], ...]
+
+
+def deal(ids: Sequence[str], split: str, size: int, seed: int) -> dict[str, list[int]]:
+    """Deals a split's recordings to shards of at most `size`, shuffled by the seed.
+
+    Returns:
+        Shard name -> indices into ids; the same for the same ids, in whatever order.
+    """
+    by_id = sorted(range(len(ids)), key=ids.__getitem__)
+    order = np.random.default_rng(seed).permutation(by_id)
+    n_shards = -(-len(ids) // size)
+    return {
+        records.shard_name(split, index, n_shards): part.tolist()
+        for index, part in enumerate(np.array_split(order, n_shards))
+    }
+
+
+def claim(folder: str, description: str) -> None:
+    """Makes sure that what lies in a folder was begun from the same description.
+
+    Raises:
+        ValueError: the folder holds something else; nothing is touched.
+    """
+    files.require_filesystem(folder)
+    fingerprint = hashlib.sha256(description.encode()).hexdigest()[:16]
+    path = files.join(folder, "progress", "job.json")
+    if not tf.io.gfile.exists(path):
+        if tf.io.gfile.exists(files.join(folder, records.SPEC_NAME)):
+            raise ValueError(f"{folder} holds records already. Use another --out_dir.")
+        files.write_json(path, {"fingerprint": fingerprint})
+    elif files.read_json(path)["fingerprint"] != fingerprint:
+        raise ValueError(
+            f"{folder} was begun with other input or other settings. Use another "
+            "--out_dir, or delete this one."
+        )
+
+
+def write(
+    folder: str,
+    name: str,
+    serialized: Sequence[bytes],
+    n_clips: int,
+    failures: Iterable[dict[str, str]] = (),
+) -> ShardResult:
+    """Writes a shard, then the note that it is whole."""
+    spec = records.write_shard(files.join(folder, name), serialized, n_clips)
+    result = ShardResult(name, spec, tuple(failures))
+    files.write_json(_note(folder, name), dataclasses.asdict(result))
+    return result
+
+
+def read_result(folder: str, name: str) -> ShardResult | None:
+    """The result of a shard that is whole, or None if it is still to be made."""
+    path, shard = _note(folder, name), files.join(folder, name)
+    if not (tf.io.gfile.exists(path) and tf.io.gfile.exists(shard)):
+        return None
+    value = files.read_json(path)
+    spec = ShardSpec(**value["spec"])
+    if tf.io.gfile.stat(shard).length != spec.n_bytes:
+        return None
+    return ShardResult(value["name"], spec, tuple(value["failures"]))
+
+
+def finish(folder: str, spec: RecordsSpec, results: Sequence[ShardResult]) -> None:
+    """Writes spec.json and failures.jsonl and prints the counts.
+
+    Exits with status 1 if a recording failed.
+    """
+    failures = [failure for result in results for failure in result.failures]
+    lines = [json.dumps(failure, ensure_ascii=False) + "\n" for failure in failures]
+    files.write_text(files.join(folder, "failures.jsonl"), "".join(lines))
+    whole = dataclasses.replace(spec, shards={r.name: r.spec for r in results})
+    files.write_json(files.join(folder, records.SPEC_NAME), whole.to_json())
+    n_records = sum(result.spec.n_records for result in results)
+    n_bytes = sum(result.spec.n_bytes for result in results)
+    print(
+        f"{folder}: {n_records} recordings in {len(results)} shards, "
+        f"{n_bytes / 1e6:.1f} MB"
+    )
+    if failures:
+        print(
+            f"error: {len(failures)} of {n_records + len(failures)} recordings failed, "
+            f"the first: {failures[0]['id']}: {failures[0]['reason']}\n"
+            f"See {folder}/failures.jsonl.",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+
+
+def _note(folder: str, name: str) -> str:
+    return files.join(folder, "progress", f"{name}.json")
