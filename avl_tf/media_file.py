@@ -1,0 +1,327 @@
+"""One media file opened for reading: its streams, its clock and its damage.
+
+A path comes in, decoded frames with exact times come out; media.py is the public face.
+
+Second 0 of a file is the earliest start of its audio and video streams, so a stream
+that starts late starts late here too, and sound and frames share one clock. Encoder
+priming is dropped as FFmpeg drops it (edit lists, skip samples).
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import NamedTuple
+
+import av
+from av.stream import Discard, Disposition, Stream
+
+# PyAV hands FFmpeg's messages to Python from a set level on. They are needed for the
+# text of a MediaError, and to notice damage that FFmpeg logs without failing; none of
+# them may reach the user's terminal.
+av.logging.set_level(av.logging.WARNING)
+av.logging.set_skip_repeated(False)
+logging.getLogger("libav").propagate = False
+logging.getLogger("libav").addHandler(logging.NullHandler())
+
+_RAGGED_EDGE_S = 1
+# Seeks go this far before the wanted time: room for a decoder to warm up, and a second
+# try where a seek lands between keyframes (MPEG-TS).
+_RUN_UPS_S = (2, 12)
+# What decoders (of H.264, of FLAC) log when they hide damage instead of failing.
+_CONCEALED = ("error while decoding MB", "decode_frame() failed")
+# The same for JPEG images, baseline and progressive.
+_TORN = ("overread", "error y=")
+
+
+class MediaError(Exception):
+    """A file's content cannot be read; the message starts with the file's path."""
+
+
+class TimedFrame(NamedTuple):
+    """A decoded frame with its time and duration, in seconds on the file's clock."""
+
+    time: Fraction
+    duration: Fraction
+    frame: av.AudioFrame | av.VideoFrame
+
+
+class MediaFile:
+    """A file opened for reading; a context manager.
+
+    Args:
+        path: the file.
+        allow_truncated: decode what there is of a damaged file, without an error.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        MediaError: FFmpeg cannot open it, or finds neither audio nor video in it.
+    """
+
+    def __init__(self, path: str | os.PathLike, allow_truncated: bool = False):
+        self.path = os.fspath(path)
+        self._allow_truncated = allow_truncated
+        require_file(path)
+        with av.logging.Capture() as logs:
+            try:
+                # "file:" keeps a colon in a name from being read as a protocol. Titles
+                # in old files are often not UTF-8.
+                self._container = av.open(
+                    f"file:{self.path}", metadata_errors="replace"
+                )
+            except av.FFmpegError as error:
+                raise self.error("cannot be opened", _reason(error, logs)) from error
+        # For WAV, whose bit rate is constant, the guess is exact.
+        self._guesses_length = self._container.format.name != "wav" and any(
+            "duration from bitrate" in text for _, _, text in logs
+        )
+        self._streams = [
+            stream
+            for stream in self._container.streams
+            if stream.type in ("audio", "video")
+            and not stream.disposition & Disposition.attached_pic
+        ]
+        # FFmpeg's tty "format" draws any plain text as the video of a terminal.
+        if not self._streams or self._container.format.name == "tty":
+            self._container.close()
+            raise self.error("neither audio nor video in it")
+        starts = [
+            _seconds(stream.start_time, stream)
+            for stream in self._streams
+            if stream.start_time is not None
+        ]
+        self._origin = min(starts, default=Fraction(0))
+
+    def __enter__(self) -> "MediaFile":
+        return self
+
+    def __exit__(self, _, error: BaseException | None, __) -> None:
+        self._container.close()
+        if isinstance(error, av.FFmpegError):
+            raise self.error("cannot be converted", error.strerror) from error
+
+    def error(self, what: str, reason: str = "") -> MediaError:
+        """Makes the error that says what is wrong with this file, and why."""
+        return MediaError(f"{self.path}: {what}" + (f": {reason}." if reason else "."))
+
+    def stream(self, kind: str) -> Stream:
+        """Returns the best "audio" or "video" stream; MediaError if there is none."""
+        found = [stream for stream in self._streams if stream.type == kind]
+        known = [stream for stream in found if stream.codec_context is not None]
+        if not known:
+            raise self.error(f"no {'decoder for its ' * bool(found)}{kind} stream")
+        best = self._container.streams.best(kind)
+        stream = best if best in known else known[0]
+        if not stream.codec_context.is_open:
+            stream.codec_context.thread_count = 1
+        return stream
+
+    def counts_samples(self) -> bool:
+        """Tells whether the times of the audio stream are exact to the sample."""
+        stream = self.stream("audio")
+        return (stream.time_base * stream.codec_context.sample_rate).numerator == 1
+
+    def duration(self) -> Fraction:
+        """Returns the end of the longest stream in seconds; see media.duration_s."""
+        ends = [self._declared_end(stream) for stream in self._streams]
+        return self._measured_end() if None in ends else max(ends)
+
+    def picture(self) -> av.VideoFrame:
+        """Decodes the one picture of an image file; MediaError at any damage."""
+        stream = self.stream("video")
+        packets = self._packets([stream])
+        while True:
+            packet, frames, problem = _next_frames(packets, stream, _TORN)
+            if problem or packet is None:
+                raise self.error("its image cannot be decoded", problem)
+            if frames:
+                return frames[0]
+
+    def frames(self, kind: str, start: Fraction = Fraction(0)) -> Iterator[TimedFrame]:
+        """Decodes a stream in the order of presentation.
+
+        Args:
+            kind: "audio" or "video".
+            start: seconds; frames before it may come, the one shown at it always does.
+
+        Raises:
+            MediaError: there is no such stream, or it is damaged.
+        """
+        stream = self.stream(kind)
+        if start <= _RUN_UPS_S[0]:
+            yield from self._decode(stream)
+            return
+        for run_up in _RUN_UPS_S:
+            target = round((start - run_up + self._origin) / stream.time_base)
+            try:
+                self._container.seek(target, stream=stream)
+            except av.FFmpegError:
+                break
+            frames = self._decode(stream, sought=True)
+            first = next(frames, None)
+            # A frame without a time of its own does not tell where the seek has led.
+            if first and first.frame.pts is not None and first.time <= start:
+                yield first
+                yield from frames
+                return
+        with MediaFile(self.path, self._allow_truncated) as fresh:
+            yield from fresh._decode(fresh.stream(kind))
+
+    def _decode(self, stream: Stream, sought: bool = False) -> Iterator[TimedFrame]:
+        """Decodes from where the file stands to its end, on the watch for damage."""
+        # A stream that does not declare a length is judged by the file's, which any of
+        # the streams may be the one to reach.
+        read = self._streams if stream.duration is None else [stream]
+        for other in self._container.streams:
+            other.discard = Discard.default if other in read else Discard.all
+        packets = self._packets(read)
+        begin = None if sought else self._begin(stream)
+        end = self._declared_end(stream) or Fraction(0)
+        reached, last, damage = Fraction(0), None, None
+        more = True
+        while more:
+            packet, frames, problem = _next_frames(packets, stream, _CONCEALED)
+            more = packet is not None
+            at = reached
+            if more and packet.pts is not None:
+                at = _seconds(packet.pts, packet.stream) - self._origin
+                reached = max(reached, at + _seconds(packet.duration, packet.stream))
+            if problem and begin is not None and at >= begin + _RAGGED_EDGE_S:
+                damage = damage or (at, problem)
+            if damage and damage[0] < max(end, reached) - _RAGGED_EDGE_S:
+                self._refuse(*damage, end)
+            for frame in frames:
+                last = self._timed(frame, stream, last)
+                begin = last.time if begin is None else begin
+                reached = max(reached, last.time + last.duration)
+                yield last
+        if last is None and not sought:
+            raise self.error(f"nothing in its {stream.type} stream can be decoded")
+        if last is not None and reached < end - _RAGGED_EDGE_S:
+            self._refuse(reached, "the file seems cut", end)
+
+    def _packets(self, streams: list[Stream]) -> Iterator[av.Packet]:
+        try:
+            yield from self._container.demux(streams)
+        except IndexError:
+            # PyAV 18.1 stumbles, after the last packet, over streams that have turned
+            # up on the way (MPEG-TS).
+            return
+
+    def _refuse(self, at: Fraction, reason: str, end: Fraction) -> None:
+        """Raises the error for a file that decodes to `at`, unless that is allowed."""
+        if not self._allow_truncated:
+            of_all = f" of {float(end):.1f} s" if end else ""
+            raise self.error(f"decodes only to {float(at):.1f} s{of_all}", reason)
+
+    def _timed(
+        self,
+        frame: av.AudioFrame | av.VideoFrame,
+        stream: Stream,
+        last: TimedFrame | None,
+    ) -> TimedFrame:
+        """Puts a frame on the clock."""
+        if stream.type == "audio":
+            duration = Fraction(frame.samples, frame.sample_rate)
+        else:
+            rate = stream.guessed_rate or Fraction(25)
+            duration = _seconds(frame.duration, stream) or 1 / rate
+        follows = self._begin(stream) if last is None else last.time + last.duration
+        if frame.pts is None:
+            return TimedFrame(follows, duration, frame)
+        time = _seconds(frame.pts, stream) - self._origin
+        # Frames come out in the order of presentation, so a time that goes back is a
+        # reset clock (joined MPEG-TS) or a wrong guess (B-frames in AVI).
+        if last is not None and time <= last.time:
+            time = follows
+        return TimedFrame(time, duration, frame)
+
+    def _begin(self, stream: Stream) -> Fraction:
+        """Returns the start of a stream on the clock."""
+        if stream.start_time is None:
+            return Fraction(0)
+        return _seconds(stream.start_time, stream) - self._origin
+
+    def _declared_end(self, stream: Stream) -> Fraction | None:
+        """Returns where a stream ends by its own or its file's account, or None."""
+        if self._guesses_length:
+            return None
+        if stream.duration is not None:
+            end = _seconds((stream.start_time or 0) + stream.duration, stream)
+            return end * _hidden_length(self.path) - self._origin
+        if self._container.duration is not None:
+            return Fraction(self._container.duration, av.time_base) - self._origin
+        return None
+
+    def _measured_end(self) -> Fraction:
+        """Returns where the last packet of the file ends; reads them all."""
+        ends = dict.fromkeys(self._streams, Fraction(0))
+        with av.logging.Capture() as logs:
+            try:
+                for packet in self._packets(self._streams):
+                    stream = packet.stream
+                    length = _seconds(packet.duration, stream)
+                    if packet.pts is None:
+                        ends[stream] += length
+                    else:
+                        at = _seconds(packet.pts, stream) - self._origin
+                        ends[stream] = max(ends[stream], at + length)
+            except av.FFmpegError as error:
+                raise self.error("cannot be read", _reason(error, logs)) from error
+        return max(ends.values())
+
+
+def require_file(path: str | os.PathLike) -> None:
+    """Raises FileNotFoundError, or MediaError for a folder."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{os.fspath(path)}: no such file.")
+    if os.path.isdir(path):
+        raise MediaError(f"{os.fspath(path)}: a folder, expected a media file.")
+
+
+def _next_frames(
+    packets: Iterator[av.Packet], stream: Stream, concealed: tuple[str, ...]
+) -> tuple[av.Packet | None, list, str]:
+    """Reads one packet: itself (None at the end), its frames, and what is wrong."""
+    packet, frames, problem = None, [], ""
+    with av.logging.Capture() as logs:
+        try:
+            packet = next(packets, None)
+            problem = _errors(logs)
+            if packet is not None and packet.stream_index == stream.index:
+                if packet.is_corrupt:
+                    problem = problem or "a packet is incomplete"
+                frames = packet.decode()
+                if any(mark in _errors(logs) for mark in concealed):
+                    problem = _errors(logs)
+        except av.FFmpegError as error:
+            problem = _reason(error, logs)
+    return packet, frames, problem
+
+
+def _errors(logs: list[tuple[int, str, str]]) -> str:
+    return "; ".join(
+        text.strip() for level, _, text in logs if level <= av.logging.ERROR
+    )
+
+
+def _reason(error: av.FFmpegError, logs: list[tuple[int, str, str]]) -> str:
+    details = _errors(logs)
+    return f"{error.strerror} ({details})" if details else f"{error.strerror}"
+
+
+def _seconds(ticks: int | None, stream: Stream) -> Fraction:
+    return (ticks or 0) * stream.time_base
+
+
+def _hidden_length(path: str) -> Fraction:
+    """Returns how many times longer a cut RIFF file (WAV, AVI) claims to be.
+
+    FFmpeg corrects the header's length by the file's size without a word.
+    """
+    with open(path, "rb") as file:
+        magic, size = file.read(4), int.from_bytes(file.read(4), "little") + 8
+    # Programs that write to a pipe put in the largest size there is.
+    if magic != b"RIFF" or size >= 0x7FFFF000:
+        return Fraction(1)
+    return max(Fraction(1), Fraction(size, os.path.getsize(path)))

@@ -1,0 +1,171 @@
+"""Arrays into media files: MP4, WAV and PNG, whole or not at all.
+
+A file is written under another name beside its own and then renamed, so that a run
+that breaks off leaves no half file. The same input gives the same bytes.
+"""
+
+import contextlib
+import itertools
+import math
+import os
+import wave
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+
+import av
+import numpy as np
+
+_PIXEL_FORMATS = {3: "rgb24", 4: "rgba"}
+_KEYFRAME_EVERY_S = 3
+_BITEXACT = {"fflags": "+bitexact"}
+_H264 = {"preset": "veryfast", "crf": "20", "flags": "+bitexact"}
+# Without noise substitution, which decodes differently after every seek.
+_AAC = {"b": "64000", "aac_pns": "0", "flags": "+bitexact"}
+
+
+def write_video(
+    path: str | os.PathLike,
+    frames: Iterable[np.ndarray],
+    fps: float,
+    waveform: np.ndarray,
+    sample_rate: int = 16000,
+) -> None:
+    """Writes frames and sound as MP4 (H.264 and AAC).
+
+    Args:
+        path: where to; a file that is there is replaced.
+        frames: uint8 [H, W, 3], RGB, all of one size with even sides; of an iterator
+            one frame is held at a time.
+        fps: frames a second.
+        waveform: float32 [S], mono, in [-1, 1]; what is louder is clipped.
+        sample_rate: Hz, one that AAC knows (8000, 16000, 22050, 44100, 48000, ...).
+
+    Raises:
+        ValueError: no frame, one of another size, odd sides, a waveform that is not [S]
+            or not finite, or a rate that cannot be encoded.
+    """
+    if not 0 < fps < math.inf:
+        raise ValueError(f"fps is {fps}, expected a number above 0.")
+    rates = av.Codec("aac", "w").audio_rates
+    if sample_rate not in rates:
+        raise ValueError(f"sample_rate is {sample_rate}, AAC knows {sorted(rates)}.")
+    sound = _to_int16(waveform).astype(np.float32) / 32768
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise ValueError(f"{path}: no frame to write.")
+    height, width = first.shape[:2]
+    if height % 2 or width % 2 or first.shape[2:] != (3,):
+        raise ValueError(
+            f"{path}: a frame has shape {first.shape}, expected [H, W, 3] with even "
+            "height and width."
+        )
+    rate = Fraction(fps).limit_denominator(1001)
+    with (
+        _whole_file(path) as temporary,
+        av.open(f"file:{temporary}", "w", format="mp4", options=_BITEXACT) as container,
+    ):
+        video = container.add_stream("libx264", rate, _H264, width=width, height=height)
+        video.codec_context.thread_count = 1
+        video.codec_context.gop_size = max(1, round(_KEYFRAME_EVERY_S * rate))
+        audio = container.add_stream("aac", sample_rate, _AAC, layout="mono")
+        written = 0
+        for index, image in enumerate(itertools.chain([first], frames)):
+            if image.shape != first.shape:
+                raise ValueError(
+                    f"{path}: frame {index} has shape {image.shape}, the first one "
+                    f"{first.shape}."
+                )
+            picture = to_frame(image)
+            picture.pts, picture.time_base = index, 1 / rate
+            container.mux(video.encode(picture))
+            # Sound in step with the picture, so that neither is kept in memory.
+            until = int((index + 1) / rate * sample_rate)
+            container.mux(_encode(audio, sound, written, until))
+            written = until
+        container.mux(_encode(audio, sound, written, len(sound)))
+        container.mux(video.encode())
+        container.mux(audio.encode())
+
+
+def write_wav(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) -> None:
+    """Writes a waveform as 16-bit WAV; read_waveform returns the same samples.
+
+    Args:
+        path: where to; a file that is there is replaced.
+        waveform: float32 [S], mono, in [-1, 1]; what is louder is clipped.
+        sample_rate: Hz.
+
+    Raises:
+        ValueError: waveform is not [S] or not finite.
+    """
+    samples = _to_int16(waveform)
+    with _whole_file(path) as temporary, wave.open(temporary, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.writeframes(samples.astype("<i2").tobytes())
+
+
+def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Writes uint8 [H, W, 3] (RGB) or [H, W, 4] (RGBA) as PNG.
+
+    Raises:
+        ValueError: image is of another shape or type.
+    """
+    frame = to_frame(image)
+    encoder = av.CodecContext.create("png", "w")
+    encoder.width, encoder.height = frame.width, frame.height
+    encoder.pix_fmt, encoder.time_base = frame.format.name, Fraction(1)
+    encoder.thread_count = 1
+    with _whole_file(path) as temporary, open(temporary, "wb") as file:
+        for packet in encoder.encode(frame) + encoder.encode():
+            file.write(bytes(packet))
+
+
+def to_frame(image: np.ndarray) -> av.VideoFrame:
+    """Makes a PyAV frame of uint8 [H, W, 3 or 4]; ValueError for anything else."""
+    if (
+        image.dtype != np.uint8
+        or image.ndim != 3
+        or image.shape[2] not in _PIXEL_FORMATS
+        or not image.size
+    ):
+        raise ValueError(
+            f"an image is {image.dtype} {image.shape}, expected uint8 [H, W, 3 or 4]."
+        )
+    pixels = _PIXEL_FORMATS[image.shape[2]]
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(image), pixels)
+
+
+def _encode(
+    audio: av.AudioStream, sound: np.ndarray, start: int, end: int
+) -> list[av.Packet]:
+    """Encodes the samples from start to end (both clipped to the sound)."""
+    samples = sound[np.newaxis, start:end]
+    if not samples.size:
+        return []
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "flt", "mono")
+    frame.sample_rate = audio.codec_context.sample_rate
+    frame.pts, frame.time_base = start, Fraction(1, frame.sample_rate)
+    return audio.encode(frame)
+
+
+def _to_int16(waveform: np.ndarray) -> np.ndarray:
+    if waveform.ndim != 1 or not np.isfinite(waveform).all():
+        raise ValueError(
+            f"a waveform has shape {waveform.shape}, expected [S] of finite numbers."
+        )
+    return np.clip(np.rint(waveform * 32768.0), -32768, 32767).astype(np.int16)
+
+
+@contextlib.contextmanager
+def _whole_file(path: str | os.PathLike) -> Iterator[str]:
+    """Gives a temporary name; the file there takes its place only without an error."""
+    temporary = f"{os.fspath(path)}.tmp-{os.getpid()}"
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
