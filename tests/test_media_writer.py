@@ -1,4 +1,4 @@
-"""Files written by media_writer hold what went in."""
+"""Files written by media.write_* hold what went in."""
 
 import av
 import numpy as np

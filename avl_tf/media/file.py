@@ -1,6 +1,6 @@
 """One media file opened for reading: its streams, its clock and its damage.
 
-A path comes in, decoded frames with exact times come out; media.py is the public face.
+A path comes in, decoded frames with exact times come out.
 
 Second 0 of a file is the earliest start of its audio and video streams, so a stream
 that starts late starts late here too, and sound and frames share one clock. Encoder

@@ -2,7 +2,7 @@
 
 In come audio, video and image files of any kind FFmpeg reads; out go waveforms
 (float32 [S], mono), frames (uint8 [H, W, 3], RGB) and images (uint8 [H, W, 4], RGBA).
-The way back is media_writer's, whose functions are found here too. PyAV does the work,
+The way back is writer.py's, whose functions are found here too. PyAV does the work,
 in this process and in one thread: extraction runs a process a core.
 
 Times are seconds on the file's clock, whose 0 is the earliest start of its audio and
@@ -23,8 +23,8 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation
 
-from avl_tf.media_file import MediaError, MediaFile, TimedFrame, require_file
-from avl_tf.media_writer import to_frame, write_image, write_video, write_wav
+from avl_tf.media.file import MediaError, MediaFile, TimedFrame, require_file
+from avl_tf.media.writer import to_frame, write_image, write_video, write_wav
 
 __all__ = [
     "MediaError",
