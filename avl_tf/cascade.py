@@ -30,7 +30,8 @@ _RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the whole cascade.")
 _STAGES = flags.DEFINE_list(
     "stages",
     None,
-    "name=flagfile[@parent] with commas between; a parent stands before its children.",
+    "name=flagfile[@parent] with commas between; a parent is a stage that stands "
+    "before its children, or the run directory of a finished run.",
 )
 _EVALUATE = flags.DEFINE_list(
     "evaluate",
@@ -63,12 +64,14 @@ def main() -> None:
         flag_values = parsed[stage.name]
         flag_values.evaluate = _EVALUATE.value
         run_dir = files.join(_RUN_DIR.value, stage.name)
-        parent = files.join(_RUN_DIR.value, stage.parent) if stage.parent else None
+        parent = stage.parent
+        if parent in parsed:
+            parent = files.join(_RUN_DIR.value, parent)
         tf.keras.backend.clear_session()
         result = stage_flags.train(flag_values, run_dir, parent)
         spoken = runs.read_info(run_dir).languages
         lineages[stage.name] = [
-            *lineages.get(stage.parent, []),
+            *lineages.get(stage.parent or "", []),
             (stage.name, spoken),
         ]
         first, last = result["history"][0], result["history"][-1]
@@ -96,7 +99,7 @@ def main() -> None:
 def _parse_stages(items: list[str]) -> list[_Stage]:
     stages: list[_Stage] = []
     for item in items:
-        match = re.fullmatch(r"([\w.-]+)=([^@]+?)(?:@([\w.-]+))?", item.strip())
+        match = re.fullmatch(r"([\w.-]+)=([^@]+?)(?:@(.+))?", item.strip())
         if not match:
             raise ValueError(
                 f"--stages: expected name=flagfile[@parent], got '{item}'."
@@ -105,10 +108,11 @@ def _parse_stages(items: list[str]) -> list[_Stage]:
         names = [earlier.name for earlier in stages]
         if stage.name in (*names, "random"):
             raise ValueError(f"--stages: the name '{stage.name}' is taken.")
-        if stage.parent and stage.parent not in names:
+        parent = stage.parent
+        if parent and parent not in names and not runs.exists(parent):
             raise ValueError(
-                f"--stages: '{stage.name}' starts from '{stage.parent}', which does "
-                "not stand before it."
+                f"--stages: '{stage.name}' starts from '{parent}', which is no stage "
+                "before it and no run directory."
             )
         stages.append(stage)
     return stages

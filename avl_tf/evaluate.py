@@ -30,6 +30,13 @@ _REFERENCE = flags.DEFINE_enum(
     ["stored", "clip"],
     "Whose loudest bin is 0 dB: as stored in the records, or each clip's own.",
 )
+_POPULATION = flags.DEFINE_integer(
+    "evaluation_population",
+    0,
+    "Queries that recall is divided by when clips are missing and count as misses "
+    "(MSR-VTT: 1000, of which 968 have sound); 0 is the clips there are.",
+    lower_bound=0,
+)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the results, if wanted.")
 
 
@@ -41,7 +48,12 @@ def main() -> None:
     for name, records in sets.items():
         runs.check_records(info, records, _RUN_DIR.value)
         values = evaluation.evaluate_set(
-            embed, records, _CLIP_S.value, _BATCH_SIZE.value, _REFERENCE.value
+            embed,
+            records,
+            _CLIP_S.value,
+            _BATCH_SIZE.value,
+            _REFERENCE.value,
+            _POPULATION.value,
         )
         synthetic = " (synthetic)" if records.spec.synthetic else ""
         rows.append({"set": name + synthetic, **values})

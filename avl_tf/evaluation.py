@@ -79,11 +79,13 @@ def evaluate_set(
     clip_s: float,
     batch_size: int,
     log_mel_reference: str,
+    population: int = 0,
 ) -> dict[str, float]:
     """Retrieval metrics over all clips of a set at once.
 
-    The arguments behind records are those of dataset.evaluation_batches.
+    clip_s, batch_size and log_mel_reference are those of dataset.evaluation_batches;
+    population is what recall is divided by if clips are missing, 0 for none.
     """
     batches = dataset.evaluation_batches(records, clip_s, batch_size, log_mel_reference)
     audio, visual, _ = embed_all(embed, dataset.read(batches, records))
-    return metrics.retrieval_metrics(audio, visual)
+    return metrics.retrieval_metrics(audio, visual, population or None)

@@ -57,6 +57,12 @@ class StageConfig:
         "Clips embedded at once in evaluation; recall is over the whole set.",
         lower=1,
     )
+    evaluation_population: int = setting(
+        0,
+        "Queries that recall is divided by when clips are missing and count as misses "
+        "(MSR-VTT: 1000, of which 968 have sound); 0 is the clips there are.",
+        lower=0,
+    )
     keep_checkpoints: int = setting(2, "Checkpoints kept, the newest.", lower=1)
     seed: int = setting(0, "Seed of weights and data order.", lower=0)
 
@@ -138,6 +144,7 @@ def train_stage(
                 stage.evaluation_clip_s,
                 stage.evaluation_batch_size,
                 clips.log_mel_reference,
+                stage.evaluation_population,
             )
             for name, record_set in sets.items()
         }

@@ -193,7 +193,7 @@ def test_train_and_export_by_themselves(folder, tmp_path):
                 "--stages=a=x.flags@b",
                 "--evaluate=x={folder}/aa/train",
             ],
-            ["'a' starts from 'b'"],
+            ["'a' starts from 'b'", "no run directory"],
         ),
         (
             "avl_tf.cascade",
@@ -228,3 +228,25 @@ def test_wrong_flags_are_told(arguments, text):
     assert done.returncode != 0
     assert text in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_finished_run_can_be_a_stages_parent(folder, cascade, tmp_path):
+    flagfile = tmp_path / "zero.flags"
+    flagfile.write_text(f"--flagfile={folder}/bb.flags\n--epochs=0\n")
+    done = run(
+        "avl_tf.cascade",
+        f"--run_dir={tmp_path}/run",
+        f"--stages=start={flagfile}@{folder}/run/aa",
+        f"--evaluate=aa={folder}/aa/evaluation/train",
+        "--noexport",
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "run" / "cascade.json").read_text())["rows"]
+    table = json.loads((folder / "run" / "cascade.json").read_text())["rows"]
+    (expected,) = (
+        r["a2v/R@5"]
+        for r in table
+        if (r["stage"], r["set"], r["when"]) == ("aa", "aa", "final")
+    )
+    assert [r["a2v/R@5"] for r in rows if r["stage"] == "start"] == [expected] * 2
