@@ -17,12 +17,19 @@ setup: .venv/up-to-date
 	touch $@
 
 demo: setup
-	$(PY) -m data_prep.stamps --out_dir=$(DEMO) $(if $(STAMPS_DIR),--stamps_dir=$(STAMPS_DIR))
+	@set -e; started=$$(date +%s); \
+	$(PY) -m data_prep.stamps --out_dir=$(DEMO) \
+	  $(if $(STAMPS_DIR),--stamps_dir=$(STAMPS_DIR)); \
+	built=$$(date +%s); \
 	for language in $(LANGUAGES); do \
 	  $(PY) -m data_prep.extract --manifest=$(DEMO)/$$language/manifest.jsonl \
-	    --out_dir=$(DEMO)/$$language/records --backbone_2d=efficientnet_lite0 || exit 1; \
-	done
-	$(PY) -m avl_tf.cascade --flagfile=configs/cascade_demo.flags --run_dir=runs/demo
+	    --out_dir=$(DEMO)/$$language/records --backbone_2d=efficientnet_lite0; \
+	done; \
+	extracted=$$(date +%s); \
+	$(PY) -m avl_tf.cascade --flagfile=configs/cascade_demo.flags --run_dir=runs/demo; \
+	echo "corpus $$((built - started)) s," \
+	  "extraction $$((extracted - built)) s," \
+	  "cascade $$(($$(date +%s) - extracted)) s"
 
 test: setup
 	$(PY) -m pytest
