@@ -70,10 +70,8 @@ def main() -> None:
         tf.keras.backend.clear_session()
         result = stage_flags.train(flag_values, run_dir, parent)
         spoken = runs.read_info(run_dir).languages
-        lineages[stage.name] = [
-            *lineages.get(stage.parent or "", []),
-            (stage.name, spoken),
-        ]
+        before = lineages.get(stage.parent or "") or _lineage(stage.parent)
+        lineages[stage.name] = [*before, (stage.name, spoken)]
         first, last = result["history"][0], result["history"][-1]
         rows += [
             {"stage": stage.name, "parent": stage.parent, "set": name, "when": when}
@@ -121,7 +119,8 @@ def _parse_stages(items: list[str]) -> list[_Stage]:
 def _table(rows, lineages, sets, synthetic: bool) -> str:
     """The paper's table: for every set, chance and then what each stage reaches.
 
-    A stage's zero-shot rows are its parent's final ones, so the finals say it all.
+    A stage's zero-shot rows are its parent's final ones, so they are shown only where
+    the parent is a run from elsewhere.
 
     Args:
         lineages: stage -> the languages and the names of the stages up to it.
@@ -131,8 +130,12 @@ def _table(rows, lineages, sets, synthetic: bool) -> str:
     for set_name, records in sets.items():
         of_set = []
         for row in rows:
-            if row["set"] == set_name and row["when"] == "final":
-                lineage = lineages.get(row["stage"], [])
+            lineage = lineages.get(row["stage"], [])
+            if row["when"] == "zero_shot":
+                if row["parent"] is None or row["parent"] in lineages:
+                    continue
+                lineage = lineage[:-1]
+            if row["set"] == set_name:
                 setting = _setting(lineage, set(records.spec.languages))
                 names = " -> ".join(name for name, _ in lineage) or "-"
                 of_set.append({**row, "setting": setting, "stages": names})
@@ -140,6 +143,14 @@ def _table(rows, lineages, sets, synthetic: bool) -> str:
     text = tables.markdown(shown, ("set", "setting", "stages"))
     label = "**Synthetic corpus: drawn shapes and tones, no speech.**\n\n"
     return (label if synthetic else "") + text
+
+
+def _lineage(run_dir: str | None) -> list[tuple[str, tuple[str, ...]]]:
+    """The line of a finished run that a stage starts from, and its languages."""
+    if run_dir is None:
+        return []
+    info = runs.read_info(run_dir)
+    return [*_lineage(info.parent), (run_dir.rstrip("/"), info.languages)]
 
 
 def _setting(lineage, languages: set[str]) -> str:

@@ -10,6 +10,7 @@ the number of workers nor a restart changes what is drawn.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import tensorflow as tf
@@ -148,8 +149,9 @@ def read(batches: Iterable, records: RecordSet) -> Iterator:
         yield from batches
     except tf.errors.DataLossError as error:
         damaged = records.damaged_shards() or records.paths
+        reason = re.sub(r"{{.*?}}", "", error.message.splitlines()[0]).strip()
         raise ValueError(
-            f"{', '.join(damaged)}: damaged ({error.message}). Delete it and run the "
+            f"{', '.join(damaged)}: damaged ({reason}). Delete it and run the "
             "same data_prep.extract again: it makes what is missing."
         ) from error
 
@@ -186,11 +188,9 @@ def _cut(parsed, clips: ClipConfig, spec: RecordsSpec, window_seed):
     start = tf.cast(tf.floor(start_sample / spec.audio.hop_length), tf.int32)
     n_stored = tf.shape(parsed["log_mel"])[0]
     start = tf.clip_by_value(start, 0, n_stored - 1)
-    n_samples = tf.cast((ends_s - starts_s) * spec.audio.sample_rate, tf.int32)
-    if clips.clip_sampling == "random":
-        n_frames = n_samples // spec.audio.hop_length
-    else:
-        n_frames = audio.n_frames(n_samples, spec.audio)
+    # Rounded: the difference of two times in single precision misses by a little.
+    n_samples = tf.round((ends_s - starts_s) * spec.audio.sample_rate)
+    n_frames = audio.n_frames(tf.cast(n_samples, tf.int32), spec.audio)
     width = round(clips.clip_s * spec.audio.frame_rate)
     n_frames = tf.minimum(tf.minimum(n_frames, n_stored - start), width)
 

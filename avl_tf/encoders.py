@@ -1,7 +1,7 @@
 """Audio encoders: log-mel frames to a map of local audio features.
 
 The ResNets of the papers are one-dimensional over time. They are built here of 2-D
-convolutions with kernels of one row, which run fastest (docs: design decision 14).
+convolutions with kernels of one row, which ran faster than 1-D ones when measured.
 """
 
 from collections.abc import Sequence
@@ -65,7 +65,10 @@ class BatchNorm(keras.layers.Layer):
 
 
 def resdavenet(
-    log_mel: keras.KerasTensor, widths: Sequence[int], blocks_per_stage: int
+    log_mel: keras.KerasTensor,
+    widths: Sequence[int],
+    blocks_per_stage: int,
+    initialize: bool = True,
 ) -> keras.KerasTensor:
     """Builds ResDAVEnet on log-mel frames.
 
@@ -73,6 +76,7 @@ def resdavenet(
         log_mel: [B, T, F].
         widths: channels of the first layer and of each of the stages.
         blocks_per_stage: residual blocks in each stage; the first halves the time.
+        initialize: draw initial weights; else they are zeros, to be set.
 
     Returns:
         [B, T', widths[-1]] with T' = ceil(T / 2**stages): 160 ms a step by default.
@@ -81,45 +85,44 @@ def resdavenet(
     Differs: the batch norm over the raw spectrogram, which the authors' state has but
         their forward pass never calls, is not built.
     """
+
+    def conv(x, width, kernel_width, stride, name, fan_out=None):
+        """The authors' convolution: padding 4 + 4 (none for width 1), no bias."""
+        # "same" with stride 2 pads 3 + 4, so the padding is explicit there.
+        margin = (kernel_width - 1) // 2
+        explicit = stride > 1 and margin > 0
+        if explicit:
+            padding = ((0, 0), (margin, margin))
+            x = keras.layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)
+        deviation = (2.0 / (fan_out or kernel_width * width)) ** 0.5
+        normal = keras.initializers.RandomNormal(stddev=deviation)
+        return keras.layers.Conv2D(
+            width,
+            (1, kernel_width),
+            strides=(1, stride),
+            padding="valid" if explicit else "same",
+            use_bias=False,
+            kernel_initializer=normal if initialize else "zeros",
+            name=name,
+        )(x)
+
+    def basic_block(x, width, stride, name):
+        y = conv(x, width, KERNEL_WIDTH, stride, f"{name}_conv1")
+        y = keras.layers.ReLU()(BatchNorm(name=f"{name}_bn1")(y))
+        y = conv(y, width, KERNEL_WIDTH, 1, f"{name}_conv2")
+        y = BatchNorm(name=f"{name}_bn2")(y)
+        if stride != 1 or x.shape[-1] != width:
+            x = conv(x, width, 1, stride, f"{name}_downsample_conv")
+            x = BatchNorm(name=f"{name}_downsample_bn")(x)
+        return keras.layers.ReLU()(keras.layers.Add()([y, x]))
+
     x = keras.layers.Reshape((1, -1, log_mel.shape[-1]), name="as_row")(log_mel)
     # Their 40 x 1 kernel over [F, T] is a 1 x 1 kernel with F input channels.
     fan_out = log_mel.shape[-1] * widths[0]
-    x = _conv(x, widths[0], 1, 1, "conv1", fan_out)
+    x = conv(x, widths[0], 1, 1, "conv1", fan_out)
     x = keras.layers.ReLU()(BatchNorm(name="bn1")(x))
     for stage, width in enumerate(widths[1:], 1):
         for block in range(blocks_per_stage):
-            x = _basic_block(x, width, 2 if block == 0 else 1, f"layer{stage}_{block}")
+            stride = 2 if block == 0 else 1
+            x = basic_block(x, width, stride, f"layer{stage}_{block}")
     return keras.layers.Reshape((-1, widths[-1]), name="audio_map")(x)
-
-
-def _basic_block(x, width, stride, name):
-    y = _conv(x, width, KERNEL_WIDTH, stride, f"{name}_conv1")
-    y = keras.layers.ReLU()(BatchNorm(name=f"{name}_bn1")(y))
-    y = _conv(y, width, KERNEL_WIDTH, 1, f"{name}_conv2")
-    y = BatchNorm(name=f"{name}_bn2")(y)
-    if stride != 1 or x.shape[-1] != width:
-        x = _conv(x, width, 1, stride, f"{name}_downsample_conv")
-        x = BatchNorm(name=f"{name}_downsample_bn")(x)
-    return keras.layers.ReLU()(keras.layers.Add()([y, x]))
-
-
-def _conv(x, width, kernel_width, stride, name, fan_out=None):
-    # "same" with stride 2 pads 3 + 4 where the authors pad 4 + 4, so the padding is
-    # explicit; with stride 1 the two agree.
-    margin = (kernel_width - 1) // 2
-    explicit = stride > 1 and margin > 0
-    if explicit:
-        padding = ((0, 0), (margin, margin))
-        x = keras.layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)
-    fan_out = fan_out or kernel_width * width
-    return keras.layers.Conv2D(
-        width,
-        (1, kernel_width),
-        strides=(1, stride),
-        padding="valid" if explicit else "same",
-        use_bias=False,
-        kernel_initializer=keras.initializers.RandomNormal(
-            stddev=(2.0 / fan_out) ** 0.5
-        ),
-        name=name,
-    )(x)

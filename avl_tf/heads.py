@@ -59,23 +59,33 @@ class MeanPool(keras.layers.Layer):
         return {**super().get_config(), "mask_in_training": self.mask_in_training}
 
 
-def linear(x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:
-    """A linear layer with PyTorch's initial values, U(-1, 1) / sqrt(fan_in)."""
+def linear(
+    x: keras.KerasTensor, width: int, name: str, initialize: bool = True
+) -> keras.KerasTensor:
+    """A linear layer with PyTorch's initial values, U(-1, 1) / sqrt(fan_in).
+
+    Without initialize they are zeros, to be set.
+    """
     limit = x.shape[-1] ** -0.5
+
+    def uniform():
+        return (
+            keras.initializers.RandomUniform(-limit, limit) if initialize else "zeros"
+        )
+
     return keras.layers.Dense(
-        width,
-        kernel_initializer=keras.initializers.RandomUniform(-limit, limit),
-        bias_initializer=keras.initializers.RandomUniform(-limit, limit),
-        name=name,
+        width, kernel_initializer=uniform(), bias_initializer=uniform(), name=name
     )(x)
 
 
-def gated_unit(x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:
+def gated_unit(
+    x: keras.KerasTensor, width: int, name: str, initialize: bool = True
+) -> keras.KerasTensor:
     """Projects [B, C] to [B, width] and re-weights each dimension by a gate.
 
     Source: Rouditchenko et al. 2021 (AVLnet) Eqs. 1-2; authors' GatedEmbedding.
     """
-    projected = linear(x, width, f"{name}_fc")
-    gate = linear(projected, width, f"{name}_gate")
+    projected = linear(x, width, f"{name}_fc", initialize)
+    gate = linear(projected, width, f"{name}_gate", initialize)
     gate = keras.layers.Activation("sigmoid", name=f"{name}_sigmoid")(gate)
     return keras.layers.Multiply(name=f"{name}_gated")([projected, gate])

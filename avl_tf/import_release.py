@@ -44,6 +44,9 @@ _REFERENCE = flags.DEFINE_enum(
     ["recording", "clip"],
     "Whose loudest bin was 0 dB in its training (HowTo100M: recording).",
 )
+_LANGUAGES = flags.DEFINE_list(
+    "languages", ["en"], "Languages it was trained on (HowTo100M: en)."
+)
 _TEXT = flags.DEFINE_boolean(
     "text", False, "Export the text branch of the text variants too."
 )
@@ -69,7 +72,7 @@ def main() -> None:
     source = _CHECKPOINT.value
     state = state_dict(source)
     config = release.config_of(state, source, _visual_dims())
-    model = build_model(config)
+    model = build_model(config, initialize=False)
     try:
         parity = release.load_state(model, config, state)
     except ValueError as error:
@@ -128,7 +131,7 @@ def _info(config: ModelConfig) -> runs.RunInfo:
         log_mel_reference=_REFERENCE.value,
         records=_CHECKPOINT.value,
         records_fingerprint="",
-        languages=(),
+        languages=tuple(_LANGUAGES.value),
         parent=None,
         synthetic=False,
     )

@@ -71,8 +71,8 @@ class ModelConfig:
             ) from error
 
 
-def build_model(config: ModelConfig) -> keras.Model:
-    """Builds AVLnet.
+def build_model(config: ModelConfig, initialize: bool = True) -> keras.Model:
+    """Builds AVLnet; without initialize its weights are zeros, to be set.
 
     Inputs, by name: log_mel float32 [B, T, F]; n_frames int32 [B], the true length of
     each clip; visual float32 [B, sum(visual_dims)], each stream's max over the clip,
@@ -94,26 +94,32 @@ def build_model(config: ModelConfig) -> keras.Model:
 
     padded = heads.MaskPadding(config.pad_db, name="mask_padding")(log_mel, n_frames)
     audio_map = encoders.resdavenet(
-        padded, config.audio_widths, config.blocks_per_stage
+        padded, config.audio_widths, config.blocks_per_stage, initialize
     )
     audio = heads.MeanPool(config.mask_padding_in_training, name="audio_pool")(
         audio_map, n_frames, log_mel
     )
     if config.audio_head == "official":
-        audio = heads.gated_unit(audio, config.audio_widths[-1], "audio_gate")
-        audio = heads.linear(audio, config.embedding_dim, "audio_projection")
+        audio = heads.gated_unit(
+            audio, config.audio_widths[-1], "audio_gate", initialize
+        )
+        audio = heads.linear(
+            audio, config.embedding_dim, "audio_projection", initialize
+        )
     elif config.audio_head == "fused":
-        audio = heads.linear(audio, config.embedding_dim // 2, "audio_projection")
-        audio = heads.gated_unit(audio, config.embedding_dim, "audio_gate")
+        audio = heads.linear(
+            audio, config.embedding_dim // 2, "audio_projection", initialize
+        )
+        audio = heads.gated_unit(audio, config.embedding_dim, "audio_gate", initialize)
     else:
-        audio = heads.gated_unit(audio, config.embedding_dim, "audio_gate")
+        audio = heads.gated_unit(audio, config.embedding_dim, "audio_gate", initialize)
 
     scaled = visual
     if config.visual_scale != 1:
         scaled = keras.layers.Rescaling(config.visual_scale, name="visual_scale")(
             visual
         )
-    video = heads.gated_unit(scaled, config.embedding_dim, "visual_gate")
+    video = heads.gated_unit(scaled, config.embedding_dim, "visual_gate", initialize)
     return keras.Model(
         {"log_mel": log_mel, "n_frames": n_frames, "visual": visual},
         {"audio_embedding": audio, "visual_embedding": video},

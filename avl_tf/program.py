@@ -4,8 +4,9 @@ import logging as standard_logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
-from absl import app, logging
+from absl import app, flags, logging
 
 from avl_tf.media import MediaError
 
@@ -20,24 +21,40 @@ def run(main: Callable[[], None]) -> None:
 
     def guarded(argv: Sequence[str]) -> None:
         if len(argv) > 1:
-            raise app.UsageError(
-                f"unexpected argument '{argv[1]}': settings are flags, --name=value."
-            )
+            _fail(f"unexpected argument '{argv[1]}': settings are flags, --name=value.")
         _quiet_log()
         try:
             main()
-        except (ValueError, OSError, MediaError) as error:
-            if logging.level_debug():
+        except Exception as error:
+            if logging.level_debug() or not _is_users(error):
                 raise
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(1)
+            _fail(" ".join(str(error).split("\n\t")[0].split()))
 
-    app.run(guarded)
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _fail(f"{error} --helpshort lists the flags.")
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _is_users(error: Exception) -> bool:
+    # TensorFlow's errors (a folder where a file should be, a full disk) are told by
+    # their module: importing it takes seconds that not every program needs.
+    from_tensorflow = type(error).__module__.startswith("tensorflow.")
+    return from_tensorflow or isinstance(error, (ValueError, OSError, MediaError))
 
 
 def _quiet_log() -> None:
     """Logs our own progress with the time of day, and only warnings of others."""
-    if logging.get_verbosity() < logging.INFO:
+    if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.INFO)
     ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 

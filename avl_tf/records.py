@@ -2,13 +2,14 @@
 
 A record is one recording (a source video, a clip that was published by itself, or an
 image with its spoken caption): its log-mel spectrogram and its frozen visual features.
-Arrays are raw float16 bytes in uncompressed TFRecords, which read 2-3 times faster
-than compressed ones (docs: shared measurements of the project).
+Arrays are raw float16 bytes in uncompressed TFRecords, which read two to three times as
+fast as compressed ones.
 """
 
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -240,7 +241,7 @@ def shard_name(split: str, index: int, n_shards: int) -> str:
 
 def write_shard(path: str, records: Sequence[bytes], n_clips: int) -> ShardSpec:
     """Writes serialised records under a temporary name, then renames the file."""
-    temporary = f"{path}.tmp"
+    temporary = f"{path}.tmp-{os.getpid()}"
     with tf.io.TFRecordWriter(temporary) as writer:
         for record in records:
             writer.write(record)

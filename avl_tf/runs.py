@@ -1,11 +1,12 @@
 """The run directory of one stage: what is in it, and who may use it.
 
-run.json        the model's configuration and where it comes from (RunInfo)
-flags.txt       the settings it was trained with; a flagfile
-checkpoints/    model, optimizer and step
-tensorboard/    scalars, the recall charts and the flags as text
-recall.json     every evaluation
-saved_model/1/  the export, in TensorFlow Serving's layout
+run.json      the model's configuration and where it comes from (RunInfo)
+flags.txt     the settings it was trained with; a flagfile
+checkpoints/  model, optimizer and step
+tensorboard/  scalars, the recall charts and the flags as text
+recall.json   every evaluation during training
+evaluation/   what avl_tf.evaluate found afterwards
+export/1/     the SavedModel, in TensorFlow Serving's layout; then 2, 3, ...
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ from avl_tf.model import ModelConfig, build_model
 from avl_tf.records import FeatureSpec, RecordSet
 
 _INFO = "run.json"
+FLAGS = "flags.txt"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,15 @@ class RunInfo:
     languages: tuple[str, ...]
     parent: str | None
     synthetic: bool
+
+
+def copy_settings(run_dir: str, folder: str) -> None:
+    """Copies run.json, and flags.txt if the run has one, into another folder."""
+    tf.io.gfile.makedirs(folder)
+    for name in (_INFO, FLAGS):
+        source = files.join(run_dir, name)
+        if tf.io.gfile.exists(source):
+            tf.io.gfile.copy(source, files.join(folder, name), overwrite=True)
 
 
 def write_info(run_dir: str, info: RunInfo) -> None:
@@ -121,7 +132,7 @@ def load_model(run_dir: str) -> tuple[keras.Model, RunInfo]:
         FileNotFoundError: there is no run, or it has no checkpoint yet.
     """
     info = read_info(run_dir)
-    model = build_model(info.model)
+    model = build_model(info.model, initialize=False)
     load_weights(model, run_dir)
     return model, info
 
@@ -133,5 +144,15 @@ def load_weights(model: keras.Model, run_dir: str) -> None:
         raise FileNotFoundError(
             f"{run_dir}: no checkpoint yet. Run avl_tf.train with this --run_dir again."
         )
-    status = tf.train.Checkpoint(model=model).restore(path)
-    status.assert_existing_objects_matched().expect_partial()
+    restore(tf.train.Checkpoint(model=model), path).expect_partial()
+
+
+def restore(checkpoint: tf.train.Checkpoint, path: str):
+    """Restores a checkpoint; ValueError if it is damaged or of another model."""
+    try:
+        return checkpoint.restore(path).assert_existing_objects_matched()
+    except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"{path}: damaged, or of another model ({str(error).splitlines()[0]}). "
+            "Delete it to go on from the checkpoint before."
+        ) from error

@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def cli() -> None:
-    flags.mark_flags_as_required(["run_dir", "records"])
+    flags.mark_flag_as_required("run_dir")
     program.run(main)
 
 

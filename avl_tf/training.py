@@ -34,7 +34,7 @@ class StageConfig:
     batch_size: int = setting(
         4096, "Clips a step over all devices (the paper: 4096).", lower=2
     )
-    learning_rate: float = setting(1e-3, "Adam's (the paper: 1e-3).", lower=0)
+    learning_rate: float = setting(1e-3, "Adam's (the paper: 1e-3).", lower=1e-12)
     learning_rate_decay: float = setting(
         1.0, "Factor on the learning rate after each epoch (the authors': 1).", lower=0
     )
@@ -104,7 +104,7 @@ def train_stage(
     for record_set in (records, *sets.values()):
         runs.check_records(info, record_set, run_dir)
     flags_text = to_flagfile(stage, clips, model_config)
-    _claim(run_dir, info, flags_text)
+    _check_claim(run_dir, info, flags_text)
 
     strategy = _strategy()
     if stage.batch_size % strategy.num_replicas_in_sync:
@@ -124,12 +124,15 @@ def train_stage(
     )
     history = []
     if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
+        runs.restore(checkpoint, manager.latest_checkpoint)
         history = _read_history(run_dir, int(step.numpy()))
         logging.info("%s: resumed at step %d", run_dir, int(step.numpy()))
     elif init_from:
         runs.load_weights(model, init_from)
 
+    # Nothing is written before all that can be wrong has been looked at.
+    files.write_text(files.join(run_dir, runs.FLAGS), flags_text)
+    runs.write_info(run_dir, info)
     writer = tf.summary.create_file_writer(files.join(run_dir, "tensorboard"))
     board.write_layout(writer, sets)
     board.write_text(writer, "flags", f"```\n{flags_text}```")
@@ -159,9 +162,18 @@ def train_stage(
                 "%s, epoch %d, %s: %s", run_dir, at["epoch"], name, brief(values)
             )
 
+    def save() -> None:
+        weights = model.variables + optimizer.variables
+        if not all(np.isfinite(w.numpy()).all() for w in weights):
+            raise ValueError(
+                f"{run_dir}: a weight is not finite after step {int(step.numpy())}. "
+                "Lower --learning_rate; the last checkpoint is from before."
+            )
+        manager.save(int(step.numpy()))
+
     if not history:
         evaluate()
-        manager.save(int(step.numpy()))
+        save()
     last_step = stage.epochs * steps_per_epoch
     if step.numpy() < last_step:
         batches = _distribute(strategy, records, clips, stage, int(step.numpy()))
@@ -196,7 +208,7 @@ def train_stage(
                 )
                 if epoch % stage.evaluate_every == 0 or at == last_step:
                     evaluate()
-                    manager.save(at)
+                    save()
                 started = time.monotonic()
             if at == last_step:
                 break
@@ -254,13 +266,11 @@ def _run_info(stage, records, model_config, init_from) -> runs.RunInfo:
     )
 
 
-def _claim(run_dir: str, info: runs.RunInfo, flags_text: str) -> None:
-    """Writes run.json and flags.txt, or makes sure that those there are the same."""
-    flags_path = files.join(run_dir, "flags.txt")
+def _check_claim(run_dir: str, info: runs.RunInfo, flags_text: str) -> None:
+    """Makes sure that a run that is there already is of the same settings."""
     if not runs.exists(run_dir):
-        files.write_text(flags_path, flags_text)
-        runs.write_info(run_dir, info)
         return
+    flags_path = files.join(run_dir, runs.FLAGS)
     if not tf.io.gfile.exists(flags_path):
         raise ValueError(
             f"{run_dir} holds an imported run. Train from it into another --run_dir, "
@@ -270,9 +280,9 @@ def _claim(run_dir: str, info: runs.RunInfo, flags_text: str) -> None:
         before = dict(line.split("=", 1) for line in stream.read().splitlines())
     now = dict(line.split("=", 1) for line in flags_text.splitlines())
     changed = [
-        f"{name}={before.get(name)} then, {value} now"
+        f"{name}={before[name]} then, {value} now"
         for name, value in now.items()
-        if before.get(name) != value
+        if before.get(name, value) != value
     ]
     old = runs.read_info(run_dir)
     if old.parent != info.parent:
@@ -287,12 +297,16 @@ def _claim(run_dir: str, info: runs.RunInfo, flags_text: str) -> None:
 
 
 def _read_history(run_dir: str, step: int) -> list[dict]:
+    """The evaluations up to a step; the first of them was before the first step."""
     path = files.join(run_dir, RECALL)
-    if not tf.io.gfile.exists(path):
-        return []
-    return [
-        entry for entry in files.read_json(path)["history"] if entry["step"] <= step
-    ]
+    history = files.read_json(path)["history"] if tf.io.gfile.exists(path) else []
+    history = [entry for entry in history if entry["step"] <= step]
+    if not history or history[0]["step"]:
+        raise ValueError(
+            f"{path}: the evaluation before the first step is lost. Put the file back, "
+            "or delete the run directory to train anew."
+        )
+    return history
 
 
 def _strategy() -> tf.distribute.Strategy:

@@ -100,6 +100,14 @@ def test_annotated_clips_are_all_there_once(train_set):
     assert not batches[0]["log_mel"][:, 201:].any()
 
 
+def test_clip_lengths_do_not_wobble_with_the_start(tmp_path):
+    clips = tuple(records.Clip(i / 10, i / 10 + 2) for i in range(40))
+    made = [corpus.make_record("r", clips=clips)]
+    opened = records.open_records(corpus.write_records(str(tmp_path), made, 1))
+    (batch,) = dataset.evaluation_batches(opened, 9.0, batch_size=64)
+    assert (batch["n_frames"].numpy() == 201).all()
+
+
 def test_whole_recordings_are_cut_to_clip_s(train_set):
     (batch,) = _take(1, train_set, ClipConfig("whole", clip_s=5.0), 8, seed=0)
     assert (batch["n_frames"] == 500).all()

@@ -77,7 +77,7 @@ def test_the_imported_run_embeds_as_the_authors_code(imported):
 @pytest.mark.slow
 def test_the_imported_run_exports_and_goes_back(imported, tmp_path):
     run_dir, _ = imported
-    assert serving.export(str(run_dir)).endswith("saved_model/1")
+    assert serving.export(str(run_dir)).endswith("export/1")
     path = tmp_path / "back.pth"
     done = run("avl_tf.import_release", f"--run_dir={run_dir}", f"--export_pth={path}")
     assert done.returncode == 0, done.stderr

@@ -14,29 +14,45 @@ def _embeddings(similarity):
 
 
 def test_metrics_equal_the_authors():
-    audio, visual = _embeddings(GOLDEN["similarity"])
-    found = metrics.retrieval_metrics(audio, visual)
-    for direction in metrics.DIRECTIONS:
+    similarity = GOLDEN["similarity"]
+    for direction, matrix in (("a2v", similarity), ("v2a", similarity.T)):
+        rank = metrics.ranks(matrix)
+        assert metrics.median_rank(rank) == GOLDEN[f"{direction}/MR"]
         for k in metrics.CUTOFFS:
-            expected = 100 * GOLDEN[f"{direction}/R{k}"]
-            assert found[f"{direction}/R@{k}"] == pytest.approx(expected)
-        assert found[f"{direction}/MedR"] == GOLDEN[f"{direction}/MR"]
+            assert metrics.recall_at_k(rank, k) == GOLDEN[f"{direction}/R{k}"]
+            found = metrics.recall_at_k(rank, k, n=1000)
+            assert found == pytest.approx(float(GOLDEN[f"msrvtt_{direction}/R{k}"]))
 
 
-def test_metrics_with_missing_clips_equal_the_authors():
+def test_metrics_of_embeddings_are_those_of_their_similarity():
     audio, visual = _embeddings(GOLDEN["similarity"])
     found = metrics.retrieval_metrics(audio, visual, n_queries=1000)
-    for k in metrics.CUTOFFS:
-        assert found[f"a2v/R@{k}"] == pytest.approx(100 * GOLDEN[f"msrvtt_a2v/R{k}"])
     assert found["n"] == 1000
+    for direction in metrics.DIRECTIONS:
+        assert found[f"{direction}/MedR"] == GOLDEN[f"{direction}/MR"]
+        for k in metrics.CUTOFFS:
+            expected = 100 * GOLDEN[f"msrvtt_{direction}/R{k}"]
+            assert found[f"{direction}/R@{k}"] == pytest.approx(expected)
 
 
 def test_ranks_of_a_hand_filled_table():
     # Row 1: the match scores 2, one other is higher, one ties -> rank 3.
-    audio, visual = _embeddings([[5, 1, 0], [3, 2, 2], [0, 0, 1]])
-    found = metrics.ranks(audio, visual)
-    assert found["a2v"].tolist() == [1, 3, 1]
-    assert found["v2a"].tolist() == [1, 1, 2]
+    similarity = np.array([[5, 1, 0], [3, 2, 2], [0, 0, 1]])
+    assert metrics.ranks(similarity).tolist() == [1, 3, 1]
+    assert metrics.ranks(similarity.T).tolist() == [1, 1, 2]
+    found = metrics.embedding_ranks(*_embeddings(similarity))
+    assert (found["a2v"].tolist(), found["v2a"].tolist()) == ([1, 3, 1], [1, 1, 2])
+    assert metrics.ranks(np.zeros((4, 4))).tolist() == [4, 4, 4, 4]
+
+
+def test_ranks_refuse_what_is_no_similarity_matrix():
+    for matrix in (np.zeros((2, 3)), np.zeros(4), np.zeros((0, 0))):
+        with pytest.raises(ValueError, match="square similarity"):
+            metrics.ranks(matrix)
+    similarity = np.eye(4)
+    similarity[2, 1] = np.nan
+    with pytest.raises(ValueError, match="NaN in 1 of 4 rows.*row 2"):
+        metrics.ranks(similarity)
 
 
 @pytest.mark.parametrize("n", [1, 7, 139, 1000, 1025, 2100])
@@ -44,7 +60,7 @@ def test_ranks_of_a_hand_filled_table():
 def test_a_collapsed_model_ranks_everything_last(n, width):
     random = np.random.default_rng(n)
     audio, visual = random.normal(size=(2, 1, width)).repeat(n, axis=1)
-    found = metrics.ranks(audio, visual)
+    found = metrics.embedding_ranks(audio, visual)
     assert (found["a2v"] == n).all() and (found["v2a"] == n).all()
 
 
@@ -53,7 +69,7 @@ def test_ranks_in_chunks_equal_the_full_matrix():
     audio, visual = random.normal(size=(2, 1500, 16)).astype(np.float32)
     similarity = audio.astype(np.float64) @ visual.T
     match = np.diagonal(similarity)
-    found = metrics.ranks(audio, visual)
+    found = metrics.embedding_ranks(audio, visual)
     assert (found["a2v"] == (similarity >= match[:, np.newaxis]).sum(1)).all()
     assert (found["v2a"] == (similarity >= match).sum(0)).all()
 
@@ -62,18 +78,21 @@ def test_nan_is_an_error_that_names_the_row():
     audio, visual = np.ones((2, 5, 3), np.float32)
     visual[3, 1] = np.nan
     with pytest.raises(ValueError, match="visual embedding 3 of 5"):
-        metrics.ranks(audio, visual)
+        metrics.embedding_ranks(audio, visual)
 
 
 @pytest.mark.parametrize("shapes", [((3, 2), (4, 2)), ((0, 2), (0, 2)), ((3,), (3,))])
 def test_unequal_or_empty_embeddings_are_an_error(shapes):
     with pytest.raises(ValueError, match="same shape"):
-        metrics.ranks(np.ones(shapes[0]), np.ones(shapes[1]))
+        metrics.embedding_ranks(np.ones(shapes[0]), np.ones(shapes[1]))
 
 
-def test_fewer_queries_than_ranks_is_an_error():
-    with pytest.raises(ValueError, match="n_queries is 2"):
-        metrics.summarize(np.array([1, 2, 3]), n_queries=2)
+@pytest.mark.parametrize("n", [0, 2, -1])
+def test_fewer_queries_than_ranks_is_an_error(n):
+    with pytest.raises(ValueError, match=f"3 ranks for n = {n} queries"):
+        metrics.recall_at_k(np.array([1, 2, 3]), 1, n)
+    with pytest.raises(ValueError, match="0 ranks"):
+        metrics.recall_at_k(np.array([]), 1)
 
 
 def test_chance_is_the_mean_over_random_rankings():

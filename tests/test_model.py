@@ -41,8 +41,10 @@ def test_the_audio_map_has_a_step_every_sixteen_frames(n_frames):
 
 
 def test_strided_convolution_pads_four_and_four():
-    x = keras.Input((1, None, 3))
-    layer = keras.Model(x, encoders._conv(x, 2, 9, 2, "conv"))
+    x = keras.Input((None, 3))
+    whole = keras.Model(x, encoders.resdavenet(x, (3, 2), blocks_per_stage=1))
+    padding, conv = (whole.get_layer(f"layer1_0_conv1{end}") for end in ("_pad", ""))
+    layer = keras.Model(padding.input, conv.output)
     random = np.random.default_rng(0)
     signal = random.normal(size=(1, 1, 20, 3)).astype(np.float32)
     kernel = random.normal(size=(1, 9, 3, 2)).astype(np.float32)

@@ -34,7 +34,7 @@ def run_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def signatures(run_dir):
-    return tf.saved_model.load(str(run_dir / "saved_model" / "1")).signatures
+    return tf.saved_model.load(str(run_dir / "export" / "1")).signatures
 
 
 def _wav(waveform, rate=16000, n_channels=1):
@@ -68,24 +68,30 @@ def test_wav_waveform_and_log_mel_give_the_models_embedding(run_dir, signatures)
     config = AudioConfig()
     log_mel = audio.log_mel(waveform[np.newaxis], config)
     found = [
-        signatures["embed_wav"](wav=tf.constant([_wav(waveform)])),
-        signatures["serving_default"](wav=tf.constant([_wav(waveform, n_channels=2)])),
-        signatures["embed_waveform"](
+        signatures["wav_bytes"](wav_bytes=tf.constant([_wav(waveform)])),
+        signatures["serving_default"](
+            wav_bytes=tf.constant([_wav(waveform, n_channels=2)])
+        ),
+        signatures["waveform"](
             waveform=tf.constant(waveform[np.newaxis]), n_samples=tf.constant([16000])
         ),
-        signatures["embed_log_mel"](log_mel=log_mel, n_frames=tf.constant([101])),
+        signatures["log_mel"](log_mel=log_mel, n_frames=tf.constant([101])),
     ]
     expected = _expected(run_dir, waveform)
     for output in found:
-        assert np.abs(output["embedding"][0] - expected).max() < 1e-3
+        assert np.abs(output["audio_embedding"][0] - expected).max() < 1e-3
 
 
 def test_a_batch_of_wavs_of_many_lengths_is_each_by_itself(signatures):
     """But for the padding, which reaches into the last frames as the authors'."""
     wavs = [_wav(_noise(n, seed=n)) for n in (16000, 8000, 300)]
-    together = signatures["embed_wav"](wav=tf.constant(wavs))["embedding"].numpy()
+    together = signatures["wav_bytes"](wav_bytes=tf.constant(wavs))[
+        "audio_embedding"
+    ].numpy()
     assert together.shape == (3, 16)
-    alone = signatures["embed_wav"](wav=tf.constant(wavs[:1]))["embedding"].numpy()
+    alone = signatures["wav_bytes"](wav_bytes=tf.constant(wavs[:1]))[
+        "audio_embedding"
+    ].numpy()
     assert np.abs(together[0] - alone[0]).max() < 1e-3
     assert np.isfinite(together).all()
 
@@ -93,15 +99,17 @@ def test_a_batch_of_wavs_of_many_lengths_is_each_by_itself(signatures):
 def test_visual_features_give_the_models_embedding(run_dir, signatures):
     features = np.random.default_rng(1).uniform(0, 1, (2, 5, 12)).astype(np.float32)
     n_steps = np.array([5, 2], np.int32)
-    found = signatures["embed_visual"](
+    found = signatures["features"](
         features_2d=tf.constant(features), n_2d=tf.constant(n_steps)
-    )["embedding"]
+    )["visual_embedding"]
     restored, _ = runs.load_model(str(run_dir))
     unit = features / np.linalg.norm(features, axis=-1, keepdims=True)
     pooled = np.stack([unit[0].max(0), unit[1, :2].max(0)])
     pooled /= np.linalg.norm(pooled, axis=-1, keepdims=True)
     expected = model.visual_branch(restored)({"visual": pooled})
     assert np.abs(found - expected).max() < 1e-4
+    found = signatures["visual"](visual=tf.constant(pooled))["visual_embedding"]
+    assert np.abs(found - expected).max() < 1e-5
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000])
@@ -122,7 +130,7 @@ def test_other_sample_rates_are_resampled(rate):
 
 def test_junk_is_an_error(signatures):
     with pytest.raises(tf.errors.InvalidArgumentError):
-        signatures["embed_wav"](wav=tf.constant([b"no wav at all"]))
+        signatures["wav_bytes"](wav_bytes=tf.constant([b"no wav at all"]))
 
 
 def test_the_export_needs_nothing_but_tensorflow(run_dir, tmp_path):
@@ -136,11 +144,11 @@ for name in ("keras", "tf_keras", "avl_tf"):
 import tensorflow as tf
 loaded = tf.saved_model.load(sys.argv[1])
 wav = tf.io.read_file(sys.argv[2])
-output = loaded.signatures["embed_wav"](wav=tf.expand_dims(wav, 0))
-print(json.dumps(output["embedding"][0].numpy().tolist()))
+output = loaded.signatures["wav_bytes"](wav_bytes=tf.expand_dims(wav, 0))
+print(json.dumps(output["audio_embedding"][0].numpy().tolist()))
 """
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    arguments = [str(run_dir / "saved_model" / "1"), str(tmp_path / "mine.wav")]
+    arguments = [str(run_dir / "export" / "1"), str(tmp_path / "mine.wav")]
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments],
         cwd=tmp_path,
@@ -153,14 +161,27 @@ print(json.dumps(output["embedding"][0].numpy().tolist()))
     assert np.abs(found - _expected(run_dir, waveform)).max() < 1e-3
 
 
-def test_a_second_export_replaces_the_first_and_leaves_no_rest(run_dir):
-    serving.export(str(run_dir))
-    assert sorted(p.name for p in run_dir.glob("saved_model*")) == ["saved_model"]
+def test_a_second_export_stands_beside_the_first(run_dir):
+    first = (run_dir / "export" / "1" / "saved_model.pb").read_bytes()
+    assert serving.export(str(run_dir)) == f"{run_dir}/export/2"
+    assert sorted(p.name for p in run_dir.glob("export*/*")) == ["1", "2"]
+    assert (run_dir / "export" / "1" / "saved_model.pb").read_bytes() == first
 
 
-def test_a_wrong_export_is_not_kept(run_dir, monkeypatch):
-    before = sorted(p.name for p in (run_dir / "saved_model" / "1").iterdir())
-    monkeypatch.setattr(serving.np, "allclose", lambda *_, **__: False)
-    with pytest.raises(RuntimeError, match="not kept"):
+def test_a_wrong_export_is_an_error_and_not_kept(run_dir, monkeypatch):
+    before = sorted(run_dir.rglob("*"))
+    real = serving._embed_in_bare_process
+
+    def off(path, given, wavs):
+        found = real(path, given, wavs)
+        return {**found, "visual": found["visual"] * (1 + 1e-4)}
+
+    monkeypatch.setattr(serving, "_embed_in_bare_process", off)
+    with pytest.raises(ValueError, match="'visual' is off by 0.0001 .*not kept"):
         serving.export(str(run_dir))
-    assert before == sorted(p.name for p in (run_dir / "saved_model" / "1").iterdir())
+    assert sorted(run_dir.rglob("*")) == before
+
+
+def test_an_export_that_a_bare_process_cannot_load_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="only TensorFlow.*not kept"):
+        serving._embed_in_bare_process(str(tmp_path / "nothing"), {}, [])

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -223,6 +224,36 @@ def test_nan_stops_the_run_with_the_step(sets, tmp_path, monkeypatch):
         _train(tmp_path / "run", _stage(sets))
     model, _ = runs.load_model(str(tmp_path / "run"))
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+def test_weights_that_are_not_finite_are_not_saved(sets, tmp_path):
+    # One step an epoch: the step that breaks the weights ends with a checkpoint.
+    stage = _stage(sets, evaluate=(), batch_size=128, learning_rate=1e30)
+    with pytest.raises(ValueError, match="not finite after step 1|loss is nan"):
+        _train(tmp_path / "run", stage)
+    model, _ = runs.load_model(str(tmp_path / "run"))
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+def test_a_lost_history_is_an_error(trained, sets, tmp_path):
+    shutil.copytree(trained[0], tmp_path / "run")
+    (tmp_path / "run" / "recall.json").unlink()
+    with pytest.raises(ValueError, match="evaluation before the first step is lost"):
+        _train(tmp_path / "run", _stage(sets, epochs=12, evaluate_every=4))
+
+
+def test_a_damaged_checkpoint_is_an_error_that_names_it(trained, tmp_path):
+    shutil.copytree(trained[0], tmp_path / "run")
+    for data in (tmp_path / "run" / "checkpoints").glob("*.data*"):
+        data.write_bytes(data.read_bytes()[:100])
+    with pytest.raises(ValueError, match="ckpt-48: damaged"):
+        runs.load_model(str(tmp_path / "run"))
+
+
+def test_what_is_wrong_is_found_before_anything_is_written(sets, tmp_path):
+    with pytest.raises(ValueError, match="--audio_widths"):
+        _train(tmp_path / "run", _stage(sets), audio_widths=(8,))
+    assert not (tmp_path / "run").exists()
 
 
 def test_schedules():
