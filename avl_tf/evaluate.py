@@ -4,8 +4,8 @@
         --evaluate=ro=data/demo/ro/records/eval
     python -m avl_tf.evaluate --export=runs/demo/es/export/1 --evaluate=...
 
-Prints a table and writes the same numbers to recall.json. What is not given by a flag is
-as in the run's training.
+Prints a table and writes the same numbers to recall.json. What is not given by a flag
+is as in the run's training.
 """
 
 import tensorflow as tf

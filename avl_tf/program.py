@@ -30,7 +30,21 @@ def run(main: Callable[[], None]) -> None:
                 raise
             _fail(" ".join(str(error).split("\n\t")[0].split()))
 
-    app.run(guarded, flags_parser=_parse)
+    def parse(argv: list[str]) -> list[str]:
+        if {"--help", "--helpshort", "-h"}.intersection(argv):
+            _help(sys.modules[main.__module__].__doc__ or "")
+        return _parse(argv)
+
+    app.run(guarded, flags_parser=parse)
+
+
+def _help(description: str) -> NoReturn:
+    """Prints what a program does and all its flags, without those of absl itself."""
+    print(description)
+    for module in flags.FLAGS.flags_by_module_dict():
+        if not str(module).startswith(("absl", "tensorflow", "tf_keras")):
+            print(flags.FLAGS.module_help(module))
+    sys.exit(0)
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -245,12 +245,14 @@ def write_shard(path: str, records: Sequence[bytes], n_clips: int) -> ShardSpec:
     with tf.io.TFRecordWriter(temporary) as writer:
         for record in records:
             writer.write(record)
+    # Piece by piece: a shard may be large, and a file object holds what it reads twice.
+    digest, n_bytes = hashlib.sha256(), 0
     with tf.io.gfile.GFile(temporary, "rb") as stream:
-        content = stream.read()
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+            n_bytes += len(piece)
     tf.io.gfile.rename(temporary, path, overwrite=True)
-    return ShardSpec(
-        len(records), n_clips, len(content), hashlib.sha256(content).hexdigest()
-    )
+    return ShardSpec(len(records), n_clips, n_bytes, digest.hexdigest())
 
 
 @dataclasses.dataclass(frozen=True)

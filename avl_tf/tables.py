@@ -28,7 +28,7 @@ def markdown(rows: Iterable[Mapping], columns: tuple[str, ...]) -> str:
         for row in rows
     ]
     header = [*columns, *titles, "n"]
-    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    widths = [max(3, *map(len, column)) for column in zip(header, *cells, strict=True)]
     n_left = len(columns)
 
     def line(row: list[str]) -> str:

@@ -126,7 +126,9 @@ def train_stage(
     if manager.latest_checkpoint:
         runs.restore(checkpoint, manager.latest_checkpoint)
         history = _read_history(run_dir, int(step.numpy()))
-        logging.info("%s: resumed at step %d", run_dir, int(step.numpy()))
+        done = step.numpy() >= stage.epochs * steps_per_epoch
+        state = "finished before" if done else "goes on"
+        logging.info("%s: %s, at step %d", run_dir, state, int(step.numpy()))
     elif init_from:
         runs.load_weights(model, init_from)
 

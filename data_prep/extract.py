@@ -10,10 +10,12 @@ status is then 1.
 """
 
 import dataclasses
+import logging as standard_logging
 from collections.abc import Iterator
 
+import dask
 from absl import flags, logging
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, KilledWorker, LocalCluster, as_completed
 from tqdm import tqdm
 
 from avl_tf import program
@@ -129,19 +131,45 @@ def _description(tasks: list[ShardTask], config: ExtractionConfig) -> str:
 def _run(tasks: list[ShardTask], n_workers: int) -> Iterator[ShardResult]:
     """Makes shards on local worker processes, in the order in which they get done."""
     n_threads = max(1, extraction.n_cores() // n_workers)
+    # A task may lose its worker once by bad luck; twice, and it is to blame.
     with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
         LocalCluster(
             n_workers=n_workers,
             threads_per_worker=1,
             memory_limit=0,
-            dashboard_address=None,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=standard_logging.ERROR,
         ) as cluster,
         Client(cluster) as client,
     ):
-        client.run(extraction.limit_threads, n_threads)
-        futures = client.map(extraction.extract_shard, tasks, pure=False, retries=2)
-        for future in as_completed(futures):
-            yield future.result()
+        client.register_plugin(extraction.LimitThreads(n_threads))
+        futures = {
+            client.submit(extraction.extract_shard, task, pure=False): task
+            for task in tasks
+        }
+        for future in as_completed(list(futures)):
+            try:
+                yield future.result()
+            except KilledWorker:
+                yield _one_by_one(client, futures[future])
+
+
+def _one_by_one(client: Client, task: ShardTask) -> ShardResult:
+    """Makes a shard that kills its worker: the recording to blame is left out."""
+    logging.warning("%s kills its worker; trying its recordings singly", task.name)
+    extracted = []
+    for recording in task.recordings:
+        future = client.submit(
+            extraction.extract_or_explain, recording, task.config, pure=False
+        )
+        try:
+            extracted.append(future.result())
+        except KilledWorker:
+            reason = "the worker process died over it, again and again"
+            extracted.append(extraction.failed(recording, reason))
+    return extraction.write_shard(task, extracted)
 
 
 def cli() -> None:

@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator
 
+import distributed
 import numpy as np
 import tensorflow as tf
 
@@ -49,19 +50,58 @@ def limit_threads(n_threads: int) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
+class LimitThreads(distributed.WorkerPlugin):
+    """limit_threads in every worker process, those started anew after a crash too."""
+
+    def __init__(self, n_threads: int):
+        self.n_threads = n_threads
+
+    def setup(self, worker):
+        limit_threads(self.n_threads)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extracted:
+    """One recording: serialised, or the reason why not."""
+
+    serialized: bytes | None
+    n_clips: int
+    failure: dict[str, str] | None
+
+
+def extract_or_explain(recording: Recording, config: ExtractionConfig) -> Extracted:
+    """Extracts and serialises one recording; whatever goes wrong is a failure of it."""
+    try:
+        record = extract_recording(recording, config)
+        return Extracted(records.encode(record), max(1, len(record.clips)), None)
+    except (media.MediaError, ValueError, OSError) as error:
+        return failed(recording, str(error))
+    except Exception as error:  # one odd file must not end the extraction of a million
+        return failed(recording, f"{type(error).__name__}: {error}")
+
+
+def failed(recording: Recording, reason: str) -> Extracted:
+    """What stands for a recording that could not be extracted."""
+    failure = {"id": recording.id, "media": recording.media, "reason": reason}
+    return Extracted(None, 0, failure)
+
+
 def extract_shard(task: ShardTask) -> ShardResult:
-    """Makes one shard, then the note that it is whole; a recording may fail alone."""
-    serialized, failures, n_clips = [], [], 0
-    for recording in task.recordings:
-        try:
-            record = extract_recording(recording, task.config)
-            serialized.append(records.encode(record))
-            n_clips += max(1, len(record.clips))
-        except (media.MediaError, ValueError, OSError) as error:
-            failures.append(
-                {"id": recording.id, "media": recording.media, "reason": str(error)}
-            )
-    return shards.write(task.folder, task.name, serialized, n_clips, failures)
+    """Makes one shard, then the note that it is whole."""
+    return write_shard(
+        task, [extract_or_explain(r, task.config) for r in task.recordings]
+    )
+
+
+def write_shard(task: ShardTask, extracted: list[Extracted]) -> ShardResult:
+    """Writes the shard of a task whose recordings are extracted."""
+    return shards.write(
+        task.folder,
+        task.name,
+        [e.serialized for e in extracted if e.serialized],
+        sum(e.n_clips for e in extracted),
+        [e.failure for e in extracted if e.failure],
+    )
 
 
 def extract_recording(recording: Recording, config: ExtractionConfig) -> Record:

@@ -1,8 +1,7 @@
 """A folder of shards that is made bit by bit: what is done, what is missing, the end.
 
 Each shard that is whole has a note FOLDER/progress/SHARD.json. FOLDER/spec.json and
-failures.jsonl are written when all shards are there, so that a folder with a spec.json
-is complete.
+failures.jsonl are written when all shards are there.
 """
 
 import dataclasses
@@ -107,8 +106,8 @@ def finish(folder: str, spec: RecordsSpec, results: Sequence[ShardResult]) -> No
     if failures:
         print(
             f"error: {len(failures)} of {n_records + len(failures)} recordings failed, "
-            f"the first: {failures[0]['id']}: {failures[0]['reason']}\n"
-            f"See {folder}/failures.jsonl.",
+            f"see {folder}/failures.jsonl (--retry_failed tries them again); the first "
+            f"is {failures[0]['id']}: {failures[0]['reason']}",
             file=sys.stderr,
         )
         sys.exit(1)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from avl_tf import audio, media, records
 from avl_tf.audio import AudioConfig
-from data_prep import extraction
+from data_prep import extract, extraction
 from data_prep.extraction import ExtractionConfig
 from data_prep.manifest import Recording, write_manifest
 
@@ -201,6 +201,44 @@ def test_shards_depend_on_input_and_seed_alone_and_survive_a_kill(videos, tmp_pa
     cut.write_bytes(cut.read_bytes()[:1000])
     assert _extract(manifest, tmp_path / "b", *two).returncode == 0
     assert _shards(tmp_path / "b") == expected
+
+
+def _die_over_two(recording, config):
+    if recording.id == "2":
+        os._exit(9)
+    return real_extract_or_explain(recording, config)
+
+
+real_extract_or_explain = extraction.extract_or_explain
+
+
+@pytest.mark.slow
+def test_a_recording_that_kills_its_worker_is_left_out(videos, tmp_path, monkeypatch):
+    recordings = tuple(Recording(n, str(videos / f"{n}.mp4")) for n in "0123")
+    task = extraction.ShardTask(
+        str(tmp_path), "all-00000-of-00001.tfrecord", recordings, CONFIG
+    )
+
+    def dying_shard(task):
+        return extraction.write_shard(
+            task, [_die_over_two(r, task.config) for r in task.recordings]
+        )
+
+    monkeypatch.setattr(extraction, "extract_shard", dying_shard)
+    monkeypatch.setattr(extraction, "extract_or_explain", _die_over_two)
+    (result,) = extract._run([task], n_workers=1)
+    assert result.spec.n_records == 3
+    ((failure,),) = [result.failures]
+    assert failure["id"] == "2" and "worker process died" in failure["reason"]
+
+
+def test_an_odd_error_is_a_failure_of_its_recording(videos, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr(extraction, "extract_recording", broken)
+    found = extraction.extract_or_explain(Recording("r", "r.mp4"), CONFIG)
+    assert found.failure == {"id": "r", "media": "r.mp4", "reason": "RuntimeError: odd"}
 
 
 @pytest.mark.slow

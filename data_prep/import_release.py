@@ -1,0 +1,191 @@
+"""Brings the authors' data into shards: their pickles, or HowTo100M's tree.
+
+    python -m data_prep.import_release --pickle=youcook_val_audio.pkl \\
+        --out_dir=data/youcook/val
+    python -m data_prep.import_release --howto100m_csv=videos.csv \\
+        --root=parsed_videos --captions=caption.pickle --out_dir=data/howto100m
+
+Train and evaluate read the shards as any other; evaluate clips of the pickles with
+--evaluation_clip_s=51.2 (MSR-VTT: 30.72), as the authors. Run again after a stop, it
+makes only the shards that are missing. What fails is listed in failures.jsonl with the
+reason; the exit status is then 1.
+"""
+
+import concurrent.futures
+import os
+import re
+
+import numpy as np
+from absl import flags, logging
+from tqdm import tqdm
+
+from avl_tf import program, records
+from data_prep import howto100m, released_pickles, shards
+
+_PICKLE = flags.DEFINE_string(
+    "pickle", None, "A released pickle, or your own in that form."
+)
+_CSV = flags.DEFINE_string(
+    "howto100m_csv", None, "Instead of a pickle: list of HowTo100M's videos."
+)
+_OUT_DIR = flags.DEFINE_string("out_dir", None, "Folder for shards and spec.json.")
+_FEATURES = flags.DEFINE_enum(
+    "features",
+    "pooled",
+    ["pooled", "full"],
+    "Visual features of a pickle's clips: one vector over all time (the paper), or "
+    "those of every time step where there are any (YouCook2, MSR-VTT).",
+)
+_BACKBONE_2D = flags.DEFINE_string(
+    "backbone_2d", "resnet152", "Which CNN a pickle's 2D features are of."
+)
+_BACKBONE_3D = flags.DEFINE_string(
+    "backbone_3d", "resnext101_3d", "Which CNN a pickle's 3D features are of."
+)
+_ROOT = flags.DEFINE_string(
+    "root", None, "Folder that the paths in --howto100m_csv start from."
+)
+_AUDIO_ROOT = flags.DEFINE_string(
+    "audio_root", None, "The same for the spectrograms; --root if left out."
+)
+_CAPTIONS = flags.DEFINE_string(
+    "captions", None, "caption.pickle; the captions become clips."
+)
+_CAPTIONS_DIR = flags.DEFINE_string(
+    "captions_dir", None, "Instead of it: folder with the captions in VIDEO.csv."
+)
+_LANGUAGE = flags.DEFINE_string(
+    "language", "en", "What is spoken (YouCook-Japanese: ja)."
+)
+_SPLIT = flags.DEFINE_string(
+    "split",
+    None,
+    "Name of the split; if left out, train, val, test or eval where the file's name "
+    "has it, else all.",
+)
+_SHARD_SIZE = flags.DEFINE_integer(
+    "recordings_per_shard",
+    None,
+    "Recordings in a shard, at most; if left out, 64 clips or 16 videos.",
+    lower_bound=1,
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the order of recordings.")
+_THREADS = flags.DEFINE_integer(
+    "threads", 4, "Videos of HowTo100M that are read at a time.", lower_bound=1
+)
+_RETRY = flags.DEFINE_boolean(
+    "retry_failed", False, "Make shards anew in which recordings failed before."
+)
+_SPLITS = ("train", "val", "test", "eval")
+
+
+def main() -> None:
+    source = _open(_split())
+    folder = _OUT_DIR.value.rstrip("/")
+    dealt = shards.deal(
+        source.ids,
+        _split(),
+        _SHARD_SIZE.value or (64 if _PICKLE.value else 16),
+        _SEED.value,
+    )
+    shards.claim(folder, repr((source.fingerprint, source.spec, sorted(dealt.items()))))
+    results = {name: shards.read_result(folder, name) for name in dealt}
+    if _RETRY.value:
+        results = {k: None if r and r.failures else r for k, r in results.items()}
+    missing = [name for name in dealt if results[name] is None]
+    if missing:
+        logging.info("%s: %d of %d shards to make", folder, len(missing), len(dealt))
+    with (
+        concurrent.futures.ThreadPoolExecutor(_THREADS.value) as pool,
+        tqdm(total=len(source.ids), unit="recording", disable=None) as bar,
+    ):
+        bar.update(sum(len(dealt[name]) for name in dealt if results[name]))
+        # Threads have memory of their own: they would not reuse that of the clips.
+        in_order = map if _PICKLE.value else pool.map
+        for name in missing:
+            results[name] = _make_shard(source, folder, name, dealt[name], in_order)
+            bar.update(len(dealt[name]))
+    for note in source.notes:
+        print(note)
+    shards.finish(folder, source.spec, list(results.values()))
+
+
+def _open(split: str) -> released_pickles.ReleasedClips | howto100m.Tree:
+    of_tree = {
+        "root": _ROOT.value,
+        "audio_root": _AUDIO_ROOT.value,
+        "captions": _CAPTIONS.value,
+        "captions_dir": _CAPTIONS_DIR.value,
+    }
+    if bool(_PICKLE.value) == bool(_CSV.value):
+        raise ValueError("Give either --pickle or --howto100m_csv.")
+    if _PICKLE.value:
+        if unused := [f"--{name}" for name, value in of_tree.items() if value]:
+            raise ValueError(f"{', '.join(unused)}: only with --howto100m_csv.")
+        logging.info("reading %s", _PICKLE.value)
+        return released_pickles.read_clips(
+            _PICKLE.value,
+            _LANGUAGE.value,
+            split,
+            full=_FEATURES.value == "full",
+            backbones=(_BACKBONE_2D.value, _BACKBONE_3D.value),
+        )
+    if not _ROOT.value:
+        raise ValueError("--root is missing: the folder that the csv's paths are in.")
+    captions = None
+    if _CAPTIONS.value and _CAPTIONS_DIR.value:
+        raise ValueError("Give either --captions or --captions_dir.")
+    if _CAPTIONS.value:
+        captions = howto100m.read_captions(_CAPTIONS.value)
+    elif _CAPTIONS_DIR.value:
+        captions = howto100m.find_captions(_CAPTIONS_DIR.value)
+    return howto100m.Tree(
+        _CSV.value, _ROOT.value, _LANGUAGE.value, split, _AUDIO_ROOT.value, captions
+    )
+
+
+def _split() -> str:
+    if _SPLIT.value is not None:
+        if not re.fullmatch(r"[A-Za-z0-9_.]+", _SPLIT.value):
+            raise ValueError(
+                f"--split={_SPLIT.value} names files; use letters, digits, _ and . "
+                "only."
+            )
+        return _SPLIT.value
+    name = os.path.basename(_PICKLE.value or _CSV.value or "").lower()
+    words = re.findall("[a-z]+", name)
+    return next((word for word in words if word in _SPLITS), "all")
+
+
+def _make_shard(source, folder, name, indices, in_order) -> shards.ShardResult:
+    def serialize(index):
+        try:
+            record = source.take(index)
+            # Too large for float16: encode tells it better than a warning.
+            with np.errstate(over="ignore"):
+                return records.encode(record), max(1, len(record.clips))
+        except (ValueError, OSError) as error:
+            return {
+                "id": source.ids[index],
+                "media": source.place(index),
+                "reason": str(error),
+            }
+
+    outcomes = list(in_order(serialize, indices))
+    made = [outcome for outcome in outcomes if isinstance(outcome, tuple)]
+    return shards.write(
+        folder,
+        name,
+        [serialized for serialized, _ in made],
+        sum(n_clips for _, n_clips in made),
+        [outcome for outcome in outcomes if isinstance(outcome, dict)],
+    )
+
+
+def cli() -> None:
+    flags.mark_flag_as_required("out_dir")
+    program.run(main)
+
+
+if __name__ == "__main__":
+    cli()
