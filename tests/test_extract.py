@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from avl_tf import audio, media, records
 from avl_tf.audio import AudioConfig
-from data_prep import extract, extraction
+from data_prep import extraction, workers
 from data_prep.extraction import ExtractionConfig
 from data_prep.manifest import Recording, write_manifest
 
@@ -226,7 +226,7 @@ def test_a_recording_that_kills_its_worker_is_left_out(videos, tmp_path, monkeyp
 
     monkeypatch.setattr(extraction, "extract_shard", dying_shard)
     monkeypatch.setattr(extraction, "extract_or_explain", _die_over_two)
-    (result,) = extract._run([task], n_workers=1)
+    (result,) = workers.make_shards([task], n_workers=1)
     assert result.spec.n_records == 3
     ((failure,),) = [result.failures]
     assert failure["id"] == "2" and "worker process died" in failure["reason"]
