@@ -62,8 +62,9 @@ def main() -> None:
         )
     if _EXPORT_PTH.value:
         model, info = runs.load_model(_RUN_DIR.value)
-        write_state_dict(_EXPORT_PTH.value, release.to_state(model, info.model))
-        print(f"{_EXPORT_PTH.value}: {len(model.variables)} tensors")
+        state = release.to_state(model, info.model)
+        write_state_dict(_EXPORT_PTH.value, state)
+        print(f"{_EXPORT_PTH.value}: {len(state)} tensors")
         return
     if runs.exists(_RUN_DIR.value):
         raise ValueError(
