@@ -74,6 +74,7 @@ def main() -> None:
     state = state_dict(source)
     config = release.config_of(state, source, _visual_dims())
     model = build_model(config, initialize=False)
+    text = dict(state) if _TEXT.value else {}
     try:
         parity = release.load_state(model, config, state)
     except ValueError as error:
@@ -87,8 +88,7 @@ def main() -> None:
         )
     if _TEXT.value:
         path = files.join(_RUN_DIR.value, "text_model", "1")
-        text_branch.export(model, config, state, source, path)
-    del state  # a third of the memory, and the checkpoint takes as much again
+        text_branch.export(model, config, text, source, path)
     checkpoint = tf.train.Checkpoint(model=model)
     checkpoint.save(files.join(runs.checkpoint_prefix(_RUN_DIR.value), "ckpt"))
     # Last, so that a folder with a run.json is a whole run.

@@ -134,17 +134,24 @@ def config_of(
     )
 
 
-def load_state(model: keras.Model, config: ModelConfig, state: State) -> Parity:
+def load_state(
+    model: keras.Model, config: ModelConfig, state: dict[str, np.ndarray]
+) -> Parity:
     """Sets the model's weights from the authors' state_dict, as far as they match.
+
+    The state is emptied on the way: the full-size one and the model are 338 MB each.
 
     Raises:
         ValueError: a tensor has another shape than its place, or is not finite.
     """
-    state = _without_words(state) if config.audio_head == "fused" else state
+    if config.audio_head == "fused":
+        state.update(_without_words(state))
     variables = _variables(model)
     keys = key_map(config)
+    missing = tuple(key for key in keys if key not in state)
     placed, unexpected, unused, text = [], [], [], []
-    for key, array in state.items():
+    for key in list(state):
+        array = state.pop(key)
         if key in keys:
             variable, value = variables[keys[key]], to_ours(key, array)
             if value.shape != tuple(variable.shape):
@@ -162,7 +169,6 @@ def load_state(model: keras.Model, config: ModelConfig, state: State) -> Parity:
             text.append(key)
         else:
             unexpected.append(key)
-    missing = tuple(key for key in keys if key not in state)
     return Parity(tuple(placed), missing, tuple(unexpected), tuple(unused), tuple(text))
 
 
@@ -225,9 +231,10 @@ def _unused_gate(config: ModelConfig) -> tuple[str, ...]:
 
 
 def _without_words(state: State) -> State:
-    """The fused variant for a clip without words, whose word vectors are all zero.
+    """What changes in the fused variant for a clip without words.
 
-    Such a text is one constant vector, so it goes into the bias of the audio's side.
+    Its word vectors are all zero, so that its text is one constant vector, which goes
+    into the bias of the audio's side.
     """
     needed = (
         "text_pooling_caption.fc.bias",
@@ -236,7 +243,7 @@ def _without_words(state: State) -> State:
         "GU_audio_text.fc_audio.bias",
     )
     if any(key not in state for key in needed):
-        return state
+        return {}
     pooled, weight, bias, audio_bias = (state[key] for key in needed)
     text = weight @ np.maximum(pooled, 0) + bias
-    return {**state, "GU_audio_text.fc_audio.bias": audio_bias + text}
+    return {"GU_audio_text.fc_audio.bias": audio_bias + text}

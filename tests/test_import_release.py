@@ -99,7 +99,7 @@ def test_the_imported_run_exports_and_goes_back(imported, tmp_path):
 def test_every_tensor_of_a_release_has_its_place(variant):
     state = _random_state(_narrow(variant))
     config = release.config_of(state, variant)
-    parity = release.load_state(build_model(config), config, state)
+    parity = release.load_state(build_model(config), config, dict(state))
     assert not parity.missing and not parity.unexpected
     assert len(state) == sum(
         len(part) for part in (parity.placed, parity.unused, parity.text)
@@ -137,7 +137,7 @@ def test_the_fused_head_is_that_of_an_empty_caption():
     state = _random_state(_narrow("AVLnet_Text_Fused_release", 64), seed=3)
     config = release.config_of(state, "fused")
     model = build_model(config)
-    release.load_state(model, config, state)
+    release.load_state(model, config, dict(state))
     inputs = {
         "log_mel": np.random.default_rng(0).uniform(-80, 0, (2, 64, 40)).astype("f"),
         "n_frames": np.array([64, 30], np.int32),
