@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import summary as custom_scalar
 
-from avl_tf import metrics
+from avl_tf import files, metrics
 
 
 def recall_tag(set_name: str, metric: str) -> str:
@@ -15,7 +15,17 @@ def recall_tag(set_name: str, metric: str) -> str:
     return f"recall/{set_name}/{metric}"
 
 
-def write_layout(writer: tf.summary.SummaryWriter, set_names: Iterable[str]) -> None:
+def open_writer(
+    run_dir: str, set_names: Iterable[str], flags_text: str
+) -> tf.summary.SummaryWriter:
+    """Opens the log of a run, with its charts and its flags in it."""
+    writer = tf.summary.create_file_writer(files.join(run_dir, "tensorboard"))
+    _write_layout(writer, set_names)
+    write_text(writer, "flags", f"```\n{flags_text}```")
+    return writer
+
+
+def _write_layout(writer: tf.summary.SummaryWriter, set_names: Iterable[str]) -> None:
     """Puts R@1, R@5 and R@10 of both directions into one chart a set."""
     cutoffs = "|".join(str(k) for k in metrics.CUTOFFS)
     charts = [

@@ -1,67 +1,42 @@
 """From shards to batches of clips: the only place that orders tf.data operations.
 
 A batch holds
-    log_mel   float32 [B, T, F], dB, zeros behind each clip's end
+    log_mel   [B, T, F], dB, zeros behind each clip's end; float16 as stored in
+              training, where a batch may be large, float32 in evaluation
     n_frames  int32 [B], the clip's true length in frames, at most T
     visual    float32 [B, D], each stream's maximum over the clip, L2-normalised
     clip_id   string [B], "record@start-end"
 Everything drawn at random is a function of (seed, epoch, record id), so that neither
-the number of workers nor a restart changes what is drawn.
+the number of threads nor a restart changes what is drawn.
 """
 
-import dataclasses
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
+import numpy as np
 import tensorflow as tf
+from absl import logging
 
-from avl_tf import audio
-from avl_tf.records import RecordSet, RecordsSpec, parse
-from avl_tf.settings import setting
+from avl_tf import files, record_index, selection, windows
+from avl_tf.record_schema import parse
+from avl_tf.records import RecordSet
+from avl_tf.selection import open_training_records
+from avl_tf.windows import ClipConfig, pool_features
 
-SAMPLINGS = ("random", "annotated", "whole")
+__all__ = [
+    "ClipConfig",
+    "evaluation_batches",
+    "open_training_records",
+    "pool_features",
+    "read",
+    "steps_per_epoch",
+    "train_batches",
+]
+
 _OPEN_SHARDS = 16
-_SHUFFLED_RECORDS = 1024
-
-
-@dataclasses.dataclass(frozen=True)
-class ClipConfig:
-    """How clips are cut from training records."""
-
-    clip_sampling: str = setting(
-        "random",
-        "Training clips: random windows of whole recordings (the papers), the "
-        "annotated clips, or each recording as a whole.",
-        choices=SAMPLINGS,
-    )
-    clip_s: float = setting(
-        10.0,
-        "Seconds a training clip: random windows are as long, other clips are padded "
-        "or cut to it (the paper: 10 in pre-training, 51.2 in fine-tuning).",
-        lower=0.1,
-    )
-    clips_per_recording: int = setting(
-        32, "Random windows drawn from a recording each epoch (the paper: 32).", lower=1
-    )
-    shuffle_clips: int = setting(
-        0,
-        "Clips held back to be mixed across recordings; 0 fills batches with whole "
-        "recordings' windows, as the authors.",
-        lower=0,
-    )
-    log_mel_reference: str = setting(
-        "stored",
-        "Whose loudest bin is 0 dB: as stored in the records, or each clip's own.",
-        choices=("stored", "clip"),
-    )
-
-    def n_clips(self, records: RecordSet) -> int:
-        """Counts the clips of one epoch."""
-        if self.clip_sampling == "random":
-            return records.n_records * self.clips_per_recording
-        if self.clip_sampling == "annotated":
-            return records.n_clips
-        return records.n_records
+_READ_AT_ONCE = 8  # remote shards: a read waits for the server
+# Recordings' clips that are held back to be mixed, in memory.
+_SHUFFLED_BYTES = 256 << 20
+_PREFETCHED = 2
 
 
 def train_batches(
@@ -70,54 +45,95 @@ def train_batches(
     batch_size: int,
     seed: int,
     first_step: int = 0,
+    worker: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
-    """Yields shuffled batches for ever, from step first_step of the training on.
+    """Yields one worker's shuffled batches for ever, from step first_step on.
 
-    Each epoch visits every record once in a new order and drops the clips that do not
-    fill a batch. Two calls with the same arguments yield the same batches; one with a
-    later first_step yields the tail of the other.
+    Each epoch deals the shards to the workers anew. It visits each record once in a new
+    order and drops the clips that do not fill a batch. All workers take as many steps:
+    one that was dealt too few clips goes round its shards again, with other windows,
+    and one that was dealt too many drops the rest.
+
+    Two calls with the same arguments yield the same batches; one with a later
+    first_step yields the tail of the other, after making the batches of its epoch that
+    it leaves out.
+
+    Args:
+        records: from open_training_records.
+        clips: how clips are cut.
+        batch_size: clips in a batch of this worker's.
+        seed: of the order and the windows.
+        first_step: of the whole training, not of an epoch.
+        worker: (index, number of workers).
 
     Raises:
-        ValueError: an epoch's clips do not fill one batch.
+        ValueError: an epoch's clips do not fill one batch of all workers, or there are
+            fewer shards than workers.
     """
-    steps = steps_per_epoch(records, clips, batch_size)
+    index, n_workers = worker
+    steps = steps_per_epoch(records, clips, batch_size * n_workers, n_workers)
     first_epoch, skipped = divmod(first_step, steps)
+    spans = _Spans(records, clips)
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         # Of this traced function alone: the program's global seed must not count.
         tf.random.set_seed(1)
-        order_seed = _draw(seed, tf.strings.format("order {}", epoch))
-        paths = tf.data.Dataset.from_tensor_slices(records.paths)
-        paths = paths.shuffle(len(records.shards), seed=order_seed)
-        serialized = paths.interleave(
-            tf.data.TFRecordDataset, _OPEN_SHARDS, num_parallel_calls=2
+        own = spans.deal(_draw(seed, tf.strings.format("deal {}", epoch)), *worker)
+        n_rounds = -(
+            -steps * batch_size // tf.reduce_sum(tf.gather(spans.n_clips, own))
         )
-        serialized = serialized.shuffle(_SHUFFLED_RECORDS, seed=order_seed)
 
-        def sample(record: tf.Tensor) -> dict[str, tf.Tensor]:
-            parsed = parse(record, records.spec)
-            window_seed = (_draw(seed, parsed["id"]), epoch)
-            return _cut(parsed, clips, records.spec, window_seed)
+        def one_round(round_number: tf.Tensor) -> tf.data.Dataset:
+            key = tf.strings.format("order {} {}", (epoch, round_number))
+            order_seed = _draw(seed, key)
+            order = tf.gather(own, _permutation(tf.size(own), order_seed))
 
-        windows = serialized.map(sample, tf.data.AUTOTUNE).unbatch()
+            def sample(record: tf.Tensor) -> dict[str, tf.Tensor]:
+                parsed = parse(record, records.spec)
+                drawn = _draw(seed, parsed["id"]), epoch + round_number * 2**32
+                return windows.cut(parsed, clips, records.spec, drawn)
+
+            cut = spans.read(order).map(sample, tf.data.AUTOTUNE)
+            # Not before: records are larger than their clips, and memory that one
+            # thread fills and another empties long after is slow to get.
+            return cut.shuffle(_n_shuffled(records, clips), seed=order_seed)
+
+        cut = tf.data.Dataset.range(n_rounds).flat_map(one_round)
         if clips.shuffle_clips:
-            windows = windows.shuffle(clips.shuffle_clips, seed=order_seed)
-        batches = windows.batch(batch_size, drop_remainder=True)
-        return batches.skip(
+            order_seed = _draw(seed, tf.strings.format("clips {}", epoch))
+            mixed = cut.unbatch().shuffle(clips.shuffle_clips, seed=order_seed)
+            batches = mixed.batch(batch_size, drop_remainder=True)
+        else:
+            batches = cut.rebatch(batch_size, drop_remainder=True)
+        return batches.take(steps).skip(
             tf.where(epoch == first_epoch, tf.cast(skipped, tf.int64), 0)
         )
 
     epochs = tf.data.Dataset.range(first_epoch, 2**31)
-    return epochs.flat_map(epoch_batches).map(_as_float).prefetch(tf.data.AUTOTUNE)
+    return epochs.flat_map(epoch_batches).prefetch(_PREFETCHED)
 
 
-def steps_per_epoch(records: RecordSet, clips: ClipConfig, batch_size: int) -> int:
-    """Counts the whole batches of an epoch; ValueError if there is none."""
+def steps_per_epoch(
+    records: RecordSet, clips: ClipConfig, batch_size: int, n_workers: int = 1
+) -> int:
+    """Counts the whole batches of an epoch, batch_size clips over all workers.
+
+    Raises:
+        ValueError: there is none, or there are fewer shards than workers.
+    """
     n_clips = clips.n_clips(records)
     if n_clips < batch_size:
         raise ValueError(
             f"{records.name}: an epoch has {n_clips} clips, fewer than one batch of "
-            f"{batch_size}. Lower --batch_size or raise --clips_per_recording."
+            f"{batch_size}. Lower --batch_size or raise --clips_per_recording"
+            + (" or --fraction." if clips.fraction < 1 else ".")
+        )
+    n_shards = len({span.shard for span in records.spans})
+    if n_shards < n_workers:
+        raise ValueError(
+            f"{records.name}: {n_shards} shards cannot be dealt to {n_workers} "
+            "workers, one each at least. Start fewer workers, or extract again with a "
+            "lower --recordings_per_shard."
         )
     return n_clips // batch_size
 
@@ -135,142 +151,90 @@ def evaluation_batches(
     clips = ClipConfig("annotated", clip_s, log_mel_reference=log_mel_reference)
 
     def cut(record: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _cut(parse(record, records.spec), clips, records.spec, (0, 0))
+        parsed = parse(record, records.spec)
+        return windows.cut(parsed, clips, records.spec, (0, 0))
 
-    windows = (
-        tf.data.TFRecordDataset(records.paths).map(cut, tf.data.AUTOTUNE).unbatch()
-    )
-    return windows.batch(batch_size).map(_as_float).prefetch(tf.data.AUTOTUNE)
+    def as_float(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {**batch, "log_mel": tf.cast(batch["log_mel"], tf.float32)}
+
+    serialized = tf.data.TFRecordDataset(records.paths)
+    batches = serialized.map(cut, tf.data.AUTOTUNE).rebatch(batch_size)
+    return batches.map(as_float).prefetch(_PREFETCHED)
 
 
 def read(batches: Iterable, records: RecordSet) -> Iterator:
-    """Iterates over a dataset of records; a damaged shard is a ValueError naming it."""
+    """Iterates over a dataset of records; a damaged one is a ValueError naming it."""
     try:
         yield from batches
-    except tf.errors.DataLossError as error:
-        damaged = records.damaged_shards() or records.paths
-        reason = re.sub(r"{{.*?}}", "", error.message.splitlines()[0]).strip()
-        raise ValueError(
-            f"{', '.join(damaged)}: damaged ({reason}). Delete it and run the "
-            "same data_prep.extract again: it makes what is missing."
-        ) from error
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        logging.info("%s: looking for the damaged record", records.name)
+        listed = record_index.verify(records, record_index.list_records(records))
+        damaged = next((entry for entry in listed if entry.fault), None)
+        if damaged is None:
+            raise
+        raise ValueError(selection.complaint(records, damaged)) from error
 
 
-def pool_features(
-    windows: Sequence[tf.Tensor], masks: Sequence[tf.Tensor]
-) -> tf.Tensor:
-    """Pools the visual streams of clips to one vector each.
+class _Spans:
+    """The spans of a set as tensors, to be dealt and read in the order of an epoch."""
 
-    Args:
-        windows: for each stream [M, K, D].
-        masks: for each stream bool [M, K], true where a time step counts; at least one
-            step a clip must.
+    def __init__(self, records: RecordSet, clips: ClipConfig):
+        shards = sorted({span.shard for span in records.spans})
+        place = {shard: at for at, shard in enumerate(shards)}
+        self.paths = [records.path(span.shard) for span in records.spans]
+        self.offsets = np.array([span.offset for span in records.spans], np.int64)
+        self.n_records = np.array([span.n_records for span in records.spans], np.int64)
+        self.n_clips = np.array([clips.n_clips(s) for s in records.spans], np.int64)
+        self.shard = np.array([place[span.shard] for span in records.spans])
+        self.shard_clips = np.bincount(self.shard, self.n_clips).astype(np.int64)
+        self.at_once = _READ_AT_ONCE if files.is_remote(records.folder) else None
 
-    Returns:
-        float32 [M, sum of D]: the maximum over time of each stream, L2-normalised by
-        itself, side by side.
+    def deal(self, seed: tf.Tensor, index: int, n_workers: int) -> tf.Tensor:
+        """Deals the shards to workers; returns indices of spans of worker `index`.
 
-    Source: authors' youtube_dataloader.py and youcook_dataloader.py.
-    """
-    pooled = []
-    for window, mask in zip(windows, masks, strict=True):
-        lowest = window.dtype.min
-        highest = tf.reduce_max(tf.where(mask[..., tf.newaxis], window, lowest), axis=1)
-        pooled.append(tf.math.l2_normalize(tf.cast(highest, tf.float32), axis=-1))
-    return tf.concat(pooled, axis=-1)
+        One shard after the other, in an order of the seed, goes to the worker with the
+        fewest clips so far.
+        """
+        if n_workers == 1:
+            return tf.range(len(self.shard))
+        order = _permutation(len(self.shard_clips), seed)
 
+        def give(before, n_clips):
+            clips_of, _ = before
+            poorest = tf.argmin(clips_of, output_type=tf.int32)
+            return clips_of + n_clips * tf.one_hot(
+                poorest, n_workers, dtype=tf.int64
+            ), poorest
 
-def _cut(parsed, clips: ClipConfig, spec: RecordsSpec, window_seed):
-    """Cuts a parsed record into its clips: the batch's fields with M in place of B."""
-    starts_s, ends_s = _spans(parsed, clips, spec, window_seed)
-    # librosa.time_to_frames(start, n_fft=window): the frame whose window starts there.
-    start_sample = starts_s * spec.audio.sample_rate - spec.audio.window_length / 2
-    start = tf.cast(tf.floor(start_sample / spec.audio.hop_length), tf.int32)
-    n_stored = tf.shape(parsed["log_mel"])[0]
-    start = tf.clip_by_value(start, 0, n_stored - 1)
-    # Rounded: the difference of two times in single precision misses by a little.
-    n_samples = tf.round((ends_s - starts_s) * spec.audio.sample_rate)
-    n_frames = audio.n_frames(tf.cast(n_samples, tf.int32), spec.audio)
-    width = round(clips.clip_s * spec.audio.frame_rate)
-    n_frames = tf.minimum(tf.minimum(n_frames, n_stored - start), width)
+        start = tf.zeros([n_workers], tf.int64), 0
+        _, given = tf.scan(give, tf.gather(self.shard_clips, order), start)
+        owner = tf.scatter_nd(order[:, tf.newaxis], given, [len(self.shard_clips)])
+        own = tf.where(tf.gather(owner, self.shard) == index)[:, 0]
+        return tf.cast(own, tf.int32)
 
-    steps = tf.range(width)
-    frame = tf.minimum(start[:, tf.newaxis] + steps, n_stored - 1)
-    valid = (steps < n_frames[:, tf.newaxis])[..., tf.newaxis]
-    log_mel = tf.gather(parsed["log_mel"], frame)
-    if clips.log_mel_reference == "clip":
-        lowest = log_mel.dtype.min
-        loudest = tf.reduce_max(tf.where(valid, log_mel, lowest), [1, 2], keepdims=True)
-        floor = tf.cast(-spec.audio.dynamic_range_db, log_mel.dtype)
-        log_mel = tf.maximum(log_mel - loudest, floor)
-    log_mel = tf.where(valid, log_mel, tf.zeros((), log_mel.dtype))
-
-    rates = [
-        stream.rate_hz for stream in (spec.features_2d, spec.features_3d) if stream
-    ]
-    windows, masks = [], []
-    for features, rate in zip(parsed["features"], rates, strict=True):
-        window, mask = _feature_windows(features, rate, starts_s, ends_s)
-        windows.append(window)
-        masks.append(mask)
-    clip_id = tf.strings.join(
-        [
-            parsed["id"],
-            "@",
-            tf.strings.as_string(starts_s, precision=2),
-            "-",
-            tf.strings.as_string(ends_s, precision=2),
-        ]
-    )
-    return {
-        "log_mel": log_mel,
-        "n_frames": n_frames,
-        "visual": pool_features(windows, masks),
-        "clip_id": clip_id,
-    }
-
-
-def _spans(parsed, clips: ClipConfig, spec: RecordsSpec, window_seed):
-    """Starts and ends [M] of a record's clips in seconds from its start."""
-    end_s = parsed["end_s"] - parsed["start_s"]
-    if clips.clip_sampling == "random":
-        # Whole seconds with replacement, one second short of the end as the authors'.
-        n_frames = tf.cast(tf.shape(parsed["log_mel"])[0], tf.float32)
-        duration_s = tf.floor(n_frames / spec.audio.frame_rate)
-        latest = tf.cast(duration_s - tf.math.ceil(clips.clip_s + 1.0), tf.int32)
-        starts = tf.random.stateless_uniform(
-            [clips.clips_per_recording],
-            seed=[tf.cast(part, tf.int64) for part in window_seed],
-            maxval=tf.maximum(latest, 1),
-            dtype=tf.int32,
+    def read(self, order: tf.Tensor) -> tf.data.Dataset:
+        """The serialised records of spans, several shards side by side."""
+        places = (self.paths, self.offsets, self.n_records)
+        chosen = tuple(tf.gather(column, order) for column in places)
+        # Reading ahead costs memory, and with it time, where nothing waits.
+        return tf.data.Dataset.from_tensor_slices(chosen).interleave(
+            lambda path, offset, n: record_index.records_at(path, offset).take(n),
+            _OPEN_SHARDS,
+            num_parallel_calls=self.at_once,
         )
-        starts_s = tf.cast(starts, tf.float32)
-        return starts_s, starts_s + clips.clip_s
-    whole = tf.zeros([1]), end_s[tf.newaxis]
-    if clips.clip_sampling == "whole":
-        return whole
-    annotated = parsed["clip_starts_s"], parsed["clip_ends_s"]
-    return tf.cond(tf.size(annotated[0]) > 0, lambda: annotated, lambda: whole)
 
 
-def _feature_windows(features, rate, starts_s, ends_s):
-    """Feature steps [int(rate * start), int(rate * end) + 1) of each clip, and a mask.
-
-    Differs: a clip that starts behind the last step takes the last step (the authors
-    print a line and take zeros).
-    """
-    n_stored = tf.shape(features)[0]
-    first = tf.minimum(tf.cast(rate * starts_s, tf.int32), n_stored - 1)
-    behind = tf.minimum(tf.cast(rate * ends_s, tf.int32) + 1, n_stored)
-    behind = tf.maximum(behind, first + 1)
-    step = tf.range(tf.reduce_max(behind - first))
-    index = first[:, tf.newaxis] + step
-    window = tf.gather(features, tf.minimum(index, n_stored - 1))
-    return window, index < behind[:, tf.newaxis]
+def _n_shuffled(records: RecordSet, clips: ClipConfig) -> int:
+    """How many recordings' clips fit in _SHUFFLED_BYTES."""
+    n_bins = clips.clip_s * records.spec.audio.frame_rate * records.spec.audio.n_mels
+    clip_bytes = 2 * n_bins + 4 * sum(records.spec.visual_dims)
+    recording_bytes = clip_bytes * clips.n_clips(records) / records.n_records
+    return max(1, min(records.n_records, int(_SHUFFLED_BYTES / recording_bytes)))
 
 
-def _as_float(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    return {**batch, "log_mel": tf.cast(batch["log_mel"], tf.float32)}
+def _permutation(n: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """The numbers below n in an order of the seed, int32 [n]."""
+    return tf.argsort(tf.random.stateless_uniform([n], [seed, 0]), stable=True)
 
 
 def _draw(seed: int, text: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,10 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from avl_tf import minimal_filtering
+
 KERNEL_WIDTH = 9
+_FILTERED_WIDTH = 512
 
 
 @keras.saving.register_keras_serializable("avl_tf")
@@ -17,51 +20,114 @@ class BatchNorm(keras.layers.Layer):
     """Batch normalisation over [B, 1, T, C] as PyTorch does it.
 
     The running variance is the unbiased one, unlike keras.layers.BatchNormalization's.
-    Padding frames count, as the authors'. TensorFlow's fused kernel is no faster in a
-    training step on a CPU, and its rounding errors move the embeddings after five Adam
-    steps by 2 % (0.02 % here; tests/test_release.py has the case).
+    Padding frames count, as the authors'. In training, TensorFlow's fused kernel is no
+    faster on a CPU, and its rounding errors move the embeddings after five Adam steps
+    by 2 % (0.02 % here; tests/test_release.py has the case).
     """
 
-    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, **kwargs):
+    def __init__(
+        self,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        synchronized: bool = False,
+        **kwargs,
+    ):
+        """Synchronized: over the batches of all replicas; otherwise over each's own."""
         super().__init__(**kwargs)
         self.momentum = momentum
         self.epsilon = epsilon
+        self.synchronized = synchronized
 
     def build(self, input_shape):
-        shape = (input_shape[-1],)
-        self.gamma = self.add_weight(shape=shape, initializer="ones", name="gamma")
-        self.beta = self.add_weight(shape=shape, initializer="zeros", name="beta")
-        running = {"trainable": False, "aggregation": "mean"}
-        self.moving_mean = self.add_weight(
-            shape=shape, initializer="zeros", name="moving_mean", **running
-        )
-        self.moving_variance = self.add_weight(
-            shape=shape, initializer="ones", name="moving_variance", **running
-        )
+        def add(name, initializer, trainable):
+            return self.add_weight(
+                shape=(input_shape[-1],),
+                initializer=initializer,
+                name=name,
+                trainable=trainable,
+                autocast=False,
+            )
+
+        self.gamma, self.beta = add("gamma", "ones", True), add("beta", "zeros", True)
+        self.moving_mean = add("moving_mean", "zeros", False)
+        self.moving_variance = add("moving_variance", "ones", False)
 
     def call(self, inputs, training=False):
+        inputs = tf.cast(inputs, tf.float32)
+        gamma, beta, running_mean, running_variance = (
+            tf.convert_to_tensor(weight)
+            for weight in (
+                self.gamma,
+                self.beta,
+                self.moving_mean,
+                self.moving_variance,
+            )
+        )
         if training:
-            mean, variance = tf.nn.moments(inputs, [0, 1, 2])
-            n = tf.cast(tf.size(inputs) // tf.size(mean), variance.dtype)
-            unbiased = variance * n / tf.maximum(n - 1, 1)
-            for average, value in (
-                (self.moving_mean, mean),
-                (self.moving_variance, unbiased),
-            ):
-                average.assign(average * self.momentum + value * (1 - self.momentum))
+            mean, variance = self._moments(inputs)
+            scale = tf.math.rsqrt(variance + self.epsilon) * gamma
+            # The mean is taken off first: the sum of two large terms loses digits.
+            outputs = (inputs - mean) * scale + beta
         else:
-            mean = tf.convert_to_tensor(self.moving_mean)
-            variance = tf.convert_to_tensor(self.moving_variance)
-        scale = tf.math.rsqrt(variance + self.epsilon) * self.gamma
-        # The mean is taken off first: the sum of two large terms would lose digits.
-        return (inputs - mean) * scale + self.beta
+            outputs, _, _ = tf.compat.v1.nn.fused_batch_norm(
+                inputs,
+                gamma,
+                beta,
+                running_mean,
+                running_variance,
+                self.epsilon,
+                is_training=False,
+            )
+        return tf.cast(outputs, self.compute_dtype)
+
+    def _moments(self, inputs):
+        """Mean and variance of a batch; the running ones move towards them."""
+        mean, variance = tf.nn.moments(inputs, [0, 1, 2])
+        n = tf.cast(tf.size(inputs) // tf.size(mean), tf.float32)
+        replica = tf.distribute.get_replica_context()
+        if self.synchronized and replica.num_replicas_in_sync > 1:
+            own_mean = mean
+            mean = replica.all_reduce("MEAN", own_mean)
+            spread = tf.math.squared_difference(own_mean, mean)
+            variance = replica.all_reduce("MEAN", variance + spread)
+            n *= replica.num_replicas_in_sync
+        unbiased = variance * n / tf.maximum(n - 1, 1)
+        for running, value in (
+            (self.moving_mean, mean),
+            (self.moving_variance, unbiased),
+        ):
+            running.assign(running * self.momentum + value * (1 - self.momentum))
+        return mean, variance
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
         config = super().get_config()
-        return {**config, "momentum": self.momentum, "epsilon": self.epsilon}
+        own = ("momentum", "epsilon", "synchronized")
+        return {**config, **{name: getattr(self, name) for name in own}}
+
+
+@keras.saving.register_keras_serializable("avl_tf")
+class TimeConv(keras.layers.Conv2D):
+    """Convolution over [B, 1, T, C]; wide ones of stride 1 by minimal filtering.
+
+    TensorFlow's own takes two to three times as long there on CPUs, most of it for the
+    kernel's gradient (benchmarks/ has the figures). In half precision, whose errors it
+    would make larger, and on GPUs, whose library does the same, it is not used.
+    """
+
+    def call(self, inputs):
+        filtered = (
+            self.strides == (1, 1)
+            and self.kernel_size == (1, KERNEL_WIDTH)
+            and min(self.kernel.shape[-2:]) >= _FILTERED_WIDTH
+            and self.compute_dtype == "float32"
+            and not tf.config.list_physical_devices("GPU")
+        )
+        if not filtered:
+            return super().call(inputs)
+        return minimal_filtering.convolve(inputs, tf.convert_to_tensor(self.kernel))
 
 
 def resdavenet(
@@ -69,6 +135,7 @@ def resdavenet(
     widths: Sequence[int],
     blocks_per_stage: int,
     initialize: bool = True,
+    sync_batch_norm: bool = False,
 ) -> keras.KerasTensor:
     """Builds ResDAVEnet on log-mel frames.
 
@@ -77,6 +144,7 @@ def resdavenet(
         widths: channels of the first layer and of each of the stages.
         blocks_per_stage: residual blocks in each stage; the first halves the time.
         initialize: draw initial weights; else they are zeros, to be set.
+        sync_batch_norm: batch norm in training is over the clips of all replicas.
 
     Returns:
         [B, T', widths[-1]] with T' = ceil(T / 2**stages): 160 ms a step by default.
@@ -96,7 +164,7 @@ def resdavenet(
             x = keras.layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)
         deviation = (2.0 / (fan_out or kernel_width * width)) ** 0.5
         normal = keras.initializers.RandomNormal(stddev=deviation)
-        return keras.layers.Conv2D(
+        return TimeConv(
             width,
             (1, kernel_width),
             strides=(1, stride),
@@ -106,21 +174,24 @@ def resdavenet(
             name=name,
         )(x)
 
+    def norm(x, name):
+        return BatchNorm(synchronized=sync_batch_norm, name=name)(x)
+
     def basic_block(x, width, stride, name):
         y = conv(x, width, KERNEL_WIDTH, stride, f"{name}_conv1")
-        y = keras.layers.ReLU()(BatchNorm(name=f"{name}_bn1")(y))
+        y = keras.layers.ReLU()(norm(y, f"{name}_bn1"))
         y = conv(y, width, KERNEL_WIDTH, 1, f"{name}_conv2")
-        y = BatchNorm(name=f"{name}_bn2")(y)
+        y = norm(y, f"{name}_bn2")
         if stride != 1 or x.shape[-1] != width:
             x = conv(x, width, 1, stride, f"{name}_downsample_conv")
-            x = BatchNorm(name=f"{name}_downsample_bn")(x)
+            x = norm(x, f"{name}_downsample_bn")
         return keras.layers.ReLU()(keras.layers.Add()([y, x]))
 
     x = keras.layers.Reshape((1, -1, log_mel.shape[-1]), name="as_row")(log_mel)
     # Their 40 x 1 kernel over [F, T] is a 1 x 1 kernel with F input channels.
     fan_out = log_mel.shape[-1] * widths[0]
     x = conv(x, widths[0], 1, 1, "conv1", fan_out)
-    x = keras.layers.ReLU()(BatchNorm(name="bn1")(x))
+    x = keras.layers.ReLU()(norm(x, "bn1"))
     for stage, width in enumerate(widths[1:], 1):
         for block in range(blocks_per_stage):
             stride = 2 if block == 0 else 1

@@ -1,34 +1,47 @@
 """Evaluates a run, or an export of one, on sets of records.
 
-    python -m avl_tf.evaluate --run_dir=runs/demo/es \\
+    python -m avl_tf.evaluate --run_dir=runs/demo/ro \\
         --evaluate=ro=data/demo/ro/records/eval
-    python -m avl_tf.evaluate --export=runs/demo/es/export/1 --evaluate=...
+    python -m avl_tf.evaluate --run_dir=runs/demo/ro --compare=runs/demo/ro_scratch
 
-Prints a table and writes the same numbers to recall.json. What is not given by a flag
-is as in the run's training.
+Prints a table, writes the same numbers with 95 % confidence intervals to recall.json
+and the rank of every clip to recall_ranks.json. --compare adds a table of the
+differences to another model, with p values. What is not given by a flag is as in the
+run's training. docs/evaluation.md tells what the numbers mean.
 """
 
-import tensorflow as tf
+import dataclasses
+from collections.abc import Mapping
+
 from absl import flags
 
-from avl_tf import evaluation, files, program, runs, settings, stage_flags, tables
-from avl_tf.dataset import ClipConfig
-from avl_tf.training import StageConfig
+from avl_tf import (
+    evaluation,
+    files,
+    program,
+    rankings,
+    runs,
+    settings,
+    significance,
+    tables,
+    trained,
+)
+from avl_tf.evaluation import EvaluationConfig
+from avl_tf.rankings import RankedSet
+from avl_tf.records import RecordSet
+from avl_tf.significance import Difference, ResamplingConfig
+from avl_tf.trained import Trained
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Run directory of a trained stage.")
 _EXPORT = flags.DEFINE_string("export", None, "Instead: an export, RUN_DIR/export/1.")
-_EVALUATE = flags.DEFINE_list(
-    "evaluate", None, "Evaluation sets, name=records with commas between."
-)
-_CLIP_S = flags.DEFINE_float(
-    "evaluation_clip_s",
+_COMPARE = flags.DEFINE_string(
+    "compare",
     None,
-    "Seconds that clips are padded or cut to (the authors: 51.2 for YouCook2, 30.72 "
-    "for MSR-VTT).",
-    lower_bound=0.1,
+    "Another run directory or export, to be evaluated in the same way; or the "
+    "recall_ranks.json of an earlier evaluation.",
 )
-_BATCH_SIZE = flags.DEFINE_integer(
-    "evaluation_batch_size", None, "Clips embedded at once.", lower_bound=1
+_INTERVALS = flags.DEFINE_boolean(
+    "intervals", False, "Print every metric with its 95 % confidence interval too."
 )
 _REFERENCE = flags.DEFINE_enum(
     "log_mel_reference",
@@ -36,84 +49,181 @@ _REFERENCE = flags.DEFINE_enum(
     ["stored", "clip"],
     "Whose loudest bin is 0 dB: as stored in the records, or each clip's own.",
 )
-_POPULATION = flags.DEFINE_integer(
-    "evaluation_population",
-    None,
-    "Queries that recall is divided by when clips are missing and count as misses "
-    "(MSR-VTT: 1000, of which 968 have sound); 0 is the clips there are.",
-    lower_bound=0,
-)
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
     "JSON file for the results; by default RUN_DIR/evaluation/recall.json, or "
-    "recall.json here for an export.",
+    "recall.json here for an export. The ranks lie beside it as NAME_ranks.json.",
 )
+settings.define_flags(EvaluationConfig)
+settings.define_flags(ResamplingConfig)
 
 
 def main() -> None:
     if bool(_RUN_DIR.value) == bool(_EXPORT.value):
         raise ValueError("Give either --run_dir or --export.")
-    source = _RUN_DIR.value or _EXPORT.value
-    sets = evaluation.parse_sets(_EVALUATE.value)
+    given = evaluation.parse_sets(settings.from_flags(EvaluationConfig).evaluate)
     if _RUN_DIR.value:
-        model, info = runs.load_model(source)
-        embed = evaluation.embed_function(model)
-        settings_dir, output = source, files.join(source, "evaluation", "recall.json")
+        model = trained.open_run(_RUN_DIR.value)
+        output = files.join(model.path, "evaluation", "recall.json")
     else:
-        settings_dir, output = files.join(source, "assets.extra"), "recall.json"
-        info = runs.read_info(settings_dir)
-        embed = _embed_by_export(source)
-    stage, clips = _trained_with(settings_dir)
-    rows = []
-    for name, records in sets.items():
-        runs.check_records(info, records, source)
-        values = evaluation.evaluate_set(
-            embed,
-            records,
-            _given(_CLIP_S.value, stage.evaluation_clip_s),
-            _given(_BATCH_SIZE.value, stage.evaluation_batch_size),
-            _given(_REFERENCE.value, clips.log_mel_reference),
-            _given(_POPULATION.value, stage.evaluation_population),
+        model, output = trained.open_export(_EXPORT.value), "recall.json"
+    output = _OUTPUT.value or output
+    other = _open_other(_COMPARE.value) if _COMPARE.value else None
+    models = [each for each in (model, other) if isinstance(each, Trained)]
+    config = _evaluation_config(models)
+    sets = given or evaluation.parse_sets(config.evaluate)
+    for each in models:
+        for records in sets.values():
+            runs.check_records(each.info, records, each.path)
+    if isinstance(other, dict) and (missing := sorted(sets.keys() - other.keys())):
+        raise ValueError(
+            f"{_COMPARE.value}: holds no set '{missing[0]}', only {', '.join(other)}."
         )
-        synthetic = " (synthetic)" if records.spec.synthetic else ""
-        rows.append({"set": name + synthetic, **values})
-    print(tables.markdown(rows, ("set",)))
-    found = dict(zip(sets, rows, strict=True))
-    files.write_json(_OUTPUT.value or output, {"model": source, "sets": found})
 
-
-def _embed_by_export(path: str) -> evaluation.EmbedFunction:
-    signatures = tf.saved_model.load(path).signatures
-
-    def embed(batch):
-        log_mel = {name: batch[name] for name in ("log_mel", "n_frames")}
-        return {
-            **signatures["log_mel"](**log_mel),
-            **signatures["visual"](visual=batch["visual"]),
+    ranked = _rank(model, sets, config)
+    # At once: what took hours is there to be compared with, whatever comes next.
+    rankings.write(output.removesuffix(".json") + "_ranks.json", model.path, ranked)
+    resampling = settings.from_flags(ResamplingConfig)
+    labels = {
+        name: f"{name} (synthetic)" if records.spec.synthetic else name
+        for name, records in sets.items()
+    }
+    results = _results(model, ranked, labels, config, resampling)
+    if other is not None:
+        against = other if isinstance(other, dict) else _rank(other, sets, config)
+        differences = _differences(ranked, against, resampling)
+        print(f"\n{_comparison(model, ranked, labels, differences, resampling)}")
+        results["comparison"] = {
+            "a": model.path,
+            "b": _COMPARE.value,
+            "sets": {
+                name: {key: dataclasses.asdict(one) for key, one in of_set.items()}
+                for name, of_set in differences.items()
+            },
         }
+    files.write_json(output, results)
 
-    return embed
+
+def _results(
+    model: Trained,
+    ranked: Mapping[str, RankedSet],
+    labels: Mapping[str, str],
+    config: EvaluationConfig,
+    resampling: ResamplingConfig,
+) -> dict:
+    """Prints the tables of one model; returns what recall.json holds of it."""
+    rows = {
+        name: {"set": labels[name], **of_set.metrics()}
+        for name, of_set in ranked.items()
+    }
+    intervals = {
+        name: significance.confidence_intervals(
+            of_set.ranks, resampling, of_set.n_queries
+        )
+        for name, of_set in ranked.items()
+    }
+    print(tables.markdown(rows.values(), ("set",)))
+    if _INTERVALS.value:
+        with_intervals = [{**rows[s], "intervals": intervals[s]} for s in rows]
+        print(f"\n{tables.intervals(with_intervals)}")
+    return {
+        "model": model.path,
+        "sets": rows,
+        "settings": {
+            **dataclasses.asdict(config),
+            "log_mel_reference": _reference(model),
+            **dataclasses.asdict(resampling),
+        },
+        "intervals": intervals,
+    }
 
 
-def _trained_with(folder: str) -> tuple[StageConfig, ClipConfig]:
-    """The settings of a run's training; the defaults for an imported run."""
-    path = files.join(folder, runs.FLAGS)
-    if not tf.io.gfile.exists(path):
-        return StageConfig(), ClipConfig()
-    flag_values = stage_flags.read_flagfile(path)
+def _open_other(path: str) -> Trained | dict[str, RankedSet]:
+    if path.endswith(".json"):
+        return rankings.read(path)
+    return trained.open_either(path)
+
+
+def _evaluation_config(models: list[Trained]) -> EvaluationConfig:
+    """The flags that were given, over the settings that the models were trained with.
+
+    Raises:
+        ValueError: there are no sets, or two models were trained with settings that
+            give other numbers and no flag says which is meant.
+    """
+    bases = [model.evaluation for model in models if model.evaluation]
+    config, *others = [
+        settings.from_flags(EvaluationConfig, base=base)
+        for base in bases or [EvaluationConfig()]
+    ]
+    for other in others:
+        for name in ("evaluation_clip_s", "evaluation_population"):
+            ours, theirs = getattr(config, name), getattr(other, name)
+            if ours != theirs:
+                raise ValueError(
+                    f"{models[0].path} was trained with --{name}={ours}, "
+                    f"{models[1].path} with {theirs}. Give --{name} to say which."
+                )
+    if not config.evaluate:
+        raise ValueError(
+            "--evaluate is missing, and the run was trained without: name the "
+            "evaluation sets, name=records with commas between."
+        )
+    return config
+
+
+def _rank(
+    model: Trained, sets: Mapping[str, RecordSet], config: EvaluationConfig
+) -> dict[str, RankedSet]:
+    embed = model.load()
+    return {
+        name: evaluation.rank_set(embed, records, config, _reference(model))
+        for name, records in sets.items()
+    }
+
+
+def _reference(model: Trained) -> str:
+    return _REFERENCE.value or model.log_mel_reference
+
+
+def _differences(
+    ranked: Mapping[str, RankedSet],
+    other: Mapping[str, RankedSet],
+    resampling: ResamplingConfig,
+) -> dict[str, dict[str, Difference]]:
+    return {
+        name: significance.compare(
+            of_set.ranks,
+            rankings.matched(of_set, other[name], name),
+            resampling,
+            of_set.n_queries,
+        )
+        for name, of_set in ranked.items()
+    }
+
+
+def _comparison(
+    model: Trained,
+    ranked: Mapping[str, RankedSet],
+    labels: Mapping[str, str],
+    differences: Mapping[str, dict[str, Difference]],
+    resampling: ResamplingConfig,
+) -> str:
+    """The table of the differences, under a line that says what it compares."""
+    rows = [
+        {"set": labels[name], "n": of_set.n_queries, "differences": differences[name]}
+        for name, of_set in ranked.items()
+    ]
     return (
-        settings.from_flags(StageConfig, flag_values),
-        settings.from_flags(ClipConfig, flag_values),
+        f"A: {model.path}. B: {_COMPARE.value}. Differences with 95 % intervals by a "
+        "paired bootstrap over the clips, p by a two-sided paired randomisation test; "
+        f"{resampling.resamples} resamples, seed {resampling.resampling_seed}.\n\n"
+        f"{tables.comparison(rows)}"
     )
 
 
-def _given(value, default):
-    return default if value is None else value
-
-
 def cli() -> None:
-    flags.mark_flag_as_required("evaluate")
     program.run(main)
 
 

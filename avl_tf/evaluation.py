@@ -1,5 +1,6 @@
-"""Evaluation of a model on sets of records: embeddings, then recall."""
+"""Evaluation of a model on sets of records: embeddings, then ranks."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
 
 import keras
@@ -7,9 +8,37 @@ import numpy as np
 import tensorflow as tf
 
 from avl_tf import dataset, metrics
+from avl_tf.rankings import RankedSet
 from avl_tf.records import RecordSet, open_records
+from avl_tf.settings import setting
 
 EmbedFunction = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """What a model is evaluated on and how, in training and afterwards."""
+
+    evaluate: tuple[str, ...] = setting(
+        (), "Evaluation sets, name=records with commas between."
+    )
+    evaluation_clip_s: float = setting(
+        51.2,
+        "Seconds that evaluation clips are padded or cut to (the authors: 51.2 for "
+        "YouCook2, 30.72 for MSR-VTT).",
+        lower=0.1,
+    )
+    evaluation_batch_size: int = setting(
+        64,
+        "Clips embedded at once in evaluation; recall is over the whole set.",
+        lower=1,
+    )
+    evaluation_population: int = setting(
+        0,
+        "Queries that recall is divided by when clips are missing and count as misses "
+        "(MSR-VTT: 1000, of which 968 have sound); 0 is the clips there are.",
+        lower=0,
+    )
 
 
 def parse_sets(items: Iterable[str]) -> dict[str, RecordSet]:
@@ -73,19 +102,40 @@ def embed_all(
     return np.concatenate(audio), np.concatenate(visual), ids
 
 
-def evaluate_set(
+def rank_set(
     embed: EmbedFunction,
     records: RecordSet,
-    clip_s: float,
-    batch_size: int,
-    log_mel_reference: str,
-    population: int = 0,
-) -> dict[str, float]:
-    """Retrieval metrics over all clips of a set at once.
+    config: EvaluationConfig,
+    log_mel_reference: str = "stored",
+) -> RankedSet:
+    """Ranks all clips of a set at once.
 
-    clip_s, batch_size and log_mel_reference are those of dataset.evaluation_batches;
-    population is what recall is divided by if clips are missing, 0 for none.
+    Args:
+        embed: as from embed_function.
+        records: the evaluation set.
+        config: all but its list of sets is used.
+        log_mel_reference: that of dataset.ClipConfig.
+
+    Raises:
+        ValueError: the set has more clips than config.evaluation_population, a shard
+            is damaged or an embedding is not finite.
     """
-    batches = dataset.evaluation_batches(records, clip_s, batch_size, log_mel_reference)
-    audio, visual, _ = embed_all(embed, dataset.read(batches, records))
-    return metrics.retrieval_metrics(audio, visual, population or None)
+    if 0 < config.evaluation_population < records.n_clips:
+        raise ValueError(
+            f"--evaluation_population={config.evaluation_population}, but "
+            f"{records.name} has {records.n_clips} clips. It is their number together "
+            "with those that are missing."
+        )
+    batches = dataset.evaluation_batches(
+        records,
+        config.evaluation_clip_s,
+        config.evaluation_batch_size,
+        log_mel_reference,
+    )
+    audio, visual, clip_ids = embed_all(embed, dataset.read(batches, records))
+    return RankedSet(
+        clip_ids=tuple(clip_ids),
+        ranks=metrics.embedding_ranks(audio, visual),
+        n_queries=config.evaluation_population or len(clip_ids),
+        clip_s=config.evaluation_clip_s,
+    )

@@ -1,32 +1,114 @@
-"""Whole files or none: small reads and writes at local and remote (s3://...) paths."""
+"""Whole files or none, at local and at remote paths: s3://, gs://, hdfs://, file://.
 
+Everything goes through tf.io.gfile; docs/remote.md tells what each file system needs.
+"""
+
+import contextlib
+import ctypes
+import functools
 import json
 import os
+import tempfile
+import threading
+import uuid
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 
-_REMOTE_IN_TENSORFLOW_IO = ("s3://", "hdfs://", "viewfs://", "az://")
+_LOCAL_SCHEMES = ("file", "ram")
+# What is put there is there as a whole or not at all.
+_OBJECT_STORES = ("s3://", "gs://")
+# Left alone, clients try again for half a minute (S3, refused) up to an hour (S3, a
+# host that does not answer).
+_PATIENCE_S = 30
+
+
+def is_remote(path: str) -> bool:
+    """Whether only tf.io.gfile can open a path."""
+    scheme, separator, _ = path.partition("://")
+    return bool(separator) and scheme not in _LOCAL_SCHEMES
 
 
 def require_filesystem(path: str) -> None:
-    """Makes TensorFlow know the path's file system.
+    """Makes TensorFlow know a remote path's file system, and asks for the bucket.
+
+    Without it, a bucket that cannot be reached looks like an empty one. Nothing is done
+    for a local path; a bucket is asked for once a process.
 
     Raises:
-        ValueError: the scheme needs tensorflow-io's native part, which is not there.
+        ValueError: this TensorFlow has no such file system.
+        FileNotFoundError: there is no such bucket or server.
+        PermissionError: the bucket is not for these credentials.
+        ConnectionError: there is no answer within half a minute, or no good one.
     """
-    if not path.startswith(_REMOTE_IN_TENSORFLOW_IO):
-        return
-    try:
-        import tensorflow_io  # noqa: F401  registers the schemes when imported
+    if is_remote(path):
+        scheme, _, rest = path.partition("://")
+        _reach(f"{scheme}://{rest.split('/')[0]}/")
 
-        tf.io.gfile.exists(path)
+
+@functools.lru_cache
+def _reach(root: str) -> None:
+    try:
+        try:
+            _stat(root)
+        except tf.errors.UnimplementedError:
+            with warnings.catch_warnings():
+                # Where it does not load it warns at length; the error says it in short.
+                warnings.simplefilter("ignore")
+                import tensorflow_io  # noqa: F401  registers more when imported
+            _stat(root)
     except (ImportError, NotImplementedError, tf.errors.UnimplementedError) as error:
         raise ValueError(
-            f"{path}: this TensorFlow ({tf.__version__}) cannot open remote paths "
+            f"{root}: this TensorFlow ({tf.__version__}) cannot open such paths "
             f"({error}). tensorflow-io's file systems load with tensorflow 2.16; "
             "install that, or copy the files to a local folder."
         ) from error
+    except (TimeoutError, tf.errors.OpError) as error:
+        kind, text = {
+            tf.errors.NotFoundError: (FileNotFoundError, "no such bucket or server"),
+            tf.errors.PermissionDeniedError: (PermissionError, "access is denied"),
+            tf.errors.UnauthenticatedError: (PermissionError, "access is denied"),
+        }.get(type(error), (ConnectionError, "cannot be reached"))
+        detail = " ".join(getattr(error, "message", str(error)).split()).strip(" :.")
+        raise kind(
+            f"{root}: {text} ({detail}). Address and credentials are environment "
+            "variables: see docs/remote.md."
+        ) from error
+
+
+def _stat(root: str) -> None:
+    """tf.io.gfile.stat, but TimeoutError when _PATIENCE_S is over."""
+    outcome = []
+
+    def ask():
+        try:
+            outcome.append(tf.io.gfile.stat(root))
+        except Exception as error:
+            outcome.append(error)
+
+    # A pool's thread would hold up the end of the process.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_PATIENCE_S)
+    _exit_without_destructors()
+    if not outcome:
+        raise TimeoutError(f"no answer in {_PATIENCE_S} s")
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+
+
+def _exit_without_destructors() -> None:
+    """Lets the process end with its own status once a remote file system is in use.
+
+    The S3 client of tensorflow-io 0.37 aborts when it is taken down at the end of a
+    process (tensorflow/io issue 2039): every status becomes 134. By then Python has
+    closed everything. The handler registered last runs first.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "on_exit"):  # glibc
+        libc.on_exit(libc._exit, None)
 
 
 def join(folder: str, *names: str) -> str:
@@ -34,14 +116,64 @@ def join(folder: str, *names: str) -> str:
     return "/".join([folder.rstrip("/"), *names]) if folder else "/".join(names)
 
 
-def write_text(path: str, text: str) -> None:
-    """Writes a text file under another name, then renames it: never half a file."""
+def temporary_name(path: str) -> str:
+    """Names a file or folder beside a path that no other process writes to.
+
+    No such name begins with another: a rename on S3 takes along every file whose name
+    begins with the one that is renamed.
+    """
+    return f"{path.rstrip('/')}.{uuid.uuid4().hex}.tmp"
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[str]:
+    """Yields another name to write a file under; at the end it becomes the path.
+
+    Its folder is made. Readers see the old file or the new one, never half of it, and
+    the old one stays if the block raises. For s3:// and gs:// the other name is a local
+    one: they have no rename (theirs is a copy and a removal, not of empty files).
+    """
     require_filesystem(path)
+    if path.startswith(_OBJECT_STORES):
+        with tempfile.TemporaryDirectory() as scratch:
+            written = join(scratch, os.path.basename(path))
+            yield written
+            tf.io.gfile.copy(written, path, overwrite=True)
+        return
     tf.io.gfile.makedirs(os.path.dirname(path) or ".")
-    temporary = f"{path}.tmp-{os.getpid()}"
-    with tf.io.gfile.GFile(temporary, "w") as out:
+    temporary = temporary_name(path)
+    try:
+        yield temporary
+        tf.io.gfile.rename(temporary, path, overwrite=True)
+    except BaseException:
+        with contextlib.suppress(tf.errors.OpError):
+            tf.io.gfile.remove(temporary)
+        raise
+
+
+@contextlib.contextmanager
+def local_copy(path: str) -> Iterator[str]:
+    """Yields a local path of a file or folder: its own, or a copy's for the while."""
+    if not is_remote(path):
+        yield path.removeprefix("file://")
+        return
+    require_filesystem(path)
+    with tempfile.TemporaryDirectory() as scratch:
+        copied = join(scratch, os.path.basename(path.rstrip("/")))
+        if not tf.io.gfile.isdir(path):
+            tf.io.gfile.copy(path, copied)
+        for folder, _, names in tf.io.gfile.walk(path):
+            below = join(copied, folder[len(path) :].strip("/"))
+            os.makedirs(below, exist_ok=True)
+            for name in names:
+                tf.io.gfile.copy(join(folder, name), join(below, name))
+        yield copied
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes a text file, whole or not at all."""
+    with replacing(path) as temporary, tf.io.gfile.GFile(temporary, "w") as out:
         out.write(text)
-    tf.io.gfile.rename(temporary, path, overwrite=True)
 
 
 def write_json(path: str, value: Any) -> None:

@@ -71,8 +71,16 @@ class ModelConfig:
             ) from error
 
 
-def build_model(config: ModelConfig, initialize: bool = True) -> keras.Model:
+def build_model(
+    config: ModelConfig,
+    initialize: bool = True,
+    mixed_precision: str = "off",
+    sync_batch_norm: bool = False,
+) -> keras.Model:
     """Builds AVLnet; without initialize its weights are zeros, to be set.
+
+    mixed_precision is the type of the activations: off (float32), float16 or bfloat16.
+    With sync_batch_norm, batch norm in training is over the clips of all replicas.
 
     Inputs, by name: log_mel float32 [B, T, F]; n_frames int32 [B], the true length of
     each clip; visual float32 [B, sum(visual_dims)], each stream's max over the clip,
@@ -88,13 +96,27 @@ def build_model(config: ModelConfig, initialize: bool = True) -> keras.Model:
             f"--audio_widths needs the width of the first layer and of at least one "
             f"stage, all positive; got {config.audio_widths}."
         )
+    before = keras.config.dtype_policy()
+    if mixed_precision != "off":
+        keras.config.set_dtype_policy(f"mixed_{mixed_precision}")
+    try:
+        return _build(config, initialize, sync_batch_norm)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _build(config: ModelConfig, initialize: bool, sync_batch_norm: bool) -> keras.Model:
     log_mel = keras.Input((None, config.audio.n_mels), name="log_mel")
     n_frames = keras.Input((), dtype="int32", name="n_frames")
     visual = keras.Input((sum(config.visual_dims),), name="visual")
 
     padded = heads.MaskPadding(config.pad_db, name="mask_padding")(log_mel, n_frames)
     audio_map = encoders.resdavenet(
-        padded, config.audio_widths, config.blocks_per_stage, initialize
+        padded,
+        config.audio_widths,
+        config.blocks_per_stage,
+        initialize,
+        sync_batch_norm,
     )
     audio = heads.MeanPool(config.mask_padding_in_training, name="audio_pool")(
         audio_map, n_frames, log_mel

@@ -2,7 +2,8 @@
 
 run.json      the model's configuration and where it comes from (RunInfo)
 flags.txt     the settings it was trained with; a flagfile
-checkpoints/  model, optimizer and step
+checkpoints/  the newest ones: model, optimizer and step, to go on from
+best/         the model of the best evaluation, with --best_metric
 tensorboard/  scalars, the recall charts and the flags as text
 recall.json   every evaluation during training
 evaluation/   what avl_tf.evaluate found afterwards
@@ -125,8 +126,21 @@ def checkpoint_prefix(run_dir: str) -> str:
     return files.join(run_dir, "checkpoints")
 
 
+def best_prefix(run_dir: str) -> str:
+    """The folder of the checkpoint that is kept by --best_metric."""
+    return files.join(run_dir, "best")
+
+
+def newest_checkpoint(prefix: str) -> str | None:
+    """The newest checkpoint of a folder that has not been deleted, or None."""
+    state = tf.train.get_checkpoint_state(prefix)
+    paths = state.all_model_checkpoint_paths if state else []
+    there = [path for path in paths if tf.io.gfile.exists(f"{path}.index")]
+    return there[-1] if there else None
+
+
 def load_model(run_dir: str) -> tuple[keras.Model, RunInfo]:
-    """Builds a run's model with its last checkpoint's weights.
+    """Builds a run's model with its best checkpoint's weights, or else its last's.
 
     Raises:
         FileNotFoundError: there is no run, or it has no checkpoint yet.
@@ -138,8 +152,10 @@ def load_model(run_dir: str) -> tuple[keras.Model, RunInfo]:
 
 
 def load_weights(model: keras.Model, run_dir: str) -> None:
-    """Reads the weights of a run's last checkpoint into a model of the same shape."""
-    path = tf.train.latest_checkpoint(checkpoint_prefix(run_dir))
+    """Reads the weights that stand for a run into a model of the same shape."""
+    path = newest_checkpoint(best_prefix(run_dir)) or newest_checkpoint(
+        checkpoint_prefix(run_dir)
+    )
     if path is None:
         raise FileNotFoundError(
             f"{run_dir}: no checkpoint yet. Run avl_tf.train with this --run_dir again."

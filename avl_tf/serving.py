@@ -56,7 +56,7 @@ def export(run_dir: str) -> str:
         names = [name.rstrip("/") for name in tf.io.gfile.listdir(folder(run_dir))]
         versions += [int(name) for name in names if name.isdigit()]
     final = files.join(folder(run_dir), str(max(versions) + 1))
-    temporary = files.join(run_dir, f"export.tmp-{os.getpid()}")
+    temporary = files.temporary_name(folder(run_dir))
     try:
         _write(model, info, temporary)
         runs.copy_settings(run_dir, files.join(temporary, "assets.extra"))
@@ -236,9 +236,9 @@ def _check(model: keras.Model, info: runs.RunInfo, path: str) -> None:
 def _embed_in_bare_process(
     path: str, given: dict[str, np.ndarray], wavs: list[bytes]
 ) -> dict[str, np.ndarray]:
-    with tempfile.TemporaryDirectory() as scratch:
-        if "://" not in path:
-            path = os.path.abspath(path)
+    # A process that has only TensorFlow opens no remote path.
+    with files.local_copy(path) as local, tempfile.TemporaryDirectory() as scratch:
+        local = os.path.abspath(local)
         paths = [os.path.join(scratch, name) for name in ("given.npz", "found.npz")]
         np.savez(paths[0], **given)
         for i, wav in enumerate(wavs):
@@ -246,7 +246,7 @@ def _embed_in_bare_process(
                 out.write(wav)
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         done = subprocess.run(
-            [sys.executable, "-c", _BARE_PROCESS, path, *paths, str(len(wavs))],
+            [sys.executable, "-c", _BARE_PROCESS, local, *paths, str(len(wavs))],
             cwd=scratch,
             env=environment,
             capture_output=True,

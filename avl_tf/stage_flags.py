@@ -1,18 +1,18 @@
 """The flags of one training stage, for avl_tf.train and for a cascade's stages."""
 
-import os
-
+import tensorflow as tf
 from absl import flags
 
-from avl_tf import settings, training
+from avl_tf import files, settings, training
 from avl_tf.dataset import ClipConfig
+from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig
-from avl_tf.training import StageConfig
+from avl_tf.stage_config import StageConfig
 
 
 def define(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the settings of a stage as flags."""
-    for config_class in (StageConfig, ClipConfig, ModelConfig):
+    for config_class in (StageConfig, ClipConfig, EvaluationConfig, ModelConfig):
         settings.define_flags(config_class, flag_values)
 
 
@@ -23,13 +23,15 @@ def read_flagfile(path: str) -> flags.FlagValues:
         FileNotFoundError: there is no such file.
         ValueError: a flag is unknown or has a wrong value; names the file.
     """
-    if not os.path.isfile(path):
+    files.require_filesystem(path)
+    if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
         raise FileNotFoundError(f"{path}: no such flagfile.")
     flag_values = flags.FlagValues()
     define(flag_values)
     flags.DEFINE_string("flagfile", None, "", flag_values=flag_values)
     try:
-        rest = flag_values([path, f"--flagfile={path}"])[1:]
+        with files.local_copy(path) as local:
+            rest = flag_values([path, f"--flagfile={local}"])[1:]
     except flags.Error as error:
         raise ValueError(f"{path}: {error}") from error
     if rest:
@@ -47,6 +49,7 @@ def train(
         run_dir,
         stage,
         settings.from_flags(ClipConfig, flag_values),
+        settings.from_flags(EvaluationConfig, flag_values),
         settings.from_flags(ModelConfig, flag_values, base),
         init_from,
     )

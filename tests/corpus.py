@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
 
 import numpy as np
 
@@ -45,14 +46,16 @@ def write_records(
     made: list[Record],
     n_shards: int = 2,
     split: str = "train",
+    encode: Callable[[Record, str], bytes] = records.encode,
     **spec_changes,
 ) -> str:
     """Writes records as a folder that open_records reads; returns FOLDER/SPLIT."""
+    storage = spec_changes.get("storage", "float16")
     shards = {}
     for index in range(n_shards):
         part = made[index::n_shards]
         name = records.shard_name(split, index, n_shards)
-        serialized = [records.encode(record) for record in part]
+        serialized = [encode(record, storage) for record in part]
         n_clips = sum(max(1, len(record.clips)) for record in part)
         os.makedirs(folder, exist_ok=True)
         shards[name] = records.write_shard(

@@ -13,8 +13,9 @@ import tensorflow as tf
 from avl_tf import audio, model, runs, serving, training
 from avl_tf.audio import AudioConfig
 from avl_tf.dataset import ClipConfig
+from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig
-from avl_tf.training import StageConfig
+from avl_tf.stage_config import StageConfig
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +25,11 @@ def run_dir(tmp_path_factory):
         records=corpus.make_set(str(folder / "records")),
         epochs=1,
         batch_size=32,
-        evaluation_clip_s=2.0,
     )
     config = ModelConfig((12,), audio_widths=(8, 8, 16), embedding_dim=16)
-    training.train_stage(str(folder / "run"), stage, ClipConfig(clip_s=2.0), config)
+    training.train_stage(
+        str(folder / "run"), stage, ClipConfig(clip_s=2.0), EvaluationConfig(), config
+    )
     serving.export(str(folder / "run"))
     return folder / "run"
 

@@ -8,9 +8,10 @@ from test_programs import fails_in_one_line, run
 
 from avl_tf import settings, stage_flags
 from avl_tf.dataset import ClipConfig
+from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig
 from avl_tf.settings import setting
-from avl_tf.training import StageConfig
+from avl_tf.stage_config import StageConfig
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 
@@ -75,7 +76,7 @@ def test_a_list_of_non_numbers_is_an_error_that_names_the_flag():
 def test_no_two_configurations_share_a_flag():
     names = [
         field.name
-        for config_class in (StageConfig, ClipConfig, ModelConfig)
+        for config_class in (StageConfig, ClipConfig, EvaluationConfig, ModelConfig)
         for field in dataclasses.fields(config_class)
         if "help" in field.metadata
     ]

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import resource
 import shutil
 import subprocess
 import sys
@@ -12,11 +13,12 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from avl_tf import dataset, evaluation, losses, runs, training
+from avl_tf import evaluation, losses, optimizers, runs, training
 from avl_tf.audio import AudioConfig
 from avl_tf.dataset import ClipConfig
+from avl_tf.evaluation import EvaluationConfig
 from avl_tf.records import FeatureSpec
-from avl_tf.training import StageConfig
+from avl_tf.stage_config import StageConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
 CLIPS = ClipConfig(clip_s=2.0, clips_per_recording=8, shuffle_clips=64)
@@ -30,18 +32,17 @@ def sets(tmp_path_factory):
     return train, evaluation_set
 
 
-def _stage(sets, **changes):
-    stage = StageConfig(
-        records=sets[0],
-        evaluate=(f"x={sets[1]}",),
-        epochs=2,
-        batch_size=32,
-        evaluation_clip_s=2.0,
-    )
-    return dataclasses.replace(stage, **changes)
+def _stage(sets, evaluate=None, **changes):
+    """The settings of a small stage and of its evaluation."""
+    stage = StageConfig(records=sets[0], epochs=2, batch_size=32)
+    if evaluate is None:
+        evaluate = (f"x={sets[1]}",)
+    evaluated = EvaluationConfig(evaluate=evaluate, evaluation_clip_s=2.0)
+    return dataclasses.replace(stage, **changes), evaluated
 
 
-def _train(run_dir, stage, clips=CLIPS, init_from=None, **model_changes):
+def _train(run_dir, settings, init_from=None, **model_changes):
+    stage, evaluated = settings
     base = training.base_model_config(stage, init_from)
     if not init_from:
         small = {
@@ -51,7 +52,7 @@ def _train(run_dir, stage, clips=CLIPS, init_from=None, **model_changes):
         }
         base = dataclasses.replace(base, **small)
     model = dataclasses.replace(base, **model_changes)
-    return training.train_stage(str(run_dir), stage, clips, model, init_from)
+    return training.train_stage(str(run_dir), stage, CLIPS, evaluated, model, init_from)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,8 @@ def test_evaluating_the_run_again_gives_its_recall(trained, sets):
     records = evaluation.parse_sets([f"x={sets[1]}"])["x"]
     runs.check_records(info, records, str(run_dir))
     embed = evaluation.embed_function(model)
-    found = evaluation.evaluate_set(embed, records, 2.0, 7, "stored")
+    config = EvaluationConfig(evaluation_clip_s=2.0, evaluation_batch_size=7)
+    found = evaluation.rank_set(embed, records, config).metrics()
     assert found == result["history"][-1]["sets"]["x"]
 
 
@@ -143,7 +145,7 @@ def test_a_child_starts_from_its_parents_weights_and_model(trained, sets, tmp_pa
 
 def test_a_warm_start_across_references_warns(trained, tmp_path, caplog):
     path = corpus.make_set(str(tmp_path / "d"), log_mel_reference="clip")
-    stage = StageConfig(records=path, epochs=0, batch_size=32)
+    stage = _stage((path, ""), evaluate=(), epochs=0)
     _train(tmp_path / "child", stage, init_from=str(trained[0]))
     assert "relative to the recording" in caplog.text
 
@@ -257,38 +259,146 @@ def test_what_is_wrong_is_found_before_anything_is_written(sets, tmp_path):
 
 
 def test_schedules():
-    stage = StageConfig(learning_rate=1.0, epochs=4, learning_rate_decay=0.5)
-    rates = [float(training._schedule(stage, 10)(step)) for step in (0, 9, 10, 25)]
-    assert rates == [1, 1, 0.5, 0.25]
-    stage = StageConfig(learning_rate=1.0, epochs=4, final_learning_rate=0.1)
-    rates = [float(training._schedule(stage, 10)(step)) for step in (0, 20, 40)]
-    assert rates == pytest.approx([1, 0.55, 0.1])
+    def rates(steps, **changes):
+        stage = StageConfig(learning_rate=1.0, epochs=4, **changes)
+        return [float(optimizers.learning_rate(stage, 10, step)) for step in steps]
+
+    assert rates((0, 9, 10, 25), learning_rate_decay=0.5) == [1, 1, 0.5, 0.25]
+    falling = rates((0, 20, 40), final_learning_rate=0.1)
+    assert falling == pytest.approx([1, 0.55, 0.1])
+    assert rates((0, 3, 4, 30), warmup_steps=4) == [0.25, 1, 1, 1]
+
+
+def test_the_best_evaluation_stands_for_the_run_and_patience_ends_it(
+    trained, sets, tmp_path
+):
+    # A stage that starts at the end of another one and then unlearns it.
+    stage = _stage(sets, epochs=9, learning_rate=0.3, best_metric="x/R@5", patience=2)
+    result = _train(tmp_path / "run", stage, init_from=str(trained[0]))
+    values = [
+        entry["sets"]["x"]["a2v/R@5"] + entry["sets"]["x"]["v2a/R@5"]
+        for entry in result["history"]
+    ]
+    best = values.index(max(values))
+    assert len(values) == best + 3 < 10
+    model, _ = runs.load_model(str(tmp_path / "run"))
+    records = evaluation.parse_sets([f"x={sets[1]}"])["x"]
+    found = evaluation.rank_set(
+        evaluation.embed_function(model), records, stage[1]
+    ).metrics()
+    assert found == result["history"][best]["sets"]["x"]
+    assert result["history"][-1]["sets"]["x"] != found
+    assert _train(tmp_path / "run", stage, init_from=str(trained[0])) == result
+
+
+@pytest.mark.parametrize("metric", ["y/R@5", "x/R@7", "x", "x/a2v"])
+def test_a_best_metric_that_is_none_is_an_error(sets, tmp_path, metric):
+    with pytest.raises(ValueError, match="--best_metric=.* expected SET/METRIC"):
+        _train(tmp_path / "run", _stage(sets, best_metric=metric))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mixed_precision": "bfloat16"},
+        {"mixed_precision": "float16", "jit_compile": True},
+        {"jit_compile": True},
+        {"ema_decay": 0.9},
+        {"micro_batch": 8},
+        {"micro_batch": 16, "jit_compile": True, "ema_decay": 0.9},
+        {"clip_norm": 0.5, "warmup_steps": 4, "sync_batch_norm": True},
+    ],
+)
+@pytest.mark.slow
+def test_every_way_of_training_learns_and_is_evaluated_as_it_is_kept(
+    sets, tmp_path, changes
+):
+    stage = _stage(sets, epochs=12, evaluate_every=12, **changes)
+    history = _train(tmp_path / "run", stage)["history"]
+    first, last = (entry["sets"]["x"] for entry in history)
+    for direction in ("a2v", "v2a"):
+        assert last[f"{direction}/R@5"] > 1.8 * 100 * 5 / 32 > first[f"{direction}/R@5"]
+    model, _ = runs.load_model(str(tmp_path / "run"))
+    records = evaluation.parse_sets([f"x={sets[1]}"])["x"]
+    embed = evaluation.embed_function(model)
+    assert evaluation.rank_set(embed, records, stage[1]).metrics() == last
 
 
 @pytest.mark.slow
-def test_two_replicas_take_the_same_steps_as_one(tmp_path):
-    found = []
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(sets, tmp_path):
+    folder = tmp_path / "run"
+    stage = _stage(sets, epochs=1)
+    _train(folder, stage)
+    before = {p: p.read_bytes() for p in (folder / "checkpoints").glob("ckpt-4.*")}
+    assert before
+    (folder / "flags.txt").write_text(
+        (folder / "flags.txt").read_text().replace("--epochs=1", "--epochs=2")
+    )
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
+    try:
+        with pytest.raises(
+            OSError, match="step 8 cannot be written.*ckpt-4.*Make room"
+        ):
+            _train(folder, _stage(sets, epochs=2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert {p: p.read_bytes() for p in before} == before
+    result = _train(folder, _stage(sets, epochs=2))
+    assert [entry["step"] for entry in result["history"]] == [0, 4, 8]
+    assert not list((folder / "checkpoints").glob("*temp*"))
+
+
+@pytest.fixture(scope="module")
+def replicas(tmp_path_factory):
+    """What tests/two_replicas.py finds on one and on two logical CPUs."""
+    folder, found = tmp_path_factory.mktemp("replicas"), []
     for n_devices in (1, 2):
-        path = tmp_path / f"{n_devices}.npz"
+        path = folder / f"{n_devices}.npz"
         script = [sys.executable, "tests/two_replicas.py", str(n_devices), str(path)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         subprocess.run(script, cwd=ROOT, env=environment, check=True)
-        found.append(np.load(path))
-    one, two = found
-    for name in ("sgd/losses", "adam/losses"):
-        assert one[name] == pytest.approx(two[name], rel=1e-5)
-        assert one[name][0] != one[name][1]
-    # Adam turns the sign of a gradient that is nearly zero into a whole step.
-    for name in one.files:
-        if name.startswith("sgd"):
-            assert np.abs(one[name] - two[name]).max() < 1e-5, name
+        found.append(dict(np.load(path)))
+    return found
 
 
-def test_clips_are_dealt_in_order_whatever_the_replicas(sets):
-    opened = training._open_training_records(_stage(sets))
-    strategy = training._strategy()
-    dealt = training._distribute(strategy, opened, CLIPS, _stage(sets), 0)
-    first = next(iter(dealt))["clip_id"]
-    plain = next(iter(dataset.train_batches(opened, CLIPS, 32, 0)))["clip_id"]
-    parts = strategy.experimental_local_results(first)
-    assert np.array_equal(np.concatenate(parts), plain)
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["plain", "micro", "jit", "sync", "clipped"])
+def test_two_replicas_take_the_same_steps_as_one(replicas, way):
+    one, two = replicas
+    assert one[f"{way}/losses"] == pytest.approx(two[f"{way}/losses"], rel=1e-5)
+    assert one[f"{way}/losses"][0] != one[f"{way}/losses"][1]
+    names = [name for name in one if name.startswith(f"{way}/gradient")]
+    assert names
+    for name in names:
+        scale = np.abs(one[name]).max() + 1e-8
+        assert np.abs(one[name] - two[name]).max() < 1e-5 * scale, name
+
+
+@pytest.mark.slow
+def test_cached_gradients_are_those_of_one_pass(replicas):
+    # Each half of the batch is the same, so are the statistics of a micro-batch.
+    for found in replicas:
+        assert found["micro/losses"] == pytest.approx(found["plain/losses"], rel=1e-5)
+        for name in [name for name in found if name.startswith("plain/gradient")]:
+            cached = found[name.replace("plain", "micro")]
+            scale = np.abs(found[name]).max() + 1e-8
+            assert np.abs(cached - found[name]).max() < 1e-4 * scale, name
+
+
+@pytest.mark.slow
+def test_batch_norm_is_synchronised_by_flag(replicas):
+    def difference(way):
+        one, two = (found[f"{way}/gradient0"] for found in replicas)
+        return np.abs(one - two).max() / np.abs(one).max()
+
+    assert difference("uneven_sync") < 1e-4
+    assert difference("uneven") > 0.01
+
+
+@pytest.mark.slow
+def test_clips_are_dealt_in_order_to_two_replicas(replicas):
+    one, two = replicas
+    assert one["dealt"].tolist() == two["dealt"].tolist()
+    assert len(set(two["dealt"].tolist())) > 16

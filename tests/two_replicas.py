@@ -1,16 +1,30 @@
-"""Takes two training steps on N logical CPUs and saves losses and weights.
+"""Takes training steps on N logical CPUs in several ways; saves losses and gradients.
 
 python tests/two_replicas.py N_DEVICES OUT.npz
 """
 
 import sys
+import tempfile
 
+import corpus
 import keras
 import numpy as np
 import tensorflow as tf
 
-from avl_tf import optimizers, training
+from avl_tf import dataset, devices, steps, training
+from avl_tf.dataset import ClipConfig
 from avl_tf.model import ModelConfig, build_model
+from avl_tf.records import open_records
+from avl_tf.stage_config import StageConfig
+
+CONFIG = ModelConfig((6,), audio_widths=(8, 8), embedding_dim=8)
+WAYS = {
+    "plain": {},
+    "micro": {"micro_batch": 4},
+    "jit": {"jit_compile": True},
+    "sync": {"sync_batch_norm": True},
+    "clipped": {"clip_norm": 0.01},
+}
 
 
 def main(n_devices: int, path: str) -> None:
@@ -18,47 +32,69 @@ def main(n_devices: int, path: str) -> None:
     tf.config.set_logical_device_configuration(
         cpu, [tf.config.LogicalDeviceConfiguration()] * n_devices
     )
+    strategy = devices.strategy()
+    assert strategy.num_replicas_in_sync == n_devices
     random = np.random.default_rng(0)
-    half = {
-        "log_mel": random.uniform(-80, 0, (4, 96, 40)).astype(np.float32),
-        "n_frames": np.array([96, 80, 96, 17], np.int32),
-        "visual": random.uniform(0, 1, (4, 6)).astype(np.float32),
-    }
-    # Both halves hold the same clips, so that a replica's batch statistics are those
-    # of the global batch and nothing but the distribution can make a difference.
-    batch = {name: np.concatenate([value, value]) for name, value in half.items()}
-    found = {}
-    for name, make in (
-        ("sgd", lambda: keras.optimizers.SGD(0.5)),
-        ("adam", lambda: optimizers.Adam(1e-3)),
-    ):
-        found.update(_steps(name, make, batch, n_devices))
+
+    def draw(n_clips):
+        return {
+            "log_mel": random.uniform(-80, 0, (n_clips, 96, 40)).astype(np.float32),
+            "n_frames": np.array([96, 80, 96, 17] * (n_clips // 4), np.int32),
+            "visual": random.uniform(0, 1, (n_clips, 6)).astype(np.float32),
+        }
+
+    # Both halves hold the same clips, so that the batch statistics of a replica are
+    # those of the global batch and nothing but the distribution can differ.
+    half, uneven = draw(4), draw(8)
+    uneven["log_mel"][4:] = uneven["log_mel"][4:] / 4 - 60
+    even = {name: np.concatenate([value, value]) for name, value in half.items()}
+    found = {"dealt": _dealt(strategy)}
+    for way, changes in WAYS.items():
+        found |= _steps(strategy, way, changes, even)
+    found |= _steps(strategy, "uneven", {}, uneven)
+    found |= _steps(strategy, "uneven_sync", {"sync_batch_norm": True}, uneven)
     np.savez(path, **found)
 
 
-def _steps(name, make_optimizer, batch, n_devices):
-    strategy = training._strategy()
-    assert strategy.num_replicas_in_sync == n_devices
-    with strategy.scope():
+def _steps(strategy, way, changes, batch):
+    stage = StageConfig(batch_size=8, **changes)
+
+    def make_model(mixed_precision):
         keras.utils.set_random_seed(0)
-        model = build_model(ModelConfig((6,), audio_widths=(8, 8), embedding_dim=8))
-        optimizer = make_optimizer()
-        optimizer.build(model.trainable_variables)
-        step = tf.Variable(0, dtype=tf.int64)
-    train_step = training._train_step(strategy, model, optimizer, step, margin=0.001)
-    n = 8 // n_devices
+        return build_model(CONFIG, True, mixed_precision, stage.sync_batch_norm)
+
+    with strategy.scope():
+        state = steps.TrainState(make_model, stage)
+    step = steps.train_step(strategy, state, stage, steps_per_epoch=10)
+    n = 8 // strategy.num_replicas_in_sync
 
     def part(context):
         first = n * context.replica_id_in_sync_group
         return {k: tf.constant(v[first : first + n]) for k, v in batch.items()}
 
     dealt = strategy.experimental_distribute_values_from_function(part)
-    losses = [float(train_step(dealt)) for _ in range(2)]
-    weights = [w.numpy() for w in model.trainable_variables]
+    losses = [float(step(dealt))]
+    # After one step the first moments are a tenth of the gradients.
+    gradients = [moment.numpy() for moment in state.optimizer.first]
+    losses += [float(step(dealt)) for _ in range(2)]
+    for variable in state.trained.variables:
+        copies = strategy.experimental_local_results(variable.value)
+        assert all(np.array_equal(copies[0], copy) for copy in copies[1:])
     return {
-        f"{name}/losses": losses,
-        **{f"{name}/{i}": weight for i, weight in enumerate(weights)},
+        f"{way}/losses": losses,
+        **{f"{way}/gradient{i}": value for i, value in enumerate(gradients)},
     }
+
+
+def _dealt(strategy):
+    """The clips of a global batch in the order in which the replicas get them."""
+    with tempfile.TemporaryDirectory() as folder:
+        records = open_records(corpus.make_set(folder))
+        clips = ClipConfig(clip_s=2.0, clips_per_recording=8, shuffle_clips=64)
+        batches = dataset.train_batches(records, clips, batch_size=32, seed=0)
+        batches = training._distribute(strategy, batches, n_workers=1)
+        ids = strategy.experimental_local_results(next(iter(batches))["clip_id"])
+        return np.concatenate([part.numpy() for part in ids]).astype(str)
 
 
 if __name__ == "__main__":

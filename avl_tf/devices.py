@@ -1,0 +1,60 @@
+"""Which devices a stage is trained on: all GPUs here, or those of several machines."""
+
+import json
+import os
+
+import tensorflow as tf
+
+
+def strategy() -> tf.distribute.Strategy:
+    """All GPUs here, else the (logical) CPUs; with TF_CONFIG, several machines.
+
+    With TF_CONFIG it must be the first that TensorFlow is asked to do.
+
+    Raises:
+        ValueError: TF_CONFIG is not what TensorFlow expects; says what that is.
+    """
+    if text := os.environ.get("TF_CONFIG"):
+        _check_tf_config(text)
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices(
+        "CPU"
+    )
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def worker(strategy: tf.distribute.Strategy) -> tuple[int, int]:
+    """This process's number among the workers, 0 the chief, and how many they are."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 0, 1
+    resolver = strategy.cluster_resolver
+    workers = resolver.cluster_spec().as_dict()["worker"]
+    return resolver.task_id, len(workers)
+
+
+def _check_tf_config(text: str) -> None:
+    expected = (
+        '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", '
+        '"index": 0}}, with another index on each machine'
+    )
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ValueError(
+            f"TF_CONFIG is not JSON ({error}). Expected {expected}, or unset it to "
+            "train on this machine alone."
+        ) from error
+    try:
+        workers, task = value["cluster"]["worker"], value["task"]
+        good = (
+            set(value["cluster"]) == {"worker"}
+            and isinstance(workers, list)
+            and all(isinstance(address, str) and ":" in address for address in workers)
+            and task["type"] == "worker"
+            and isinstance(task["index"], int)
+            and 0 <= task["index"] < len(workers)
+        )
+    except (KeyError, TypeError):
+        good = False
+    if not good:
+        raise ValueError(f"TF_CONFIG is {text}. Expected {expected}.")

@@ -1,0 +1,91 @@
+"""Kills a training at random moments, again and again, and compares the endings.
+
+python tests/kill_runs.py FOLDER N_RUNS SEED
+
+Each run is killed once (-9) and then finished by the same command. Prints a line a run
+and exits with 1 if an ending is not, bit for bit, that of a run nobody killed.
+"""
+
+import json
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import time
+
+import corpus
+import numpy as np
+import tensorflow as tf
+
+SETTINGS = {
+    "audio_widths": "16,16,32",
+    "embedding_dim": 32,
+    "visual_scale": 20,
+    "clip_s": 2,
+    "clips_per_recording": 8,
+    "shuffle_clips": 64,
+    "epochs": 40,
+    "batch_size": 16,
+    "evaluation_clip_s": 2,
+    "final_learning_rate": 1e-4,
+    "ema_decay": 0.9,
+    "checkpoint_every": 3,
+    "best_metric": "x/R@5",
+}
+
+
+def main(folder: str, n_runs: int, seed: int) -> int:
+    train = corpus.make_set(f"{folder}/train", n_recordings=16)
+    evaluation = corpus.make_set(f"{folder}/evaluation", seed=1)
+    command = [sys.executable, "-m", "avl_tf.train", f"--records={train}"]
+    command += [f"--evaluate=x={evaluation}"]
+    command += [f"--{name}={value}" for name, value in SETTINGS.items()]
+    started = time.monotonic()
+    whole = f"{folder}/whole"
+    _run([*command, f"--run_dir={whole}"])
+    seconds = time.monotonic() - started
+    draw, n_same = random.Random(seed), 0
+    for index in range(n_runs):
+        run_dir = f"{folder}/killed{index}"
+        # The first third is Python's and TensorFlow's start.
+        after = draw.uniform(seconds / 3, seconds)
+        _run([*command, f"--run_dir={run_dir}"], after)
+        found = sorted(pathlib.Path(run_dir).glob("checkpoints/*.index"))
+        at = found[-1].stem if found else "no checkpoint"
+        _run([*command, f"--run_dir={run_dir}"])
+        same = _ending(run_dir) == _ending(whole)
+        n_same += same
+        state = "the same ending" if same else "ANOTHER ENDING"
+        print(f"killed after {after:.1f} s of {seconds:.1f}, {at}: {state}", flush=True)
+    print(f"{n_same} of {n_runs} endings are those of the whole run, bit for bit")
+    return n_same != n_runs
+
+
+def _run(command: list[str], kill_after_s: float | None = None) -> None:
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        _, errors = process.communicate(timeout=kill_after_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return
+    if process.returncode:
+        raise SystemExit(errors.decode()[-2000:])
+
+
+def _ending(run_dir: str) -> dict:
+    """Every variable of the last and of the best checkpoint, and the history."""
+    found = {"history": json.loads(pathlib.Path(run_dir, "recall.json").read_text())}
+    for name in ("checkpoints", "best"):
+        path = tf.train.latest_checkpoint(f"{run_dir}/{name}")
+        reader = tf.train.load_checkpoint(path)
+        found[name] = os.path.basename(path)
+        for key in reader.get_variable_to_shape_map():
+            if key != "_CHECKPOINTABLE_OBJECT_GRAPH":
+                found[f"{name}/{key}"] = np.asarray(reader.get_tensor(key)).tobytes()
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
