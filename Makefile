@@ -1,11 +1,12 @@
-# make demo    the whole path on real recordings; make test    the whole test suite
+# make demo    the whole path on real recordings; make test    the whole test suite;
+# make bench    ours against the alternatives, as benchmarks/results.json
 # STAMPS_DIR=DIR takes the demo's stamps from a folder instead of from apt.
 PYTHON ?= python3
 PY := .venv/bin/python
 DEMO := data/demo
 LANGUAGES := es ro ru
 
-.PHONY: setup demo test test-fast lint format clean
+.PHONY: setup demo test test-fast bench lint format clean
 
 setup: .venv/up-to-date
 
@@ -36,6 +37,14 @@ test: setup
 
 test-fast: setup
 	$(PY) -m pytest -m 'not slow'
+
+bench: .venv/bench-up-to-date
+	$(PY) -m benchmarks.run
+
+.venv/bench-up-to-date: .venv/up-to-date
+	$(PY) -m pip install --quiet --constraint constraints.txt --no-build-isolation \
+	  --editable '.[bench]'
+	touch $@
 
 lint: setup
 	$(PY) -m ruff check .

@@ -1,0 +1,104 @@
+"""The rows of the benchmark: their ratio, their file and their table."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Sequence
+
+from data_prep.manifest import write_text
+
+HEADER = ("name", "ours", "other", "other_name", "unit", "ratio")
+_NUMBERS = ("ours", "other", "ratio")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One figure of ours beside the same figure of an alternative.
+
+    note: the ranges of the repeats, what was checked and what else to know of the row;
+    it is printed, and not kept in results.json.
+    """
+
+    name: str
+    ours: float
+    other: float
+    other_name: str
+    unit: str
+    note: str = ""
+
+    @property
+    def ratio(self) -> float:
+        """How many times better ours is: rates should be high, the rest low."""
+        is_rate = self.unit.endswith(("/s", "/CPU-s"))
+        return self.ours / self.other if is_rate else self.other / self.ours
+
+    def to_json(self) -> dict:
+        return {key: getattr(self, key) for key in HEADER}
+
+
+def write(path: str, rows: Iterable[dict]) -> None:
+    """Writes rows (of Row.to_json) as a JSON list, whole or not at all."""
+    write_text(path, json.dumps(list(rows), indent=1) + "\n")
+
+
+def read(path: str) -> list[dict]:
+    """Reads what write wrote.
+
+    Raises:
+        FileNotFoundError: nothing has been measured yet.
+        ValueError: the file is not a list of rows.
+    """
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path}: not there. `make bench` writes it.")
+    with open(path) as stream:
+        try:
+            return [{key: row[key] for key in HEADER} for row in json.load(stream)]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path}: not a file of results ({error!r}). Delete it and run "
+                "`make bench`."
+            ) from error
+
+
+def merged(before: Iterable[dict], new: Iterable[dict]) -> list[dict]:
+    """The rows of two runs, in order; of two with the same name the newer."""
+    by_name = {row["name"]: row for row in before}
+    by_name.update({row["name"]: row for row in new})
+    return list(by_name.values())
+
+
+def table(rows: Iterable[dict]) -> str:
+    """Formats rows as a Markdown table."""
+    cells = [
+        [brief(row[key]) if key in _NUMBERS else row[key] for key in HEADER]
+        for row in rows
+    ]
+    return markdown(HEADER, cells, right=_NUMBERS)
+
+
+def markdown(
+    header: Sequence[str], cells: Iterable[Sequence[str]], right: Sequence[str]
+) -> str:
+    """Formats a Markdown table; the columns named in right end at the right."""
+    cells = list(cells)
+    columns = zip(header, *cells, strict=True)
+    widths = [max(3, *(len(cell) for cell in column)) for column in columns]
+    at_right = [title in right for title in header]
+
+    def line(row: Sequence[str]) -> str:
+        padded = [
+            cell.rjust(width) if is_right else cell.ljust(width)
+            for cell, width, is_right in zip(row, widths, at_right, strict=True)
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [
+        "-" * (width - 1) + ":" if is_right else "-" * width
+        for width, is_right in zip(widths, at_right, strict=True)
+    ]
+    return "\n".join([line(header), line(rule), *(line(row) for row in cells)])
+
+
+def brief(value: float) -> str:
+    """A number with three digits that count, and never an exponent for a large one."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,0 +1,65 @@
+"""The full-size model as avl_tf trains and embeds with it, on random clips.
+
+Settings: work (training or embedding), clips and model (arguments of random_clips and
+of ModelConfig); stage: for training, those of StageConfig but its batch size; weights:
+a .pth to write for the other side, if any; found: for embedding, an .npz.
+"""
+
+import keras
+import tensorflow as tf
+
+from avl_tf import devices, evaluation, release, steps
+from avl_tf.model import ModelConfig, build_model
+from avl_tf.stage_config import StageConfig
+from avl_tf.torch_weights.writer import write_state_dict
+from benchmarks.inputs import random_clips
+from benchmarks.side import Work, save_once, serve
+
+
+def prepare(settings: dict) -> Work:
+    keras.utils.set_random_seed(0)
+    config = ModelConfig(**settings["model"])
+    batch = {k: tf.constant(v) for k, v in random_clips(**settings["clips"]).items()}
+    if settings["work"] == "training":
+        model, work = _training(config, batch, settings["stage"])
+    else:
+        model, work = _embedding(config, batch, settings["found"])
+    if "weights" in settings:
+        write_state_dict(settings["weights"], release.to_state(model, config))
+    return work
+
+
+def _training(
+    config: ModelConfig, batch: dict, stage: dict
+) -> tuple[keras.Model, Work]:
+    """As avl_tf.train."""
+    n_clips = len(batch["log_mel"])
+    stage = StageConfig(batch_size=n_clips, **stage)
+    strategy = devices.strategy()
+    with strategy.scope():
+        state = steps.TrainState(lambda _: build_model(config), stage)
+    step = steps.train_step(strategy, state, stage, steps_per_epoch=1000)
+
+    def work():
+        return {"loss": float(step(batch)), "n_clips": n_clips}
+
+    return state.trained, work
+
+
+def _embedding(
+    config: ModelConfig, batch: dict, found: str
+) -> tuple[keras.Model, Work]:
+    """As avl_tf.evaluate."""
+    model = build_model(config)
+    embed = evaluation.embed_function(model)
+
+    def work():
+        embeddings = {name: value.numpy() for name, value in embed(batch).items()}
+        save_once(found, **embeddings)
+        return {"n_clips": len(batch["log_mel"])}
+
+    return model, work
+
+
+if __name__ == "__main__":
+    serve(prepare)

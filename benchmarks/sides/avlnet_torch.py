@@ -1,0 +1,58 @@
+"""The same model in PyTorch, as the authors run it; settings as avlnet_tensorflow's.
+
+Settings: work (training or embedding), clips, model; weights: the .pth to start from;
+found: the .npz for the embeddings.
+"""
+
+import torch
+
+from benchmarks.inputs import random_clips
+from benchmarks.side import Work, save_once, serve
+from benchmarks.sides.torch_model import Avlnet, masked_margin_softmax
+
+
+def prepare(settings: dict) -> Work:
+    config = settings["model"]
+    batch = {
+        k: torch.from_numpy(v) for k, v in random_clips(**settings["clips"]).items()
+    }
+    model = Avlnet(
+        batch["log_mel"].shape[2],
+        config["audio_widths"],
+        sum(config["visual_dims"]),
+        config["embedding_dim"],
+    )
+    model.load_state_dict(torch.load(settings["weights"], weights_only=True))
+    if settings["work"] == "training":
+        return _training(model, batch)
+    return _embedding(model, batch, settings["found"])
+
+
+def _training(model: Avlnet, batch: dict) -> Work:
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    model.train()
+
+    def work():
+        optimizer.zero_grad()
+        loss = masked_margin_softmax(*model(**batch))
+        loss.backward()
+        optimizer.step()
+        return {"loss": loss.item(), "n_clips": len(batch["log_mel"])}
+
+    return work
+
+
+def _embedding(model: Avlnet, batch: dict, found: str) -> Work:
+    model.eval()
+
+    def work():
+        with torch.inference_mode():
+            audio, visual = (value.numpy() for value in model(**batch))
+        save_once(found, audio_embedding=audio, visual_embedding=visual)
+        return {"n_clips": len(audio)}
+
+    return work
+
+
+if __name__ == "__main__":
+    serve(prepare)
