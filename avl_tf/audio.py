@@ -80,27 +80,81 @@ def log_mel(
         inside = tf.sequence_mask(lengths, size)
         waveform = tf.where(inside, waveform, 0.0)
 
-    mean = tf.reduce_sum(waveform, axis=1) / tf.cast(lengths, tf.float32)
+    # In double precision the sum of 16-bit samples is exact, in whatever order.
+    total = tf.reduce_sum(tf.cast(waveform, tf.float64), axis=1)
+    mean = tf.cast(total / tf.cast(lengths, tf.float64), tf.float32)
     waveform = waveform - mean[:, tf.newaxis]
     previous = waveform[:, :-1] * config.preemphasis
     waveform = waveform - tf.pad(previous, [[0, 0], [1, 0]])
+    padded = _reflect_pad(waveform, lengths, config.window_length // 2)
+    level = _level(padded, config)
 
-    frames = tf.signal.frame(
-        _reflect_pad(waveform, lengths, config.window_length // 2),
-        config.window_length,
-        config.hop_length,
-    )
+    valid = tf.sequence_mask(n_frames(lengths, config), total_frames)[..., tf.newaxis]
+    loudest = tf.reduce_max(tf.where(valid, level, -np.inf), [1, 2], keepdims=True)
+    relative = tf.maximum(level - loudest, -config.dynamic_range_db)
+    return tf.where(valid, relative, 0.0)
+
+
+def long_log_mel(
+    samples: np.ndarray, config: AudioConfig, chunk_frames: int = 6000
+) -> np.ndarray:
+    """Computes the log-mel spectrogram of a recording of any length, chunk by chunk.
+
+    Args:
+        samples: int16 [S], S > 0, at config.sample_rate Hz.
+        config: AudioConfig.
+        chunk_frames: how many frames are computed at a time; no matter for the result.
+
+    Returns:
+        float32 [T, F], bit for bit log_mel(samples / 32768): the memory needed beside
+        it and the samples does not depend on S.
+    """
+    mean = np.float32(np.sum(samples, dtype=np.int64) / 32768 / len(samples))
+    total_frames = n_frames(len(samples), config)
+    level = np.empty((total_frames, config.n_mels), np.float32)
+    for start in range(0, total_frames, chunk_frames):
+        stop = min(start + chunk_frames, total_frames)
+        padded = _emphasised(samples, mean, start, stop, config)
+        level[start:stop] = _level(tf.constant(padded[np.newaxis]), config)[0]
+    level -= level.max()
+    return np.maximum(level, -config.dynamic_range_db, out=level)
+
+
+def _emphasised(
+    samples: np.ndarray, mean: np.float32, start: int, stop: int, config: AudioConfig
+) -> np.ndarray:
+    """What the frames from start to stop look at: float32, mirrored at the ends."""
+    n_samples = len(samples)
+    begin = start * config.hop_length - config.window_length // 2
+    end = begin + (stop - start - 1) * config.hop_length + config.window_length
+
+    def mirrored(first: int, last: int) -> np.ndarray:
+        positions = tf.range(first, max(first, last), dtype=tf.int64)
+        return _mirrored(positions, tf.constant(n_samples - 1, tf.int64)).numpy()
+
+    left, right = mirrored(begin, min(end, 0)), mirrored(max(begin, n_samples), end)
+    first, last = max(begin, 0), min(end, n_samples)
+    # The samples that are needed, and one before for the emphasis.
+    low = max(0, min([first, *left, *right]) - 1)
+    high = max([last, *(left + 1), *(right + 1)])
+    waveform = samples[low:high].astype(np.float32)
+    waveform /= 32768
+    waveform -= mean
+    emphasised = waveform.copy()
+    emphasised[1:] -= waveform[:-1] * np.float32(config.preemphasis)
+    inner = emphasised[first - low : last - low]
+    return np.concatenate([emphasised[left - low], inner, emphasised[right - low]])
+
+
+def _level(padded: tf.Tensor, config: AudioConfig) -> tf.Tensor:
+    """Mel levels in dB, [B, T, F], of emphasised waveforms padded at both ends."""
+    frames = tf.signal.frame(padded, config.window_length, config.hop_length)
     window = _symmetric_hamming(config.window_length)
     spectrum = tf.signal.rfft(frames * window)
     power = tf.math.square(tf.math.real(spectrum))
     power += tf.math.square(tf.math.imag(spectrum))
     mel = tf.matmul(power, _mel_filters(config))
-
-    valid = tf.sequence_mask(n_frames(lengths, config), total_frames)[..., tf.newaxis]
-    level = _decibel(tf.maximum(mel, config.power_floor))
-    loudest = tf.reduce_max(tf.where(valid, level, -np.inf), [1, 2], keepdims=True)
-    relative = tf.maximum(level - loudest, -config.dynamic_range_db)
-    return tf.where(valid, relative, 0.0)
+    return _decibel(tf.maximum(mel, config.power_floor))
 
 
 def _decibel(power: tf.Tensor) -> tf.Tensor:
@@ -115,11 +169,16 @@ def _reflect_pad(waveform: tf.Tensor, lengths: tf.Tensor, n_pad: int) -> tf.Tens
     size = tf.shape(waveform)[1]
     position = tf.range(-n_pad, size + n_pad)[tf.newaxis]
     last = lengths[:, tf.newaxis] - 1
-    period = tf.maximum(2 * last, 1)
-    phase = position % period
-    index = tf.minimum(phase, period - phase)
+    index = _mirrored(position, last)
     # Behind a shorter waveform's right mirror nothing is read: those frames are void.
     return tf.gather(waveform, tf.minimum(index, last), axis=1, batch_dims=1)
+
+
+def _mirrored(position: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+    """Folds positions back into 0 ... last, over and over."""
+    period = tf.maximum(2 * last, 1)
+    phase = position % period
+    return tf.minimum(phase, period - phase)
 
 
 @functools.lru_cache

@@ -10,15 +10,19 @@ status is then 1.
 """
 
 import dataclasses
+import hashlib
+import os
+from typing import Any
 
 from absl import flags, logging
 from tqdm import tqdm
 
-from avl_tf import program
-from avl_tf.records import RecordsSpec
+from avl_tf import files, program, stored_arrays
+from avl_tf.records import FeatureSpec, RecordsSpec
 from data_prep import extraction, shards, workers
 from data_prep.extraction import ExtractionConfig, ShardTask
 from data_prep.manifest import Recording, read_manifest
+from data_prep.shards import ShardResult
 
 _MANIFEST = flags.DEFINE_string("manifest", None, "Manifest (JSON lines) to read.")
 _OUT_DIR = flags.DEFINE_string("out_dir", None, "Folder for shards and spec.json.")
@@ -35,10 +39,25 @@ _BACKBONE_3D = flags.DEFINE_string(
 )
 _WEIGHTS_3D = flags.DEFINE_string("weights_3d", "", "Its weights file.")
 _WORKERS = flags.DEFINE_integer(
-    "workers", None, "Worker processes; the number of cores if left out.", lower_bound=1
+    "workers",
+    None,
+    "Worker processes, a core each; as many as there are cores if left out.",
+    lower_bound=1,
+)
+_SCHEDULER = flags.DEFINE_string(
+    "scheduler",
+    "",
+    "Address of a dask scheduler (tcp://HOST:8786): its workers do the work instead of "
+    "local ones. They need this package, and the same paths for media and --out_dir.",
 )
 _SHARD_SIZE = flags.DEFINE_integer(
     "recordings_per_shard", 16, "Recordings in a shard, at most.", lower_bound=1
+)
+_STORAGE = flags.DEFINE_enum(
+    "storage",
+    "float16",
+    stored_arrays.STORAGES,
+    "How arrays are written; int8 takes half the bytes.",
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the order of recordings.")
 _RETRY = flags.DEFINE_boolean(
@@ -48,49 +67,76 @@ _RETRY = flags.DEFINE_boolean(
 
 def main() -> None:
     config = ExtractionConfig(
-        _BACKBONE_2D.value, _WEIGHTS_2D.value, _BACKBONE_3D.value, _WEIGHTS_3D.value
+        _BACKBONE_2D.value,
+        _absolute(_WEIGHTS_2D.value),
+        _BACKBONE_3D.value,
+        _absolute(_WEIGHTS_3D.value),
+        _STORAGE.value,
     )
     if not (config.backbone_2d or config.backbone_3d):
         raise ValueError("--backbone_2d and --backbone_3d are both empty: name one.")
     recordings = read_manifest(_MANIFEST.value)
     folder = _OUT_DIR.value.rstrip("/")
     tasks = _plan(recordings, folder, config, _SHARD_SIZE.value, _SEED.value)
-    # Workers are many; a wrong name or weights file is told once, here.
-    extraction.limit_threads(1)
-    spec = RecordsSpec(
-        audio=config.audio,
-        log_mel_reference="recording",
-        features_2d=extraction.feature_spec(config.backbone_2d, config.weights_2d),
-        features_3d=extraction.feature_spec(config.backbone_3d, config.weights_3d),
-        languages=tuple(sorted({recording.language for recording in recordings})),
-        synthetic=any(recording.synthetic for recording in recordings),
-        shards={},
-    )
-    shards.claim(folder, _description(tasks, config))
+    files.require_filesystem(folder)
     results = {task.name: shards.read_result(folder, task.name) for task in tasks}
     if _RETRY.value:
         results = {k: None if r and r.failures else r for k, r in results.items()}
     missing = [task for task in tasks if results[task.name] is None]
-    n_workers = min(_WORKERS.value or extraction.n_cores(), max(1, len(missing)))
-    if missing:
-        logging.info(
-            "%s: %d of %d shards to make, %d workers",
+    n_workers = min(_WORKERS.value or workers.n_cores(), max(1, len(missing)))
+    # By default fewer shards than cores share the cores; a worker asked for is a core.
+    spare = 1 if _WORKERS.value or _SCHEDULER.value else workers.n_cores() // n_workers
+    with workers.Workers(n_workers, spare, _SCHEDULER.value) as pool:
+        # Workers are many; a wrong name or weights file is told once, by the first.
+        features = shards.claim(
             folder,
-            len(missing),
-            len(tasks),
-            n_workers,
+            _description(tasks, config),
+            lambda: _as_json(pool.run(extraction.feature_specs, config)),
         )
-        bar = tqdm(
-            total=len(recordings),
-            initial=sum(len(t.recordings) for t in tasks if results[t.name]),
-            unit="recording",
-            disable=None,
-        )
-        for result in workers.make_shards(missing, n_workers):
-            results[result.name] = result
-            bar.update(result.spec.n_records + len(result.failures))
-        bar.close()
+        if missing:
+            where = _SCHEDULER.value or f"{n_workers} workers"
+            logging.info(
+                "%s: %d of %d shards to make, %s",
+                folder,
+                len(missing),
+                len(tasks),
+                where,
+            )
+            results.update(_make(pool, missing, len(recordings)))
+    spec = RecordsSpec(
+        audio=config.audio,
+        storage=config.storage,
+        log_mel_reference="recording",
+        languages=tuple(sorted({recording.language for recording in recordings})),
+        synthetic=any(recording.synthetic for recording in recordings),
+        shards={},
+        **{k: FeatureSpec(**v) if v else None for k, v in features.items()},
+    )
     shards.finish(folder, spec, list(results.values()))
+
+
+def _make(
+    pool: workers.Workers, missing: list[ShardTask], n_recordings: int
+) -> dict[str, ShardResult]:
+    """Makes the missing shards of n_recordings in all, with a progress bar."""
+    made = {}
+    n_done = n_recordings - sum(len(task.recordings) for task in missing)
+    with tqdm(
+        total=n_recordings, initial=n_done, unit="recording", disable=None
+    ) as bar:
+        for result in pool.make_shards(missing):
+            made[result.name] = result
+            bar.update(result.spec.n_records + len(result.failures))
+    return made
+
+
+def _absolute(path: str) -> str:
+    """Names the same file whatever folder a worker runs in."""
+    return os.path.abspath(path) if path else ""
+
+
+def _as_json(specs: dict[str, FeatureSpec | None]) -> dict[str, Any]:
+    return {k: dataclasses.asdict(spec) if spec else None for k, spec in specs.items()}
 
 
 def _plan(
@@ -100,6 +146,8 @@ def _plan(
     shard_size: int,
     seed: int,
 ) -> list[ShardTask]:
+    if "://" not in folder:
+        folder = os.path.abspath(folder)
     tasks = []
     for split in sorted({recording.split for recording in recordings}):
         members = [recording for recording in recordings if recording.split == split]
@@ -113,14 +161,11 @@ def _plan(
 
 def _description(tasks: list[ShardTask], config: ExtractionConfig) -> str:
     """Tells one job from another; files may have moved since it was begun."""
-    dealt = [
-        (
-            task.name,
-            [dataclasses.replace(r, media="", image="") for r in task.recordings],
-        )
-        for task in tasks
-    ]
-    return repr((dealt, config))
+    digest = hashlib.sha256(repr(config).encode())
+    for task in tasks:
+        moved = [dataclasses.replace(r, media="", image="") for r in task.recordings]
+        digest.update(repr((task.name, moved)).encode())
+    return digest.hexdigest()
 
 
 def cli() -> None:

@@ -1,12 +1,10 @@
 """What a worker does: recordings of a manifest in, one finished shard out."""
 
+import collections
 import dataclasses
 import functools
-import itertools
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
-import distributed
 import numpy as np
 import tensorflow as tf
 
@@ -15,12 +13,12 @@ from avl_tf.audio import AudioConfig
 from avl_tf.backbones import Backbone, load_backbone
 from avl_tf.records import Clip, FeatureSpec, Record
 from data_prep import shards
+from data_prep.frame_queue import Features, FrameQueue
 from data_prep.manifest import Recording
-from data_prep.shards import ShardResult
+from data_prep.shards import Failure, ShardResult
 
-# Frames decoded before they go through the CNN together: bounds the memory. A multiple
-# of the 16 frames of a 3D feature.
-_CHUNK = 64
+# Log-mel frames of recordings that wait for others to fill a batch: an hour, 60 MB.
+_MAX_WAITING_FRAMES = 360_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,17 +29,19 @@ class ExtractionConfig:
     weights_2d: str
     backbone_3d: str
     weights_3d: str
+    storage: str = "float16"
     audio: AudioConfig = AudioConfig()
 
 
 @dataclasses.dataclass(frozen=True)
 class ShardTask:
-    """One shard to make."""
+    """One shard to make; `lost` are recordings not to be tried: id -> reason."""
 
     folder: str
     name: str
     recordings: tuple[Recording, ...]
     config: ExtractionConfig
+    lost: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def limit_threads(n_threads: int) -> None:
@@ -50,73 +50,219 @@ def limit_threads(n_threads: int) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
-class LimitThreads(distributed.WorkerPlugin):
-    """limit_threads in every worker process, those started anew after a crash too."""
+def feature_specs(config: ExtractionConfig) -> dict[str, FeatureSpec | None]:
+    """Describes features_2d and features_3d; None for a stream without a backbone.
 
-    def __init__(self, n_threads: int):
-        self.n_threads = n_threads
-
-    def setup(self, worker):
-        limit_threads(self.n_threads)
-
-
-@dataclasses.dataclass(frozen=True)
-class Extracted:
-    """One recording: serialised, or the reason why not."""
-
-    serialized: bytes | None
-    n_clips: int
-    failure: dict[str, str] | None
-
-
-def extract_or_explain(recording: Recording, config: ExtractionConfig) -> Extracted:
-    """Extracts and serialises one recording; whatever goes wrong is a failure of it."""
-    try:
-        record = extract_recording(recording, config)
-        return Extracted(records.encode(record), max(1, len(record.clips)), None)
-    except (media.MediaError, ValueError, OSError) as error:
-        return failed(recording, str(error))
-    except Exception as error:  # one odd file must not end the extraction of a million
-        return failed(recording, f"{type(error).__name__}: {error}")
-
-
-def failed(recording: Recording, reason: str) -> Extracted:
-    """What stands for a recording that could not be extracted."""
-    failure = {"id": recording.id, "media": recording.media, "reason": reason}
-    return Extracted(None, 0, failure)
+    Raises:
+        ValueError, OSError: as load_backbone.
+    """
+    specs = {}
+    for name, backbone in _backbones(config).items():
+        rate_hz = backbone and backbone.fps / backbone.frames_per_feature
+        specs[name] = backbone and FeatureSpec(
+            backbone.name, backbone.feature_dim, rate_hz
+        )
+    return specs
 
 
 def extract_shard(task: ShardTask) -> ShardResult:
-    """Makes one shard, then the note that it is whole."""
-    return write_shard(
-        task, [extract_or_explain(r, task.config) for r in task.recordings]
-    )
-
-
-def write_shard(task: ShardTask, extracted: list[Extracted]) -> ShardResult:
-    """Writes the shard of a task whose recordings are extracted."""
-    return shards.write(
-        task.folder,
-        task.name,
-        [e.serialized for e in extracted if e.serialized],
-        sum(e.n_clips for e in extracted),
-        [e.failure for e in extracted if e.failure],
-    )
-
-
-def extract_recording(recording: Recording, config: ExtractionConfig) -> Record:
-    """Decodes one recording and computes its log-mel and its visual features.
+    """Makes one shard, then the note that it is whole.
 
     Raises:
-        media.MediaError: the media cannot be decoded.
-        ValueError: a clip lies outside the recording.
+        ValueError, OSError: as load_backbone, or the shard cannot be written. What is
+            wrong with a recording is a failure of that recording and raises nothing.
     """
-    waveform = media.read_waveform(
-        recording.media, config.audio.sample_rate, recording.start_s, recording.end_s
-    )
-    if not len(waveform):
-        raise media.MediaError(f"{recording.media}: no sound in the span asked for.")
-    duration_s = len(waveform) / config.audio.sample_rate
+    _backbones(task.config)  # before anything is written
+    return shards.write(task.folder, task.name, _outcomes(task))
+
+
+def try_recording(recording: Recording, config: ExtractionConfig) -> None:
+    """Extracts a recording for nothing, to see whether the process survives it."""
+    for _ in extract([recording], config):
+        pass
+
+
+def extract(
+    recordings: Sequence[Recording], config: ExtractionConfig
+) -> Iterator[Record | Failure]:
+    """Extracts recordings; their frames go through the CNNs together.
+
+    A recording's features are the same, bit for bit, whatever the other recordings.
+
+    Yields:
+        For each recording, in order, its Record or what went wrong with it.
+    """
+    queues = {
+        name: FrameQueue(backbone)
+        for name, backbone in _backbones(config).items()
+        if backbone
+    }
+    in_hand: collections.deque[_InHand] = collections.deque()
+    for recording in recordings:
+        current = _InHand(recording, {name: Features() for name in queues})
+        in_hand.append(current)
+        try:
+            current.decode(queues, config.audio)
+        except Exception as error:  # one odd file must not end a million's extraction
+            current.error = error
+            for name, queue in queues.items():
+                queue.drop(current.features[name])
+        if sum(len(one.log_mel) for one in in_hand) > _MAX_WAITING_FRAMES:
+            for queue in queues.values():
+                queue.flush()
+        while in_hand and in_hand[0].complete:
+            yield in_hand.popleft().result()
+    for queue in queues.values():
+        queue.flush()
+    while in_hand:
+        yield in_hand.popleft().result()
+
+
+class _InHand:
+    """A recording on its way through decoder and CNNs."""
+
+    def __init__(self, recording: Recording, features: dict[str, Features]):
+        self.recording, self.features = recording, features
+        self.log_mel = np.zeros((0, 0), np.float32)
+        self.duration_s = 0.0
+        self.error: Exception | None = None
+
+    def decode(self, queues: dict[str, FrameQueue], config: AudioConfig) -> None:
+        """Decodes the media once: its frames go into the queues, its sound stays."""
+        recording = self.recording
+        sinks = [(queue, self.features[name]) for name, queue in queues.items()]
+        views = []
+        if recording.image:
+            for queue, features in sinks:
+                queue.put(_image(recording.image, queue.backbone), features)
+        else:
+            backbones = [queue.backbone for queue, _ in sinks]
+            views = [media.View(b.fps, b.short_side, b.crop) for b in backbones]
+        # In 16 bits and without a copy: the sound of two hours is 230 MB.
+        sound = bytearray()
+        for index, array in media.decode(
+            recording.media,
+            config.sample_rate,
+            views,
+            recording.start_s,
+            recording.end_s,
+        ):
+            if index is None:
+                sound += array.tobytes()
+            else:
+                queue, features = sinks[index]
+                queue.put(array, features)
+        if not sound:
+            raise media.MediaError(
+                f"{recording.media}: no sound in the span asked for."
+            )
+        for queue, features in sinks:
+            queue.close(features)
+            if not features.n_expected:
+                raise media.MediaError(
+                    f"{recording.media}: no frame in the span asked for."
+                )
+        samples = np.frombuffer(sound, np.int16)
+        self.duration_s = len(samples) / config.sample_rate
+        self.log_mel = audio.long_log_mel(samples, config)
+
+    @property
+    def complete(self) -> bool:
+        return self.error is not None or all(
+            features.complete for features in self.features.values()
+        )
+
+    def result(self) -> Record | Failure:
+        errors = [self.error, *(features.error for features in self.features.values())]
+        if error := next(filter(None, errors), None):
+            return failure(self.recording, error)
+        try:
+            return self._record()
+        except ValueError as error:
+            return failure(self.recording, error)
+
+    def _record(self) -> Record:
+        recording = self.recording
+        return Record(
+            id=recording.id,
+            recording_id=recording.recording_id,
+            language=recording.language,
+            split=recording.split,
+            start_s=recording.start_s,
+            end_s=recording.start_s + self.duration_s,
+            log_mel=self.log_mel,
+            **{k: _normalised(f) for k, f in self.features.items()},
+            clips=_clips(recording, self.duration_s),
+            labels=recording.labels,
+        )
+
+
+def failure(recording: Recording, error: Exception) -> Failure:
+    """What stands for a recording that could not be extracted."""
+    expected = isinstance(error, media.MediaError | ValueError | OSError)
+    reason = str(error) if expected else f"{type(error).__name__}: {error}"
+    return {"id": recording.id, "media": recording.media, "reason": reason}
+
+
+def _outcomes(task: ShardTask) -> Iterator[tuple[bytes, int] | Failure]:
+    """A serialised record and its number of clips, or a failure, a recording."""
+    tried = [one for one in task.recordings if one.id not in task.lost]
+    extracted = extract(tried, task.config)
+    for recording in task.recordings:
+        if recording.id in task.lost:
+            yield failure(recording, OSError(task.lost[recording.id]))
+        else:
+            yield _encoded(recording, next(extracted), task.config.storage)
+
+
+def _encoded(
+    recording: Recording, found: Record | Failure, storage: str
+) -> tuple[bytes, int] | Failure:
+    if not isinstance(found, Record):
+        return found
+    try:
+        return records.encode(found, storage), max(1, len(found.clips))
+    except ValueError as error:
+        return failure(recording, error)
+
+
+def _backbones(config: ExtractionConfig) -> dict[str, Backbone | None]:
+    wanted = {
+        "features_2d": (config.backbone_2d, config.weights_2d),
+        "features_3d": (config.backbone_3d, config.weights_3d),
+    }
+    return {k: _backbone(*one) if one[0] else None for k, one in wanted.items()}
+
+
+@functools.lru_cache
+def _backbone(name: str, weights: str) -> Backbone:
+    return load_backbone(name, weights or None)
+
+
+def _image(path: str, backbone: Backbone) -> np.ndarray:
+    """A still image as a backbone wants its frames."""
+    if backbone.frames_per_feature > 1:
+        raise ValueError(
+            f"{path}: {backbone.name} needs {backbone.frames_per_feature} frames of "
+            "video, this is an image. Leave --backbone_3d empty for images."
+        )
+    image = media.read_image(path)[..., :3]
+    scale = backbone.short_side / min(image.shape[:2])
+    height, width = (round(side * scale) for side in image.shape[:2])
+    return media.resize(image, height, width)
+
+
+def _normalised(features: Features) -> np.ndarray:
+    """Takes the rows as [K, D], L2-normalised per time step as the authors'."""
+    # In place and row by row: those of a long video are large.
+    for row in features.rows:
+        row /= np.maximum(np.linalg.norm(row[np.newaxis], axis=1), 1e-12)
+    stacked = np.stack(features.rows)
+    features.rows.clear()
+    return stacked
+
+
+def _clips(recording: Recording, duration_s: float) -> tuple[Clip, ...]:
     clips = []
     for clip in recording.clips:
         if clip["start_s"] >= duration_s:
@@ -126,70 +272,4 @@ def extract_recording(recording: Recording, config: ExtractionConfig) -> Record:
             )
         end_s = min(clip["end_s"], duration_s)
         clips.append(Clip(clip["start_s"], end_s, str(clip.get("label", ""))))
-    log_mel = audio.log_mel(waveform[np.newaxis], config.audio)[0].numpy()
-    return Record(
-        id=recording.id,
-        recording_id=recording.recording_id,
-        language=recording.language,
-        split=recording.split,
-        start_s=recording.start_s,
-        end_s=recording.start_s + duration_s,
-        log_mel=log_mel,
-        features_2d=_features(recording, config.backbone_2d, config.weights_2d),
-        features_3d=_features(recording, config.backbone_3d, config.weights_3d),
-        clips=tuple(clips),
-        labels=recording.labels,
-    )
-
-
-def feature_spec(backbone: str, weights: str) -> FeatureSpec | None:
-    """Describes the features of a backbone; None for none."""
-    if not backbone:
-        return None
-    loaded = _backbone(backbone, weights)
-    rate_hz = loaded.fps / loaded.frames_per_feature
-    return FeatureSpec(backbone, loaded.feature_dim, rate_hz)
-
-
-@functools.lru_cache
-def _backbone(name: str, weights: str) -> Backbone:
-    return load_backbone(name, weights or None)
-
-
-def _features(recording: Recording, name: str, weights: str) -> np.ndarray | None:
-    """Features [K, D] of a recording, L2-normalised per time step as the authors'."""
-    if not name:
-        return None
-    backbone = _backbone(name, weights)
-    features = [backbone(frames) for frames in _chunks(_frames(recording, backbone))]
-    if not features:
-        raise media.MediaError(f"{recording.media}: no frame in the span asked for.")
-    stacked = np.concatenate(features)
-    return stacked / np.maximum(np.linalg.norm(stacked, axis=1, keepdims=True), 1e-12)
-
-
-def _frames(recording: Recording, backbone: Backbone) -> Iterable[np.ndarray]:
-    if recording.image:
-        image = media.read_image(recording.image)[..., :3]
-        scale = backbone.short_side / min(image.shape[:2])
-        height, width = (round(side * scale) for side in image.shape[:2])
-        return [media.resize(image, height, width)]
-    return media.iter_frames(
-        recording.media,
-        backbone.fps,
-        backbone.short_side,
-        backbone.crop,
-        recording.start_s,
-        recording.end_s,
-    )
-
-
-def _chunks(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    frames = iter(frames)
-    while chunk := list(itertools.islice(frames, _CHUNK)):
-        yield np.stack(chunk)
-
-
-def n_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    return tuple(clips)

@@ -12,77 +12,20 @@ Out: a record a video; its captions are the record's clips.
 Source: authors' youtube_dataloader.py and training.md.
 """
 
-import csv
-import dataclasses
 import hashlib
 import os
-from typing import Any
 
 import numpy as np
 
 from avl_tf.audio import AudioConfig
 from avl_tf.records import Clip, FeatureSpec, Record, RecordsSpec
-from avl_tf.torch_weights import read_torch_file
+from data_prep.annotations import read_table
+from data_prep.captions import Captions
 
 _AUDIO = AudioConfig()
 _FEATURES = {"2d": ("resnet152", 1.0), "3d": ("resnext101_3d", 1.5)}
-_CAPTION_COLUMNS = ("start", "end", "text")
 # Of that many videos one must be whole, or the folder is taken for the wrong one.
 _PROBED = 1000
-
-
-@dataclasses.dataclass(frozen=True)
-class Captions:
-    """Captions of all videos, or the folder of a csv each; by_video holds csv names."""
-
-    by_video: dict[str, Any] | frozenset[str] = frozenset()
-    folder: str | None = None
-
-    def of(self, video: str) -> list[tuple[float, float, str]]:
-        """(start, end, text) of a video, in seconds; none if it has no captions.
-
-        Raises:
-            ValueError, OSError: they are in another form.
-        """
-        if video not in self.by_video:
-            return []
-        try:
-            if self.folder is not None:
-                path = os.path.join(self.folder, f"{video}.csv")
-                rows = _read_csv(path, _CAPTION_COLUMNS)
-                columns = [[row[name] for row in rows] for name in _CAPTION_COLUMNS]
-            else:
-                columns = [self.by_video[video][name] for name in _CAPTION_COLUMNS]
-            # A caption without words is a NaN in theirs.
-            return [
-                (float(start), float(end), text if isinstance(text, str) else "")
-                for start, end, text in zip(*columns, strict=True)
-            ]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"the captions of {video} are not lists of start, end and text: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-
-
-def read_captions(path: str) -> Captions:
-    """Reads caption.pickle; ValueError if it holds something else."""
-    value = read_torch_file(path)
-    if not isinstance(value, dict) or not value:
-        raise ValueError(
-            f"{path}: expected a dictionary of captions by video, got an empty one or "
-            f"a {type(value).__name__}."
-        )
-    return Captions(value)
-
-
-def find_captions(folder: str) -> Captions:
-    """Finds the csv files of a folder; FileNotFoundError if there are none."""
-    names = os.listdir(folder)
-    videos = frozenset(n.removesuffix(".csv") for n in names if n.endswith(".csv"))
-    if not videos:
-        raise FileNotFoundError(f"{folder}: no VIDEO.csv in it.")
-    return Captions(videos, folder)
 
 
 class Tree:
@@ -121,7 +64,7 @@ class Tree:
         self._root, self._audio_root = root, audio_root or root
         self._captions = captions or Captions()
         # As the authors replace it.
-        rows = _read_csv(csv_path, ("path",))
+        rows = read_table(csv_path, ("path",))
         self._paths = [r["path"].replace("None/", "").strip("/ ") for r in rows]
         self.ids = [os.path.basename(path) for path in self._paths]
         _check_ids(self.ids, csv_path)
@@ -217,29 +160,6 @@ class Tree:
             shards={},
             **features,
         )
-
-
-def _read_csv(path, columns):
-    """Reads rows by column; ValueError if a column or a cell is missing."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        try:
-            reader = csv.DictReader(file)
-            names = reader.fieldnames or []
-            if not set(columns) <= set(names):
-                header = ",".join(names)
-                raise ValueError(
-                    f"expected the header {','.join(columns)}, got {header:.80}"
-                )
-            rows = list(reader)
-        except (csv.Error, ValueError) as error:
-            raise ValueError(f"{path}: {error}.") from error
-    for number, row in enumerate(rows, 1):
-        if None in row or None in row.values():
-            raise ValueError(
-                f"{path}: row {number} has not {len(names)} cells. Quote a cell that "
-                "holds a comma."
-            )
-    return rows
 
 
 def _check_ids(ids, path):

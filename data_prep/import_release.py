@@ -12,6 +12,7 @@ reason; the exit status is then 1.
 """
 
 import concurrent.futures
+import dataclasses
 import os
 import re
 
@@ -19,8 +20,9 @@ import numpy as np
 from absl import flags, logging
 from tqdm import tqdm
 
-from avl_tf import program, records
+from avl_tf import program, records, stored_arrays
 from data_prep import howto100m, released_pickles, shards
+from data_prep.captions import find_captions, read_captions
 
 _PICKLE = flags.DEFINE_string(
     "pickle", None, "A released pickle, or your own in that form."
@@ -69,6 +71,12 @@ _SHARD_SIZE = flags.DEFINE_integer(
     "Recordings in a shard, at most; if left out, 64 clips or 16 videos.",
     lower_bound=1,
 )
+_STORAGE = flags.DEFINE_enum(
+    "storage",
+    "float16",
+    stored_arrays.STORAGES,
+    "How arrays are written; int8 takes half the bytes.",
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the order of recordings.")
 _THREADS = flags.DEFINE_integer(
     "threads", 4, "Videos of HowTo100M that are read at a time.", lower_bound=1
@@ -88,7 +96,8 @@ def main() -> None:
         _SHARD_SIZE.value or (64 if _PICKLE.value else 16),
         _SEED.value,
     )
-    shards.claim(folder, repr((source.fingerprint, source.spec, sorted(dealt.items()))))
+    spec = dataclasses.replace(source.spec, storage=_STORAGE.value)
+    shards.claim(folder, repr((source.fingerprint, spec, sorted(dealt.items()))))
     results = {name: shards.read_result(folder, name) for name in dealt}
     if _RETRY.value:
         results = {k: None if r and r.failures else r for k, r in results.items()}
@@ -107,7 +116,7 @@ def main() -> None:
             bar.update(len(dealt[name]))
     for note in source.notes:
         print(note)
-    shards.finish(folder, source.spec, list(results.values()))
+    shards.finish(folder, spec, list(results.values()))
 
 
 def _open(split: str) -> released_pickles.ReleasedClips | howto100m.Tree:
@@ -136,9 +145,9 @@ def _open(split: str) -> released_pickles.ReleasedClips | howto100m.Tree:
     if _CAPTIONS.value and _CAPTIONS_DIR.value:
         raise ValueError("Give either --captions or --captions_dir.")
     if _CAPTIONS.value:
-        captions = howto100m.read_captions(_CAPTIONS.value)
+        captions = read_captions(_CAPTIONS.value)
     elif _CAPTIONS_DIR.value:
-        captions = howto100m.find_captions(_CAPTIONS_DIR.value)
+        captions = find_captions(_CAPTIONS_DIR.value)
     return howto100m.Tree(
         _CSV.value, _ROOT.value, _LANGUAGE.value, split, _AUDIO_ROOT.value, captions
     )
@@ -163,7 +172,7 @@ def _make_shard(source, folder, name, indices, in_order) -> shards.ShardResult:
             record = source.take(index)
             # Too large for float16: encode tells it better than a warning.
             with np.errstate(over="ignore"):
-                return records.encode(record), max(1, len(record.clips))
+                return records.encode(record, _STORAGE.value), max(1, len(record.clips))
         except (ValueError, OSError) as error:
             return {
                 "id": source.ids[index],
@@ -171,15 +180,7 @@ def _make_shard(source, folder, name, indices, in_order) -> shards.ShardResult:
                 "reason": str(error),
             }
 
-    outcomes = list(in_order(serialize, indices))
-    made = [outcome for outcome in outcomes if isinstance(outcome, tuple)]
-    return shards.write(
-        folder,
-        name,
-        [serialized for serialized, _ in made],
-        sum(n_clips for _, n_clips in made),
-        [outcome for outcome in outcomes if isinstance(outcome, dict)],
-    )
+    return shards.write(folder, name, in_order(serialize, indices))
 
 
 def cli() -> None:

@@ -14,10 +14,12 @@ Every adapter writes this file and nothing else; no TensorFlow here, so that ada
 start at once.
 """
 
+import contextlib
 import dataclasses
+import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 _SPLIT_CHARACTERS = frozenset(
@@ -50,9 +52,10 @@ def read_manifest(path: str) -> list[Recording]:
         ValueError: the file is empty or a line is wrong; names the file, the line, and
             what is expected there.
     """
+    require_local(path)
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no such manifest.")
-    folder = os.path.dirname(path)
+    folder = os.path.dirname(os.path.abspath(path))
     recordings: list[Recording] = []
     seen: dict[str, int] = {}
     with open(path, encoding="utf-8") as lines:
@@ -78,18 +81,95 @@ def read_manifest(path: str) -> list[Recording]:
 
 def write_manifest(path: str, lines: Iterable[dict[str, Any]]) -> None:
     """Writes manifest lines (dicts) under another name, then renames the file."""
-    write_text(
-        path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    )
+    _write(path, (json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
 def write_text(path: str, text: str) -> None:
     """Writes a local text file under another name, then renames it."""
+    _write(path, [text])
+
+
+def require_local(path: str) -> None:
+    """ValueError if a path is a URL, which would become a local folder of that name."""
+    if "://" in path:
+        raise ValueError(
+            f"{path}: manifests and media are local files; copy it to a local folder, "
+            "or mount it as one. Only records and runs can be remote."
+        )
+
+
+def path_in_manifest(media: str, manifest: str) -> str:
+    """How a manifest names a file: relative if below the manifest's folder.
+
+    Otherwise absolute: "../" would lead elsewhere where a folder is a symbolic link.
+    """
+    media = os.path.abspath(media)
+    folder = os.path.join(os.path.dirname(os.path.abspath(manifest)), "")
+    return media.removeprefix(folder)
+
+
+def require_split_name(split: str, place: str) -> None:
+    """ValueError, which begins with `place`, if a split's name cannot name files."""
+    if not split or not set(split) <= _SPLIT_CHARACTERS:
+        raise ValueError(
+            f"{place}: split '{split}' names files; use letters, digits, _ and . only."
+        )
+
+
+def split_by_recording(
+    recording_ids: Iterable[str], fractions: Mapping[str, float], seed: int
+) -> dict[str, str]:
+    """Deals recordings to splits at random.
+
+    Which comes first is decided by a hash of the seed and the id, so that recordings
+    that are added later move few of the others.
+
+    Args:
+        recording_ids: in any order; an id that comes twice counts once.
+        fractions: split -> its share; they sum to 1.
+        seed: another seed, another deal.
+
+    Returns:
+        Recording id -> split. A split's number of recordings is its share of them,
+        rounded; at least one.
+
+    Raises:
+        ValueError: the fractions are not shares of 1, or there are fewer recordings
+            than splits.
+    """
+    shares = list(fractions.values())
+    if not all(share > 0 for share in shares) or abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(
+            f"the fractions of the splits are {shares}: expected numbers above 0 that "
+            "sum to 1."
+        )
+
+    def place(recording_id: str) -> bytes:
+        return hashlib.sha256(f"{seed}:{recording_id}".encode()).digest()
+
+    order = sorted(set(recording_ids), key=place)
+    if len(order) < len(shares):
+        raise ValueError(f"{len(order)} recordings cannot fill {len(shares)} splits.")
+    sizes = [max(1, round(share * len(order))) for share in shares]
+    while extra := sum(sizes) - len(order):
+        # The largest split pays for what rounding has added or lost.
+        sizes[sizes.index(max(sizes))] -= 1 if extra > 0 else -1
+    names = [name for name, n in zip(fractions, sizes, strict=True) for _ in range(n)]
+    return dict(zip(order, names, strict=True))
+
+
+def _write(path: str, pieces: Iterable[str]) -> None:
+    require_local(path)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     temporary = f"{path}.tmp-{os.getpid()}"
-    with open(temporary, "w", encoding="utf-8") as out:
-        out.write(text)
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w", encoding="utf-8") as out:
+            out.writelines(pieces)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        raise
 
 
 def _parse_line(line: str, place: str, folder: str) -> Recording:
@@ -112,11 +192,8 @@ def _parse_line(line: str, place: str, folder: str) -> Recording:
             continue
         if not isinstance(text, str) or not text:
             raise ValueError(f"{place}: '{name}' must be a text, got {text!r}.")
-    if not set(value.get("split", "")) <= _SPLIT_CHARACTERS:
-        raise ValueError(
-            f"{place}: split '{value['split']}' names files; use letters, digits, _ "
-            "and . only."
-        )
+    if "split" in value:
+        require_split_name(value["split"], place)
     for name in ("media", "image"):
         if value.get(name):
             value[name] = os.path.join(folder, value[name])

@@ -8,7 +8,8 @@ import dataclasses
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,14 +17,17 @@ import tensorflow as tf
 from avl_tf import files, records
 from avl_tf.records import RecordsSpec, ShardSpec
 
+# What went wrong with a recording: {"id", "media", "reason"}.
+Failure = dict[str, str]
+
 
 @dataclasses.dataclass(frozen=True)
 class ShardResult:
-    """One shard made; failures are {"id", "media", "reason"}."""
+    """One shard made."""
 
     name: str
     spec: ShardSpec
-    failures: tuple[dict[str, str], ...]
+    failures: tuple[Failure, ...]
 
 
 def deal(ids: Sequence[str], split: str, size: int, seed: int) -> dict[str, list[int]]:
@@ -41,8 +45,18 @@ def deal(ids: Sequence[str], split: str, size: int, seed: int) -> dict[str, list
     }
 
 
-def claim(folder: str, description: str) -> None:
+def claim(
+    folder: str, description: str, describe: Callable[[], dict[str, Any]] = dict
+) -> dict[str, Any]:
     """Makes sure that what lies in a folder was begun from the same description.
+
+    Args:
+        folder: local or remote.
+        description: tells one job from another.
+        describe: called when the folder is begun; what it returns is kept as JSON.
+
+    Returns:
+        What describe returned when the folder was begun.
 
     Raises:
         ValueError: the folder holds something else; nothing is touched.
@@ -50,26 +64,44 @@ def claim(folder: str, description: str) -> None:
     files.require_filesystem(folder)
     fingerprint = hashlib.sha256(description.encode()).hexdigest()[:16]
     path = files.join(folder, "progress", "job.json")
-    if not tf.io.gfile.exists(path):
-        if tf.io.gfile.exists(files.join(folder, records.SPEC_NAME)):
-            raise ValueError(f"{folder} holds records already. Use another --out_dir.")
-        files.write_json(path, {"fingerprint": fingerprint})
-    elif files.read_json(path)["fingerprint"] != fingerprint:
-        raise ValueError(
-            f"{folder} was begun with other input or other settings. Use another "
-            "--out_dir, or delete this one."
-        )
+    if tf.io.gfile.exists(path):
+        note = files.read_json(path)
+        if note["fingerprint"] != fingerprint:
+            raise ValueError(
+                f"{folder} was begun with other input or other settings. Use another "
+                "--out_dir, or delete this one."
+            )
+        return note["about"]
+    if tf.io.gfile.exists(files.join(folder, records.SPEC_NAME)):
+        raise ValueError(f"{folder} holds records already. Use another --out_dir.")
+    about = describe()
+    files.write_json(path, {"fingerprint": fingerprint, "about": about})
+    return about
 
 
 def write(
-    folder: str,
-    name: str,
-    serialized: Sequence[bytes],
-    n_clips: int,
-    failures: Iterable[dict[str, str]] = (),
+    folder: str, name: str, outcomes: Iterable[tuple[bytes, int] | Failure]
 ) -> ShardResult:
-    """Writes a shard, then the note that it is whole."""
-    spec = records.write_shard(files.join(folder, name), serialized, n_clips)
+    """Writes a shard as its records come, then the note that it is whole.
+
+    Args:
+        folder: local or remote.
+        name: of the shard.
+        outcomes: for each recording (serialised record, number of clips), or what went
+            wrong with it.
+    """
+    failures, clip_counts = [], []
+
+    def note(outcome: tuple[bytes, int] | Failure) -> bytes | None:
+        if isinstance(outcome, dict):
+            failures.append(outcome)
+            return None
+        clip_counts.append(outcome[1])
+        return outcome[0]
+
+    serialized = filter(None, map(note, outcomes))
+    spec = records.write_shard(files.join(folder, name), serialized, 0)
+    spec = dataclasses.replace(spec, n_clips=sum(clip_counts))
     result = ShardResult(name, spec, tuple(failures))
     files.write_json(_note(folder, name), dataclasses.asdict(result))
     return result
@@ -77,6 +109,7 @@ def write(
 
 def read_result(folder: str, name: str) -> ShardResult | None:
     """The result of a shard that is whole, or None if it is still to be made."""
+    files.require_filesystem(folder)
     path, shard = _note(folder, name), files.join(folder, name)
     if not (tf.io.gfile.exists(path) and tf.io.gfile.exists(shard)):
         return None
@@ -97,6 +130,9 @@ def finish(folder: str, spec: RecordsSpec, results: Sequence[ShardResult]) -> No
     files.write_text(files.join(folder, "failures.jsonl"), "".join(lines))
     whole = dataclasses.replace(spec, shards={r.name: r.spec for r in results})
     files.write_json(files.join(folder, records.SPEC_NAME), whole.to_json())
+    # Of workers that were killed.
+    for leftover in tf.io.gfile.glob(files.join(folder, "*.tfrecord.*.tmp")):
+        tf.io.gfile.remove(leftover)
     n_records = sum(result.spec.n_records for result in results)
     n_bytes = sum(result.spec.n_bytes for result in results)
     print(

@@ -34,6 +34,7 @@ from absl import flags, logging
 
 from avl_tf import program
 from data_prep import synthetic_stamps
+from data_prep.manifest import require_local
 from data_prep.stamp_concepts import PACKAGE
 from data_prep.stamp_corpus import CorpusConfig, build_corpus
 
@@ -166,6 +167,7 @@ def main() -> None:
     out_dir, stamps_dir, synthetic = _OUT_DIR.value, _STAMPS_DIR.value, _SYNTHETIC.value
     if synthetic and stamps_dir:
         raise ValueError("--synthetic and --stamps_dir exclude each other.")
+    require_local(out_dir)
     languages = tuple(_LANGUAGES.value)
     config = CorpusConfig(
         languages=languages,

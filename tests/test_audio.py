@@ -66,6 +66,20 @@ def test_log_mel_ignores_gain_and_offset():
     assert np.abs(found - audio.log_mel(waveform, CONFIG)).max() < 0.01
 
 
+@pytest.mark.parametrize("n_samples", [1, 2, 150, 201, 1600, 16000 * 7 + 79])
+def test_log_mel_of_a_long_waveform_is_that_of_all_at_once(n_samples):
+    samples = np.random.default_rng(1).normal(300, 4000, n_samples).astype(np.int16)
+    expected = audio.log_mel(samples[np.newaxis] / np.float32(32768), CONFIG)[0]
+    for chunk_frames in (1, 64, 6000):
+        if chunk_frames > 1 or n_samples < 2000:
+            found = audio.long_log_mel(samples, CONFIG, chunk_frames)
+            assert np.array_equal(found, expected)
+
+
+def test_log_mel_of_a_long_silence_is_zero():
+    assert not audio.long_log_mel(np.zeros(4000, np.int16), CONFIG, 7).any()
+
+
 def test_log_mel_rejects_a_waveform_without_batch_axis():
     with pytest.raises(ValueError, match=r"\[B, S\].*batch axis"):
         audio.log_mel(np.zeros(4000, np.float32), CONFIG)

@@ -1,3 +1,6 @@
+import contextlib
+import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -8,12 +11,15 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from made_media import make_media
+from test_programs import fails_in_one_line
 
 from avl_tf import audio, media, records
 from avl_tf.audio import AudioConfig
-from data_prep import extraction, workers
+from avl_tf.backbones import Backbone, efficientnet_lite
+from data_prep import extraction, shards, workers
 from data_prep.extraction import ExtractionConfig
-from data_prep.manifest import Recording, write_manifest
+from data_prep.manifest import Recording, read_manifest, write_manifest
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = ExtractionConfig("efficientnet_lite0", "", "", "")
@@ -75,6 +81,32 @@ def _extract(manifest, out_dir, *more):
     )
 
 
+@contextlib.contextmanager
+def _started(arguments):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        arguments, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_for_shards(out_dir, n_shards):
+    deadline = time.monotonic() + 120
+    while len(_shards(out_dir)) < n_shards:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _extract_one(recording, config=CONFIG):
+    """The Record, or the reason of the failure."""
+    (found,) = extraction.extract([recording], config)
+    return found if isinstance(found, records.Record) else found["reason"]
+
+
 def _shards(out_dir):
     return {p.name: p.read_bytes() for p in pathlib.Path(out_dir).glob("*.tfrecord")}
 
@@ -82,7 +114,7 @@ def _shards(out_dir):
 def test_a_recording_becomes_its_log_mel_and_features(videos):
     clips = ({"start_s": 0, "end_s": 2, "label": "one"}, {"start_s": 2, "end_s": 99})
     recording = Recording("r", str(videos / "0.mp4"), language="sw", clips=clips)
-    record = extraction.extract_recording(recording, CONFIG)
+    record = _extract_one(recording)
     waveform = media.read_waveform(str(videos / "0.mp4"))
     expected = audio.log_mel(waveform[np.newaxis], AudioConfig())[0]
     assert np.array_equal(record.log_mel, expected)
@@ -96,10 +128,8 @@ def test_a_recording_becomes_its_log_mel_and_features(videos):
 
 def test_a_span_of_a_file_is_a_recording_of_its_own(videos):
     path = str(videos / "4.mp4")
-    whole = extraction.extract_recording(Recording("r", path), CONFIG)
-    part = extraction.extract_recording(
-        Recording("r", path, start_s=2.0, end_s=5.0), CONFIG
-    )
+    whole = _extract_one(Recording("r", path))
+    part = _extract_one(Recording("r", path, start_s=2.0, end_s=5.0), CONFIG)
     assert (part.start_s, part.end_s) == (2, 5)
     assert len(part.log_mel) == 301
     assert np.abs(part.features_2d - whole.features_2d[2:5]).max() < 1e-3
@@ -109,15 +139,107 @@ def test_an_image_with_a_spoken_caption_is_a_recording(videos, tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     media.write_image(str(tmp_path / "image.png"), image)
     recording = Recording("r", str(videos / "0.mp4"), image=str(tmp_path / "image.png"))
-    record = extraction.extract_recording(recording, CONFIG)
+    record = _extract_one(recording)
     assert record.features_2d.shape == (1, 1280)
 
 
 def test_a_clip_behind_the_end_is_an_error(videos):
     clips = ({"start_s": 50, "end_s": 52},)
     recording = Recording("r", str(videos / "0.mp4"), clips=clips)
-    with pytest.raises(ValueError, match="a clip starts at 50 s"):
-        extraction.extract_recording(recording, CONFIG)
+    assert "a clip starts at 50 s" in _extract_one(recording)
+
+
+def test_features_of_a_recording_do_not_depend_on_the_others(videos):
+    recordings = [Recording(n, str(videos / f"{n}.mp4")) for n in "013"]
+    alone = [_extract_one(recording) for recording in recordings]
+    failing = [Recording(n, str(videos / f"{n}.mp4")) for n in ("text", "broken", "no")]
+    mixed = [failing[0], recordings[0], failing[1], *recordings[1:], failing[2]]
+    together = list(extraction.extract(mixed, CONFIG))
+    assert [type(found) for found in together].count(dict) == 3
+    found = [found for found in together if isinstance(found, records.Record)]
+    for one, other in zip(alone, found, strict=True):
+        assert records.encode(one) == records.encode(other)
+
+
+def test_a_long_recording_does_not_wait_for_the_batch(videos, monkeypatch):
+    monkeypatch.setattr(extraction, "_MAX_WAITING_FRAMES", 100)
+    recordings = (Recording(n, str(videos / f"{n}.mp4")) for n in "01")
+    decoded = []
+
+    def noted():
+        for recording in recordings:
+            decoded.append(recording.id)
+            yield recording
+
+    extracted = extraction.extract(noted(), CONFIG)
+    assert next(extracted).id == "0" and decoded == ["0"]
+
+
+def test_an_image_has_no_motion(videos, tmp_path):
+    media.write_image(tmp_path / "image.png", np.zeros((40, 60, 3), np.uint8))
+    clip = dataclasses.replace(_fake_backbone(), name="film", frames_per_feature=16)
+    with pytest.raises(ValueError, match="film needs 16 frames of video"):
+        extraction._image(str(tmp_path / "image.png"), clip)
+
+
+def _fake_backbone():
+    return Backbone("fake", 1, 1, 4, None, 1, "", lambda frames: frames[:, 0, 0, :1])
+
+
+BROKEN = {
+    "empty": "cannot be opened",
+    "garbage": "",
+    "text": "cannot be opened",
+    "headless": "cannot be opened",
+    "torn": "decodes only to",
+    "silent": "no audio stream",
+    "blind": "no video stream",
+    "missing": "no such file",
+    "folder": "a folder",
+    "late": "no sound in the span",
+    "late_clip": "a clip starts at 50 s",
+    "image": "cannot be",
+}
+
+
+@pytest.fixture(scope="module")
+def broken(videos):
+    """A manifest line for every way to be broken."""
+    folder = videos / "broken"
+    (folder / "folder.mp4").mkdir(parents=True)
+    frames = [np.full((64, 80, 3), i, np.uint8) for i in range(150)]
+    sound = np.random.default_rng(0).uniform(-0.3, 0.3, 6 * RATE)
+    whole = (videos / "4.mp4").read_bytes()
+    torn = make_media(folder / "whole.mkv", frames, sound, rate=RATE).read_bytes()
+    make_media(folder / "silent.mp4", frames)
+    make_media(folder / "blind.mp4", sound=sound)
+    media.write_image(folder / "whole.png", frames[0])
+    contents = {
+        "empty.mp4": b"",
+        "garbage.mp4": np.random.default_rng(1).bytes(20000),
+        "text.mp4": b"not a video",
+        "headless.mp4": whole[: len(whole) // 2],
+        "torn.mp4": torn[: len(torn) // 2],
+        "image.png": (folder / "whole.png").read_bytes()[:60],
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    lines = {kind: {"id": kind, "media": f"broken/{kind}.mp4"} for kind in BROKEN}
+    lines["late"].update(media="4.mp4", start_s=50.0)
+    lines["late_clip"].update(media="4.mp4", clips=[{"start_s": 50, "end_s": 51}])
+    lines["image"].update(media="4.mp4", image="broken/image.png")
+    return lines
+
+
+def test_every_way_to_be_broken_has_its_reason(videos, broken):
+    manifest = _manifest(videos, "broken.jsonl", broken.values())
+    for found in extraction.extract(read_manifest(manifest), CONFIG):
+        assert set(found) == {"id", "media", "reason"}
+        name = pathlib.Path(broken[found["id"]]["media"]).name
+        assert BROKEN[found["id"]] in found["reason"]
+        if found["id"] not in ("late_clip", "image"):
+            assert name in found["reason"]
+        assert "Error:" not in found["reason"]
 
 
 @pytest.mark.slow
@@ -169,27 +291,20 @@ def test_shards_depend_on_input_and_seed_alone_and_survive_a_kill(videos, tmp_pa
     assert len(expected) == 3
 
     # Killed as soon as a shard stands; what is there is kept, the rest is made.
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        _arguments(manifest, tmp_path / "b", *two, "--workers=2"),
-        cwd=ROOT,
-        env=environment,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 120
-    while not _shards(tmp_path / "b") and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
+    with _started(_arguments(manifest, tmp_path / "b", *two, "--workers=2")) as process:
+        _wait_for_shards(tmp_path / "b", 1)
+        process.kill()
     kept = _shards(tmp_path / "b")
     assert kept and all(expected[name] == kept[name] for name in kept)
     assert not (tmp_path / "b" / "spec.json").exists()
     with pytest.raises(FileNotFoundError):
         records.open_records(str(tmp_path / "b"))
-    (tmp_path / "b" / "train-00002-of-00003.tfrecord.tmp").write_bytes(b"half a shard")
+    half = tmp_path / "b" / "train-00002-of-00003.tfrecord.1234.tmp"
+    half.write_bytes(b"half a shard")
     resumed = _extract(manifest, tmp_path / "b", *two, "--workers=2")
     assert resumed.returncode == 0, resumed.stderr
     assert _shards(tmp_path / "b") == expected
+    assert not half.exists()
 
     other = _extract(manifest, tmp_path / "b", *two, "--seed=1")
     assert other.returncode == 1
@@ -203,42 +318,106 @@ def test_shards_depend_on_input_and_seed_alone_and_survive_a_kill(videos, tmp_pa
     assert _shards(tmp_path / "b") == expected
 
 
-def _die_over_two(recording, config):
-    if recording.id == "2":
-        os._exit(9)
-    return real_extract_or_explain(recording, config)
+@pytest.mark.slow
+def test_a_thousand_recordings_of_which_some_are_broken_survive_a_kill(
+    videos, broken, tmp_path
+):
+    for i in range(3):
+        _write_video(videos / f"short{i}.mp4", 1, seed=20 + i)
+    random = np.random.default_rng(0)
+    kinds = [None] * 950 + [list(broken)[i % len(broken)] for i in range(50)]
+    lines, reasons = [], {}
+    for i, kind in enumerate(random.permutation(np.array(kinds, object))):
+        line = broken[kind] if kind else {"media": f"short{i % 3}.mp4"}
+        lines.append({**line, "id": f"{i:04d}"})
+        if kind:
+            reasons[f"{i:04d}"] = BROKEN[kind]
+    manifest = _manifest(videos, "thousand.jsonl", lines)
+    out_dir = tmp_path / "records"
+    with _started(_arguments(manifest, out_dir)) as process:
+        _wait_for_shards(out_dir, 10)
+        process.kill()
+    notes = {p.name for p in (out_dir / "progress").glob("*.tfrecord.json")}
+    kept = {p: p.stat().st_mtime_ns for p in out_dir.glob("*.tfrecord")}
+    # A worker may have put its shard down, and been killed before the note.
+    assert len(kept) >= 10 and len(kept) - len(notes) <= 2
+    done = _extract(manifest, out_dir)
+    assert done.returncode == 1 and "50 of 1000 recordings failed" in done.stderr
+    for path, made in kept.items():
+        if f"{path.name}.json" in notes:
+            assert path.stat().st_mtime_ns == made
+    assert not list(out_dir.glob("*.tmp"))
+    opened = records.open_records(str(out_dir))
+    assert opened.n_records == 950
+    for name, content in _shards(out_dir).items():
+        assert hashlib.sha256(content).hexdigest() == opened.spec.shards[name].sha256
+    failures = (out_dir / "failures.jsonl").read_text().splitlines()
+    failures = {f["id"]: f["reason"] for f in map(json.loads, failures)}
+    assert failures.keys() == reasons.keys()
+    for name, reason in failures.items():
+        assert reasons[name] in reason
 
 
-real_extract_or_explain = extraction.extract_or_explain
+@pytest.mark.slow
+def test_what_is_finished_needs_no_backbone(videos, tmp_path):
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(efficientnet_lite.packaged_weights().read_bytes())
+    manifest = _manifest(videos, "two.jsonl", _lines("0", "1"))
+    arguments = (manifest, tmp_path / "a", f"--weights_2d={weights}")
+    one_each = "--recordings_per_shard=1"
+    assert _extract(*arguments, one_each).returncode == 0
+    spec = (tmp_path / "a" / "spec.json").read_bytes()
+    weights.unlink()
+    (tmp_path / "a" / "spec.json").unlink()
+    assert _extract(*arguments, one_each).returncode == 0
+    assert (tmp_path / "a" / "spec.json").read_bytes() == spec
+    # What is not finished does, and no recording is to blame.
+    (tmp_path / "a" / "train-00001-of-00002.tfrecord").unlink()
+    done = _extract(*arguments, one_each)
+    fails_in_one_line(done, "weights.pth")
+    assert not (tmp_path / "a" / "failures.jsonl").read_text()
+
+
+real_extract = extraction.extract
+
+
+def _die_over_two(recordings, config):
+    for found in real_extract(recordings, config):
+        if "2" in [recording.id for recording in recordings]:
+            os._exit(9)
+        yield found
+
+
+def _use_dying_extract(function, *arguments):
+    extraction.extract = _die_over_two
+    return function(*arguments)
 
 
 @pytest.mark.slow
 def test_a_recording_that_kills_its_worker_is_left_out(videos, tmp_path, monkeypatch):
     recordings = tuple(Recording(n, str(videos / f"{n}.mp4")) for n in "0123")
-    task = extraction.ShardTask(
-        str(tmp_path), "all-00000-of-00001.tfrecord", recordings, CONFIG
-    )
+    name = "all-00000-of-00001.tfrecord"
+    task = extraction.ShardTask(str(tmp_path), name, recordings, CONFIG)
+    real_submit = workers.Workers._submit
 
-    def dying_shard(task):
-        return extraction.write_shard(
-            task, [_die_over_two(r, task.config) for r in task.recordings]
-        )
+    def submit(self, *arguments):
+        return real_submit(self, _use_dying_extract, *arguments)
 
-    monkeypatch.setattr(extraction, "extract_shard", dying_shard)
-    monkeypatch.setattr(extraction, "extract_or_explain", _die_over_two)
-    (result,) = workers.make_shards([task], n_workers=1)
+    monkeypatch.setattr(workers.Workers, "_submit", submit)
+    with workers.Workers(n_workers=1) as pool:
+        (result,) = pool.make_shards([task])
     assert result.spec.n_records == 3
-    ((failure,),) = [result.failures]
+    (failure,) = result.failures
     assert failure["id"] == "2" and "worker process died" in failure["reason"]
+    assert shards.read_result(str(tmp_path), name) == result
 
 
 def test_an_odd_error_is_a_failure_of_its_recording(videos, monkeypatch):
     def broken(*_):
         raise RuntimeError("odd")
 
-    monkeypatch.setattr(extraction, "extract_recording", broken)
-    found = extraction.extract_or_explain(Recording("r", "r.mp4"), CONFIG)
-    assert found.failure == {"id": "r", "media": "r.mp4", "reason": "RuntimeError: odd"}
+    monkeypatch.setattr(media, "decode", broken)
+    assert _extract_one(Recording("r", "r.mp4")) == "RuntimeError: odd"
 
 
 @pytest.mark.slow

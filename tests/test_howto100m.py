@@ -10,7 +10,8 @@ from test_programs import fails_in_one_line, run
 from avl_tf import dataset, records
 from avl_tf.records import FeatureSpec
 from avl_tf.torch_weights import UnsafePickleError
-from data_prep.howto100m import Tree, find_captions, read_captions
+from data_prep.captions import find_captions, read_captions
+from data_prep.howto100m import Tree
 
 VIDEOS = ["food/video_a/v0", "None/v1", "food/video_b/v2", "home/None/v3", "x/y/-v4"]
 IDS = ["v0", "v1", "v2", "v3", "-v4"]

@@ -1,4 +1,6 @@
+import collections
 import json
+import os
 
 import pytest
 
@@ -96,3 +98,66 @@ def test_a_file_that_is_no_text_is_an_error(tmp_path):
     path.write_bytes(b"\xff\xfe\x00garbage")
     with pytest.raises(ValueError, match="not a UTF-8 text"):
         manifest.read_manifest(str(path))
+
+
+def test_a_broken_write_leaves_what_was_there(tmp_path):
+    path = str(tmp_path / "manifest.jsonl")
+    manifest.write_manifest(path, [GOOD])
+
+    def lines():
+        yield GOOD
+        raise ValueError("in the middle")
+
+    with pytest.raises(ValueError, match="in the middle"):
+        manifest.write_manifest(path, lines())
+    assert [found.id for found in manifest.read_manifest(path)] == ["a"]
+    assert os.listdir(tmp_path) == ["manifest.jsonl"]
+
+
+def test_media_can_be_opened_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _write(tmp_path, {"id": "a", "media": "videos/a.mp4"})
+    (found,) = manifest.read_manifest("manifest.jsonl")
+    assert found.media == str(tmp_path / "videos" / "a.mp4")
+
+
+def test_paths_in_a_manifest_are_relative_below_it_only(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for media, written in (
+        ("a.mp4", f"{tmp_path}/a.mp4"),
+        ("in/a.mp4", "a.mp4"),
+        ("in/x/../y/a.mp4", "y/a.mp4"),
+        ("inside/a.mp4", f"{tmp_path}/inside/a.mp4"),
+        ("/elsewhere/a.mp4", "/elsewhere/a.mp4"),
+    ):
+        assert manifest.path_in_manifest(media, "in/m.jsonl") == written
+    assert manifest.path_in_manifest("/a.mp4", "/m.jsonl") == "a.mp4"
+
+
+def test_recordings_are_dealt_by_seed_and_share():
+    ids = [f"video {i}" for i in range(103)]
+    shares = {"train": 0.8, "val": 0.1, "eval": 0.1}
+    dealt = manifest.split_by_recording(ids, shares, 0)
+    assert collections.Counter(dealt.values()) == {"train": 83, "val": 10, "eval": 10}
+    # Neither order nor repetition matters; the seed does.
+    assert manifest.split_by_recording(ids[::-1] + ids, shares, 0) == dealt
+    assert manifest.split_by_recording(ids, shares, 1) != dealt
+    # One more recording moves few others.
+    more = manifest.split_by_recording([*ids, "another"], shares, 0)
+    assert sum(more[name] != dealt[name] for name in ids) <= 3
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 7, 10])
+def test_no_split_of_few_recordings_is_empty(n):
+    for shares in ((0.8, 0.1, 0.1), (0.4, 0.3, 0.3), (0.98, 0.01, 0.01)):
+        named = dict(zip("abc", shares, strict=True))
+        dealt = manifest.split_by_recording(map(str, range(n)), named, 0)
+        assert set(dealt.values()) == set("abc") and len(dealt) == n
+
+
+def test_shares_that_cannot_be_dealt_are_errors():
+    for shares in ({"a": 0.5}, {"a": 1.5, "b": -0.5}, {}, {"a": float("nan")}):
+        with pytest.raises(ValueError, match="numbers above 0 that sum to 1"):
+            manifest.split_by_recording(["x", "y"], shares, 0)
+    with pytest.raises(ValueError, match="1 recordings cannot fill 2 splits"):
+        manifest.split_by_recording(["x", "x"], {"a": 0.5, "b": 0.5}, 0)

@@ -51,7 +51,7 @@ def _records(clips, folder):
     serialized = [records.encode(record) for record in made]
     shards.claim(str(folder), "")
     name = records.shard_name("train", 0, 1)
-    result = shards.write(str(folder), name, serialized, len(serialized))
+    result = shards.write(str(folder), name, [(one, 1) for one in serialized])
     shards.finish(str(folder), clips.spec, [result])
     return records.open_records(str(folder))
 

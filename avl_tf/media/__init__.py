@@ -2,8 +2,9 @@
 
 In come audio, video and image files of any kind FFmpeg reads; out go waveforms
 (float32 [S], mono), frames (uint8 [H, W, 3], RGB) and images (uint8 [H, W, 4], RGBA).
-The way back is writer.py's, whose functions are found here too. PyAV does the work,
-in this process and in one thread: extraction runs a process a core.
+`decode` gives sound and frames in one pass over a file. The way back is writer.py's,
+whose functions are found here too. PyAV does the work, in this process and in one
+thread: extraction runs a process a core.
 
 Times are seconds on the file's clock, whose 0 is the earliest start of its audio and
 video streams: sound and frames of the same time belong together.
@@ -16,18 +17,20 @@ that declares no length (MPEG-TS, Ogg, raw MP3) cannot be seen to be cut.
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-import av
 import numpy as np
-from av.video.reformatter import Interpolation
 
-from avl_tf.media.file import MediaError, MediaFile, TimedFrame, require_file
+from avl_tf.media.file import MediaError, MediaFile, require_file
+from avl_tf.media.pictures import Pictures, View, exact, to_array
+from avl_tf.media.sound import Sound, first_second
 from avl_tf.media.writer import to_frame, write_image, write_video, write_wav
 
 __all__ = [
     "MediaError",
+    "View",
+    "decode",
     "duration_s",
     "iter_frames",
     "read_frames",
@@ -39,22 +42,72 @@ __all__ = [
     "write_wav",
 ]
 
-# Without FULL_CHR_H_INP swscale halves the colour resolution of RGB input.
-_SCALING = (
-    Interpolation.BICUBIC
-    | Interpolation.ACCURATE_RND
-    | Interpolation.FULL_CHR_H_INT
-    | Interpolation.FULL_CHR_H_INP
-    | Interpolation.BITEXACT
-)
-# Matroska rounds times to 1 ms and live recordings jitter by more: what is below one
-# log-mel hop is rounding, what is above the other bound is a broken time.
-_MIN_GAP_S, _MAX_GAP_S = Fraction(1, 100), 3600
-_ROUNDING_S = Fraction(2, 1000)
-_FILTER_TAIL_S = Fraction(1, 10)
-# Pixels nearer to square than this are a rounding of the coded size (426x240 is stored
-# as 640:639); beyond the other bound the header is broken.
-_MIN_STRETCH, _MAX_STRETCH = Fraction(101, 100), 4
+# Where sound must be counted from the start of a file, pictures further on than this
+# are sought in a pass of their own.
+_NEAR_S = 3
+
+
+def decode(
+    path: str | os.PathLike,
+    sample_rate: int | None,
+    views: Sequence[View] = (),
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    allow_truncated: bool = False,
+) -> Iterator[tuple[int | None, np.ndarray]]:
+    """Decodes the sound and the frames of a file in one pass, a little at a time.
+
+    Args:
+        path: a file with sound if sample_rate is given, with video if views are.
+        sample_rate: Hz; None for no sound.
+        views: how the frames are wanted; each frame is decoded once for all of them.
+        start_s, end_s, allow_truncated: as read_waveform and iter_frames.
+
+    Yields:
+        (None, int16 [S]): the next samples of what read_waveform returns, times 32768.
+        (i, uint8 [H, W, 3]): the next frame of what iter_frames yields for views[i].
+
+    Raises:
+        As read_waveform and iter_frames, MediaError for damage when it is reached.
+    """
+    start, end = _check_span(start_s, end_s)
+    if sample_rate is not None and sample_rate < 1:
+        raise ValueError(
+            f"sample_rate is {sample_rate}, expected a rate in Hz above 0."
+        )
+    require_file(path)
+    return _decode(path, sample_rate, views, start, end, allow_truncated)
+
+
+def _decode(path, sample_rate, views, start, end, allow_truncated):
+    with MediaFile(path, allow_truncated) as file:
+        begin = Fraction(first_second(file, start)) if sample_rate else start
+        if not (sample_rate and views and start - begin > _NEAR_S):
+            yield from _decode_file(file, begin, sample_rate, views, start, end)
+            return
+    for wanted in ((sample_rate, ()), (None, views)):
+        yield from _decode(path, *wanted, start, end, allow_truncated)
+
+
+def _decode_file(file, begin, sample_rate, views, start, end):
+    sinks = {}
+    if sample_rate:
+        sinks["audio"] = [(None, Sound(file, sample_rate, start, end))]
+    if views:
+        pictures = [Pictures(file, view, start, end) for view in views]
+        sinks["video"] = list(enumerate(pictures))
+    finished = set()
+    for kind, timed in file.frames(list(sinks), begin, finished):
+        for index, sink in sinks[kind]:
+            for array in sink.feed(timed):
+                yield index, array
+        if all(sink.done for _, sink in sinks[kind]):
+            finished.add(kind)
+            if len(finished) == len(sinks):
+                break
+    for index, sink in (pair for pairs in sinks.values() for pair in pairs):
+        for array in sink.finish():
+            yield index, array
 
 
 def read_waveform(
@@ -87,29 +140,9 @@ def read_waveform(
         MediaError: no audio stream, or it is damaged.
         ValueError: sample_rate is not positive, or not 0 <= start_s < end_s.
     """
-    start, end = _check_span(start_s, end_s)
-    if sample_rate < 1:
-        raise ValueError(
-            f"sample_rate is {sample_rate}, expected a rate in Hz above 0."
-        )
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=sample_rate)
-    pieces = []
-    with MediaFile(path, allow_truncated) as file:
-        # Sound from a second before lets the filters settle. All rates have a sample
-        # on a whole second, so a part of a file is, bit for bit, that part of the
-        # whole (but for the noise AAC makes up). Where times are rounded (Matroska,
-        # FLV) only counting from the start gives that.
-        base = max(0, math.floor(start) - 1) if file.counts_samples() else 0
-        for mono, rate in _unbroken_mono(file, base, end):
-            frame = av.AudioFrame.from_ndarray(mono[np.newaxis], "s16", "mono")
-            frame.sample_rate = rate
-            pieces += resampler.resample(frame)
-    pieces += resampler.resample(None)
-    parts = [piece.to_ndarray()[0] for piece in pieces if piece is not None]
-    samples = np.concatenate([np.zeros(0, np.int16), *parts])
-    first = round(start * sample_rate) - base * sample_rate
-    last = None if end is None else round(end * sample_rate) - base * sample_rate
-    return samples[first:last].astype(np.float32) / 32768
+    parts = decode(path, sample_rate, (), start_s, end_s, allow_truncated)
+    samples = np.concatenate([np.zeros(0, np.int16), *(part for _, part in parts)])
+    return samples.astype(np.float32) / 32768
 
 
 def iter_frames(
@@ -150,31 +183,9 @@ def iter_frames(
     Differs: the nearest frame, not FFmpeg's fps filter; pixels more than 1 % off square
         are made square, the authors take them as they are stored.
     """
-    start, end = _check_span(start_s, end_s)
-    for name, value in (("fps", fps), ("short_side", short_side), ("crop", crop)):
-        if value is not None and not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value}, expected a number above 0.")
-    if crop and short_side and crop > short_side:
-        raise ValueError(f"crop is {crop}, more than the short side of {short_side}.")
-    require_file(path)
-
-    def decode() -> Iterator[np.ndarray]:
-        size = shown = image = None
-        with MediaFile(path, allow_truncated) as file:
-            stretch = file.stream("video").sample_aspect_ratio
-            for timed in _nearest(file.frames("video", start), start, end, _exact(fps)):
-                if size is None:
-                    size = _output_size(timed.frame, stretch, short_side)
-                    if crop and crop > min(size):
-                        raise ValueError(
-                            f"{path}: crop is {crop}, the shorter side {min(size)} "
-                            "pixels. Crop less, or scale by short_side."
-                        )
-                if timed is not shown:
-                    shown, image = timed, _to_array(timed.frame, size, "rgb24", crop)
-                yield image
-
-    return decode()
+    views = [View(fps, short_side, crop)]
+    frames = decode(path, None, views, start_s, end_s, allow_truncated)
+    return (frame for _, frame in frames)
 
 
 def read_frames(
@@ -228,7 +239,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """
     with MediaFile(path) as file:
         frame = file.picture()
-        return _to_array(frame, (frame.width, frame.height), "rgba")
+        return to_array(frame, (frame.width, frame.height), "rgba")
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -249,7 +260,7 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     frame = to_frame(image)
     if height < 1 or width < 1:
         raise ValueError(f"height is {height}, width {width}: expected 1 or more.")
-    return _to_array(frame, (width, height), frame.format.name)
+    return to_array(frame, (width, height), frame.format.name)
 
 
 def _check_span(
@@ -261,95 +272,4 @@ def _check_span(
             f"start_s is {start_s} and end_s {end_s}, expected 0 <= start_s < end_s."
         )
     endless = end_s is None or end_s == math.inf
-    return _exact(start_s), None if endless else _exact(end_s)
-
-
-def _exact(value: float) -> Fraction:
-    """Returns the fraction that was meant: 0.1 is 1/10, not its binary neighbour."""
-    return Fraction(value).limit_denominator(1_000_000)
-
-
-def _unbroken_mono(
-    file: MediaFile, base: int, end: Fraction | None
-) -> Iterator[tuple[np.ndarray, int]]:
-    """Lays a file's sound out from second `base` on, with silence in its gaps.
-
-    Yields:
-        (int16 [S], rate in Hz), piece by piece, to the end of the sound or just beyond
-        `end`; the rate is the stream's own and the same in all pieces.
-    """
-    converters = {}
-    silence = np.zeros(0, np.int16)
-    rate, position, held, declared = 0, 0, silence, 0
-    for time, _, frame in file.frames("audio", Fraction(base)):
-        rate = rate or frame.sample_rate
-        # Format, channels and rate may change on the way (television recordings).
-        key = frame.format.name, frame.layout.name, frame.sample_rate
-        if key not in converters:
-            converters[key] = av.AudioResampler(format="s16", layout="mono", rate=rate)
-        mono = [part.to_ndarray()[0] for part in converters[key].resample(frame)]
-        samples = np.concatenate([silence, *mono])
-        gap = round((time - base) * rate) - position
-        if gap > _MAX_GAP_S * rate:
-            raise file.error(f"its sound jumps to {float(time):.0f} s, a broken time")
-        if position and abs(gap) < _MIN_GAP_S * rate:
-            gap = 0
-        samples = np.pad(samples, (gap, 0)) if gap > 0 else samples[-gap:]
-        position += len(samples)
-        if len(held):
-            yield held, rate
-        held, declared = samples, round((frame.duration or 0) * frame.time_base * rate)
-        if end is not None and position > (end - base + _FILTER_TAIL_S) * rate:
-            break
-    # AAC fills its last packet up; the container counts the samples that belong to it.
-    if len(held):
-        filled_up = 0 < declared < len(held) - _ROUNDING_S * rate
-        yield held[:declared] if filled_up else held, rate
-
-
-def _nearest(
-    frames: Iterator[TimedFrame], start: Fraction, end: Fraction | None, fps: Fraction
-) -> Iterator[TimedFrame]:
-    """Picks the frame nearest to each of start, start + 1 / fps, ... before the end."""
-    end = math.inf if end is None else end
-    wanted, last = start, None
-    for timed in frames:
-        while last and wanted < end and wanted <= (last.time + timed.time) / 2:
-            yield last
-            wanted += 1 / fps
-        if wanted >= end:
-            return
-        last = timed
-    while last and wanted < min(end, last.time + last.duration):
-        yield last
-        wanted += 1 / fps
-
-
-def _output_size(
-    frame: av.VideoFrame, stretch: Fraction | None, short_side: int | None
-) -> tuple[int, int]:
-    """Returns (width, height) to scale a frame to, before it is turned upright."""
-    width, height = frame.width, frame.height
-    if stretch and _MIN_STRETCH < max(stretch, 1 / stretch) <= _MAX_STRETCH:
-        width = round(width * stretch)
-    if short_side is None:
-        return width, height
-    if width > height:
-        return width * short_side // height, short_side
-    return short_side, height * short_side // width
-
-
-def _to_array(
-    frame: av.VideoFrame, size: tuple[int, int], pixels: str, crop: int | None = None
-) -> np.ndarray:
-    """Scales and converts a frame, turns it upright and cuts out its centre."""
-    width, height = size
-    scaled = frame.reformat(width, height, pixels, interpolation=_SCALING, threads=1)
-    # The angle, and not the display matrix in frame.side_data, which also tells about
-    # mirroring: reading that crashes PyAV 18.1 (it frees FFmpeg's memory twice).
-    image = np.rot90(scaled.to_ndarray(), round(frame.rotation / 90))
-    if crop:
-        top, left = ((side - crop) // 2 for side in image.shape[:2])
-        image = image[top : top + crop, left : left + crop]
-    # A copy: the array above looks into FFmpeg's memory.
-    return np.array(image, order="C")
+    return exact(start_s), None if endless else exact(end_s)

@@ -7,14 +7,16 @@ that starts late starts late here too, and sound and frames share one clock. Enc
 priming is dropped as FFmpeg drops it (edit lists, skip samples).
 """
 
+import functools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Container, Iterator
 from fractions import Fraction
-from typing import NamedTuple
 
 import av
 from av.stream import Discard, Disposition, Stream
+
+from avl_tf.media.progress import Progress, TimedFrame
 
 # PyAV hands FFmpeg's messages to Python from a set level on. They are needed for the
 # text of a MediaError, and to notice damage that FFmpeg logs without failing; none of
@@ -24,10 +26,12 @@ av.logging.set_skip_repeated(False)
 logging.getLogger("libav").propagate = False
 logging.getLogger("libav").addHandler(logging.NullHandler())
 
-_RAGGED_EDGE_S = 1
 # Seeks go this far before the wanted time: room for a decoder to warm up, and a second
 # try where a seek lands between keyframes (MPEG-TS).
 _RUN_UPS_S = (2, 12)
+# How long frames of one kind are kept after that time while the other has not begun:
+# pictures are large, sound waits for decoders that are some pictures behind.
+_PATIENCE_S = {"video": 0, "audio": 60}
 # What decoders (of H.264, of FLAC) log when they hide damage instead of failing.
 _CONCEALED = ("error while decoding MB", "decode_frame() failed")
 # The same for JPEG images, baseline and progressive.
@@ -36,14 +40,6 @@ _TORN = ("overread", "error y=")
 
 class MediaError(Exception):
     """A file's content cannot be read; the message starts with the file's path."""
-
-
-class TimedFrame(NamedTuple):
-    """A decoded frame with its time and duration, in seconds on the file's clock."""
-
-    time: Fraction
-    duration: Fraction
-    frame: av.AudioFrame | av.VideoFrame
 
 
 class MediaFile:
@@ -131,74 +127,104 @@ class MediaFile:
         stream = self.stream("video")
         packets = self._packets([stream])
         while True:
-            packet, frames, problem = _next_frames(packets, stream, _TORN)
+            packet, frames, problem = _next_frames(packets, [stream.index], _TORN)
             if problem or packet is None:
                 raise self.error("its image cannot be decoded", problem)
             if frames:
                 return frames[0]
 
-    def frames(self, kind: str, start: Fraction = Fraction(0)) -> Iterator[TimedFrame]:
-        """Decodes a stream in the order of presentation.
+    def frames(
+        self,
+        kinds: Collection[str],
+        start: Fraction = Fraction(0),
+        finished: Container[str] = (),
+    ) -> Iterator[tuple[str, TimedFrame]]:
+        """Decodes one or both streams in one pass, each in the order of presentation.
 
         Args:
-            kind: "audio" or "video".
-            start: seconds; frames before it may come, the one shown at it always does.
+            kinds: "audio", "video" or both.
+            start: seconds; frames before it may come, those shown or heard at it
+                always do.
+            finished: kinds of which no more is wanted; the caller may add to it on the
+                way. They are neither decoded nor judged any further.
+
+        Yields:
+            The kind and the frame.
 
         Raises:
             MediaError: there is no such stream, or it is damaged.
         """
-        stream = self.stream(kind)
+        streams = [self.stream(kind) for kind in kinds]
         if start <= _RUN_UPS_S[0]:
-            yield from self._decode(stream)
+            yield from self._decode(streams, finished)
             return
+        # Keyframes are video's matter: sound follows wherever video leads.
+        leading = max(streams, key=lambda stream: stream.type)
         for run_up in _RUN_UPS_S:
-            target = round((start - run_up + self._origin) / stream.time_base)
+            target = round((start - run_up + self._origin) / leading.time_base)
             try:
-                self._container.seek(target, stream=stream)
+                self._container.seek(target, stream=leading)
             except av.FFmpegError:
                 break
-            frames = self._decode(stream, sought=True)
-            first = next(frames, None)
-            # A frame without a time of its own does not tell where the seek has led.
-            if first and first.frame.pts is not None and first.time <= start:
-                yield first
+            frames = self._decode(streams, finished, sought=True)
+            if head := _frames_around(start, frames, set(kinds)):
+                yield from head
                 yield from frames
                 return
         with MediaFile(self.path, self._allow_truncated) as fresh:
-            yield from fresh._decode(fresh.stream(kind))
+            yield from fresh._decode([fresh.stream(kind) for kind in kinds], finished)
 
-    def _decode(self, stream: Stream, sought: bool = False) -> Iterator[TimedFrame]:
+    def _decode(
+        self,
+        streams: list[Stream],
+        finished: Container[str] = (),
+        sought: bool = False,
+    ) -> Iterator[tuple[str, TimedFrame]]:
         """Decodes from where the file stands to its end, on the watch for damage."""
-        # A stream that does not declare a length is judged by the file's, which any of
-        # the streams may be the one to reach.
-        read = self._streams if stream.duration is None else [stream]
+        endless = any(stream.duration is None for stream in streams)
+        read = self._streams if endless else streams
         for other in self._container.streams:
             other.discard = Discard.default if other in read else Discard.all
         packets = self._packets(read)
-        begin = None if sought else self._begin(stream)
-        end = self._declared_end(stream) or Fraction(0)
-        reached, last, damage = Fraction(0), None, None
+        all_progress = [
+            Progress(
+                stream,
+                self._origin,
+                None if sought else self._begin(stream),
+                self._declared_end(stream) or Fraction(0),
+            )
+            for stream in streams
+        ]
         more = True
         while more:
-            packet, frames, problem = _next_frames(packets, stream, _CONCEALED)
+            active = [p for p in all_progress if p.stream.type not in finished]
+            indices = [p.stream.index for p in active]
+            packet, frames, problem = _next_frames(packets, indices, _CONCEALED)
             more = packet is not None
-            at = reached
-            if more and packet.pts is not None:
-                at = _seconds(packet.pts, packet.stream) - self._origin
-                reached = max(reached, at + _seconds(packet.duration, packet.stream))
-            if problem and begin is not None and at >= begin + _RAGGED_EDGE_S:
-                damage = damage or (at, problem)
-            if damage and damage[0] < max(end, reached) - _RAGGED_EDGE_S:
-                self._refuse(*damage, end)
+            # What is wrong with no stream's packet in particular concerns them all.
+            its_own = [
+                p for p in active if more and p.stream.index == packet.stream_index
+            ]
+            for progress in active:
+                if more:
+                    progress.note_packet(packet)
+                if problem and progress in (its_own or active):
+                    progress.note_damage(packet, problem)
+                if progress.is_damaged():
+                    self._refuse(*progress.damage, progress.end)
             for frame in frames:
-                last = self._timed(frame, stream, last)
-                begin = last.time if begin is None else begin
-                reached = max(reached, last.time + last.duration)
-                yield last
-        if last is None and not sought:
-            raise self.error(f"nothing in its {stream.type} stream can be decoded")
-        if last is not None and reached < end - _RAGGED_EDGE_S:
-            self._refuse(reached, "the file seems cut", end)
+                (progress,) = its_own
+                timed = self._timed(frame, progress.stream, progress.last)
+                progress.note_frame(timed)
+                yield progress.stream.type, timed
+        for progress in all_progress:
+            kind = progress.stream.type
+            if kind in finished:
+                continue
+            if progress.last is None and not sought:
+                raise self.error(f"nothing in its {kind} stream can be decoded")
+            if progress.is_cut():
+                self._refuse(progress.reached, "the file seems cut", progress.end)
 
     def _packets(self, streams: list[Stream]) -> Iterator[av.Packet]:
         try:
@@ -222,19 +248,18 @@ class MediaFile:
     ) -> TimedFrame:
         """Puts a frame on the clock."""
         if stream.type == "audio":
-            duration = Fraction(frame.samples, frame.sample_rate)
+            duration = _sound_length(frame.samples, frame.sample_rate)
         else:
             rate = stream.guessed_rate or Fraction(25)
             duration = _seconds(frame.duration, stream) or 1 / rate
+        if frame.pts is not None:
+            time = _seconds(frame.pts, stream) - self._origin
+            # Frames come out in the order of presentation, so a time that goes back is
+            # a reset clock (joined MPEG-TS) or a wrong guess (B-frames in AVI).
+            if last is None or time > last.time:
+                return TimedFrame(time, duration, frame)
         follows = self._begin(stream) if last is None else last.time + last.duration
-        if frame.pts is None:
-            return TimedFrame(follows, duration, frame)
-        time = _seconds(frame.pts, stream) - self._origin
-        # Frames come out in the order of presentation, so a time that goes back is a
-        # reset clock (joined MPEG-TS) or a wrong guess (B-frames in AVI).
-        if last is not None and time <= last.time:
-            time = follows
-        return TimedFrame(time, duration, frame)
+        return TimedFrame(follows, duration, frame)
 
     def _begin(self, stream: Stream) -> Fraction:
         """Returns the start of a stream on the clock."""
@@ -279,16 +304,36 @@ def require_file(path: str | os.PathLike) -> None:
         raise MediaError(f"{os.fspath(path)}: a folder, expected a media file.")
 
 
+def _frames_around(
+    start: Fraction, frames: Iterator[tuple[str, TimedFrame]], kinds: set[str]
+) -> list[tuple[str, TimedFrame]]:
+    """Takes the frames up to where every kind has begun; none if one begins late."""
+    head = []
+    for kind, timed in frames:
+        # A frame without a time of its own does not tell where the seek has led.
+        unplaced = timed.frame.pts is None or timed.time > start
+        if (kind in kinds and unplaced) or timed.time > start + _PATIENCE_S[kind]:
+            break
+        head.append((kind, timed))
+        kinds.discard(kind)
+        if not kinds:
+            return head
+    return []
+
+
 def _next_frames(
-    packets: Iterator[av.Packet], stream: Stream, concealed: tuple[str, ...]
+    packets: Iterator[av.Packet], indices: Container[int], concealed: tuple[str, ...]
 ) -> tuple[av.Packet | None, list, str]:
-    """Reads one packet: itself (None at the end), its frames, and what is wrong."""
+    """Reads one packet: itself (None at the end), its frames, and what is wrong.
+
+    Only packets of the streams of these indices are decoded.
+    """
     packet, frames, problem = None, [], ""
     with av.logging.Capture() as logs:
         try:
             packet = next(packets, None)
             problem = _errors(logs)
-            if packet is not None and packet.stream_index == stream.index:
+            if packet is not None and packet.stream_index in indices:
                 if packet.is_corrupt:
                     problem = problem or "a packet is incomplete"
                 frames = packet.decode()
@@ -308,6 +353,11 @@ def _errors(logs: list[tuple[int, str, str]]) -> str:
 def _reason(error: av.FFmpegError, logs: list[tuple[int, str, str]]) -> str:
     details = _errors(logs)
     return f"{error.strerror} ({details})" if details else f"{error.strerror}"
+
+
+@functools.lru_cache(maxsize=64)
+def _sound_length(n_samples: int, sample_rate: int) -> Fraction:
+    return Fraction(n_samples, sample_rate)
 
 
 def _seconds(ticks: int | None, stream: Stream) -> Fraction:

@@ -1,0 +1,250 @@
+"""What all adapters share: defects are told, dropped or refused, the manifest written.
+
+Lines of a manifest come in; out go the manifest, a report of all findings beside it
+(MANIFEST.report.jsonl: {"kind", "id", "detail", "media"} a line) and the counts on the
+terminal.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from tqdm import tqdm
+
+from avl_tf.settings import setting
+from data_prep import checks, manifest
+from data_prep.checks import DEFECTS, Finding, Line
+from data_prep.media_files import MediaFiles
+
+_NAMED = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class AdapterConfig:
+    """The flags that every adapter has."""
+
+    manifest: str | None = setting(None, "Manifest to write (JSON lines).")
+    drop: tuple[str, ...] = setting(
+        (),
+        "Defects to leave out, with commas between, or all. Without it they end the "
+        "program with their counts, and no manifest is written (data_prep.folder keeps "
+        "them). " + "; ".join(f"{kind}: {text}" for kind, text in DEFECTS.items()),
+    )
+    check_media: bool = setting(
+        True,
+        "Open every file and listen until its first sound, which takes some 10 ms a "
+        "file. Without it (--nocheck_media), dead and silent files go unnoticed here.",
+    )
+
+
+def dropped_kinds(config: AdapterConfig) -> frozenset[str]:
+    """The kinds of --drop; ValueError if there is no such kind."""
+    if "all" in config.drop:
+        return frozenset(DEFECTS)
+    if unknown := sorted(set(config.drop) - set(DEFECTS)):
+        raise ValueError(
+            f"--drop={unknown[0]}: expected all, or some of {', '.join(DEFECTS)}."
+        )
+    return frozenset(config.drop)
+
+
+def finish(
+    config: AdapterConfig, lines: Iterable[Line], findings: Iterable[Finding] = ()
+) -> list[Line]:
+    """Sifts lines and writes those that are left; see sift and write."""
+    lines = sift(config, lines, findings)
+    write(config, lines)
+    return lines
+
+
+def sift(
+    config: AdapterConfig,
+    lines: Iterable[Line],
+    findings: Iterable[Finding] = (),
+    strict: bool = True,
+) -> list[Line]:
+    """Checks lines, writes the report, and tells what becomes of the defects.
+
+    Args:
+        config: what to drop.
+        lines: manifest lines with a split each. media and image are paths, None where
+            the corpus names something that is not there.
+        findings: what the adapter itself has found; of a defect in them the line is
+            still in `lines` only if it is to be kept.
+        strict: a defect that is not dropped is an error; otherwise it is kept.
+
+    Returns:
+        The lines that are left; with duration_s after --check_media.
+
+    Raises:
+        ValueError: there are defects that are neither dropped nor kept, or no line is
+            left.
+    """
+    lines, report = list(lines), list(findings)
+    drop = dropped_kinds(config)
+    n_given = len(lines)
+    for number, line in enumerate(lines, 1):
+        if not line["id"]:
+            raise ValueError(f"entry {number} of the corpus has an empty id.")
+        manifest.require_split_name(line["split"], f"'{line['id']}'")
+    for check in (checks.unusable_files, checks.overlaps, checks.duplicate_ids):
+        found = check(lines)
+        report += found.values()
+        lines = [
+            line
+            for index, line in enumerate(lines)
+            if index not in found or found[index].kind not in drop
+        ]
+    lines = _sift_clips(lines, checks.bad_spans, drop, report)
+    if config.check_media:
+        lines = _examine(lines, drop, report)
+    path = report_path(config.manifest)
+    rows = (json.dumps(dataclasses.asdict(f), ensure_ascii=False) for f in report)
+    manifest.write_text(path, "".join(f"{row}\n" for row in rows))
+    refused = _tell(report, drop, strict)
+    if refused:
+        undropped = ",".join(sorted(_kinds(report) & set(DEFECTS) - drop))
+        raise ValueError(
+            f"{refused}. {path} lists all; --drop={undropped} leaves them out."
+        )
+    if report:
+        print(f"{path} lists all of that")
+    if not lines:
+        raise ValueError(
+            f"{config.manifest}: not written, as nothing is left of {n_given} "
+            f"recordings: see {path}. Does the folder hold the corpus?"
+        )
+    return lines
+
+
+def write(
+    config: AdapterConfig,
+    lines: Iterable[Line],
+    complete: Callable[[Line], Line] | None = None,
+) -> None:
+    """Writes the manifest and tells the counts of each split.
+
+    Args:
+        config: where to.
+        lines: as sift returns them.
+        complete: makes a line's last fields when it is written, so that they need not
+            all be in memory.
+    """
+    path = config.manifest
+    n_recordings: dict[str, int] = {}
+    n_clips: dict[str, int] = {}
+
+    def finished() -> Iterator[Line]:
+        for line in lines:
+            whole = complete(line) if complete else line
+            split = whole["split"]
+            n_recordings[split] = n_recordings.get(split, 0) + 1
+            n_clips[split] = n_clips.get(split, 0) + len(whole.get("clips", ()))
+            places = {
+                name: manifest.path_in_manifest(whole[name], path)
+                for name in ("media", "image")
+                if whole.get(name)
+            }
+            yield {**whole, **places}
+
+    manifest.write_manifest(path, finished())
+    counts = (
+        f"{n} recordings in {split}"
+        + (f" with {n_clips[split]} clips" if n_clips[split] else "")
+        for split, n in n_recordings.items()
+    )
+    print(f"{path}: {', '.join(counts)}")
+
+
+def parse_named(items: Sequence[str], flag: str) -> dict[str, str]:
+    """Reads the NAME=VALUE items of a list flag; ValueError if one is not that."""
+    named: dict[str, str] = {}
+    for item in items:
+        name, equals, value = (part.strip() for part in item.partition("="))
+        if not (name and equals and value) or name in named:
+            raise ValueError(
+                f"--{flag}: expected NAME=VALUE,NAME=VALUE with each name once, got "
+                f"'{item}'."
+            )
+        named[name] = value
+    return named
+
+
+def notes(kind: str, items: Iterable[str], detail: str) -> list[Finding]:
+    """Findings of one kind that are worth telling, and no defect."""
+    return [Finding(kind, item, detail) for item in items]
+
+
+def report_path(path: str) -> str:
+    """Where the report of a manifest is; ValueError if that cannot be a file."""
+    if not path:
+        raise ValueError("--manifest is empty: name the file to write.")
+    if os.path.isdir(path):
+        raise ValueError(f"--manifest={path} is a folder: name the file to write.")
+    return os.path.splitext(path)[0] + ".report.jsonl"
+
+
+def several(files: MediaFiles) -> list[Finding]:
+    """Notes on what was there in several files."""
+    return [
+        Finding("several files", name, f"{found[0]} is taken, not {found[1]}")
+        for name, found in files.ambiguous.items()
+    ]
+
+
+def _kinds(findings: Iterable[Finding]) -> set[str]:
+    return {finding.kind for finding in findings}
+
+
+def _sift_clips(lines, find, drop, report):
+    """Leaves out clips that `find` finds, and lines of which no clip is left."""
+    kept = []
+    for line in lines:
+        found = find(line)
+        report += found.values()
+        bad = {index for index, finding in found.items() if finding.kind in drop}
+        if bad:
+            clips = line["clips"]
+            clips = [clip for index, clip in enumerate(clips) if index not in bad]
+            if not clips:
+                continue
+            line = {**line, "clips": clips}
+        kept.append(line)
+    return kept
+
+
+def _examine(lines, drop, report):
+    """Opens the media of all lines; those that can be opened get duration_s."""
+    usable = []
+    found_before = checks.unusable_files(lines)
+    bar = tqdm(lines, unit="file", desc="checking media", disable=None)
+    for index, line in enumerate(bar):
+        if index in found_before:
+            usable.append(line)
+            continue
+        finding, duration_s = checks.examine(line)
+        if finding:
+            report.append(finding)
+            if finding.kind in drop:
+                continue
+        if duration_s:
+            line = {**line, "duration_s": round(duration_s, 3)}
+        usable.append(line)
+    return _sift_clips(usable, checks.clips_beyond_end, drop, report)
+
+
+def _tell(report, drop, strict):
+    """Prints the counts of findings; returns those that are refused, as a text."""
+    refused = []
+    for kind in sorted(_kinds(report)):
+        found = [finding for finding in report if finding.kind == kind]
+        first = ", ".join(finding.id for finding in found[:_NAMED])
+        rest = ", ..." if len(found) > _NAMED else ""
+        text = f"{len(found)} {kind} ({first}{rest}: {found[0].detail})"
+        if kind in DEFECTS and kind not in drop and strict:
+            refused.append(text)
+        else:
+            fate = "dropped" if kind in drop else "kept" if kind in DEFECTS else "note"
+            print(f"{fate}: {text}")
+    return "; ".join(refused)

@@ -1,0 +1,134 @@
+"""Reads the text files that corpora are published in: JSON, csv, lists of lines.
+
+Whatever is wrong with one is a ValueError that names the file and the place.
+"""
+
+import csv
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+
+def find_file(folder: str, *names: str) -> str:
+    """Finds a published file in a folder or below; the first name that is there wins.
+
+    Raises:
+        FileNotFoundError: there is none of that name.
+        ValueError: there are several of a name.
+    """
+    found = optional_file(folder, *names)
+    if found is None:
+        raise FileNotFoundError(f"{folder}: no {' or '.join(names)} in it or below.")
+    return found
+
+
+def optional_file(folder: str, *names: str) -> str | None:
+    """As find_file; None if there is no such file."""
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{folder}: no such folder.")
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for parent, folders, files in os.walk(folder):
+        folders.sort()
+        for name in found.keys() & set(files):
+            found[name].append(os.path.join(parent, name))
+    for name in names:
+        if len(found[name]) > 1:
+            raise ValueError(
+                f"{folder}: several files are named {name}: {', '.join(found[name])}. "
+                "Give a folder that has one."
+            )
+        if found[name]:
+            return found[name][0]
+    return None
+
+
+def read_json(path: str, kind: type = dict) -> Any:
+    """Reads a JSON file that holds a dict (or another kind of value)."""
+    try:
+        value = json.loads(_read_text(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}).") from error
+    if not isinstance(value, kind):
+        raise ValueError(
+            f"{path}: expected a {kind.__name__} in it, got a {type(value).__name__}."
+        )
+    return value
+
+
+def field(value: Any, name: str, kind: type | tuple[type, ...], place: str) -> Any:
+    """Returns value[name]; ValueError, beginning with `place`, if it is no `kind`."""
+    found = value.get(name) if isinstance(value, dict) else None
+    if not isinstance(found, kind) or isinstance(found, bool):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise ValueError(
+            f"{place}: '{name}' must be a {names}, got {found!r:.80}."
+            if isinstance(value, dict)
+            else f"{place}: expected an object with '{name}', got {value!r:.80}."
+        )
+    return found
+
+
+def read_lines(path: str) -> list[str]:
+    """Reads the lines of a text file, stripped, without empty ones."""
+    return [line.strip() for line in _read_text(path).splitlines() if line.strip()]
+
+
+def read_table(
+    path: str, columns: Sequence[str], delimiter: str = ","
+) -> list[dict[str, str]]:
+    """Reads the rows of a csv with a header, by column.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: one of `columns` is missing, or a row has not as many cells as the
+            header.
+    """
+    rows = _read_rows(path, delimiter)
+    header = rows[0] if rows else []
+    if not set(columns) <= set(header):
+        got = delimiter.join(header)
+        raise ValueError(
+            f"{path}: expected the header {delimiter.join(columns)}, got {got:.80}."
+        )
+    for number, row in enumerate(rows[1:], 1):
+        _check_width(row, len(header), f"{path}: row {number}")
+    return [dict(zip(header, row, strict=True)) for row in rows[1:]]
+
+
+def read_cells(path: str, n_columns: int) -> list[list[str]]:
+    """Reads the rows of a csv without a header; errors as read_table's."""
+    rows = _read_rows(path, ",")
+    for number, row in enumerate(rows, 1):
+        _check_width(row, n_columns, f"{path}: row {number}")
+    return [[cell.strip() for cell in row] for row in rows]
+
+
+def _check_width(row: list[str], n_columns: int, place: str) -> None:
+    if len(row) != n_columns:
+        raise ValueError(
+            f"{place} has not {n_columns} cells. Quote a cell that holds a comma."
+        )
+
+
+def _read_rows(path: str, delimiter: str) -> list[list[str]]:
+    with _open(path) as file:
+        try:
+            return [row for row in csv.reader(file, delimiter=delimiter) if row]
+        except (csv.Error, ValueError) as error:
+            raise ValueError(f"{path}: {error}.") from error
+
+
+def _read_text(path: str) -> str:
+    with _open(path) as file:
+        try:
+            return file.read()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: not a UTF-8 text file ({error}).") from error
+
+
+def _open(path: str):
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path}: no such file.")
+    return open(path, encoding="utf-8-sig", newline="")

@@ -1,0 +1,220 @@
+"""Builds a corpus of narrated videos out of a folder: the recipe of YouCook-Japanese.
+
+    python -m data_prep.build --videos=videos --language=ja --out_dir=data/mine
+    (look through data/mine/review/index.html and save the decisions)
+    python -m data_prep.build --videos=videos --language=ja --out_dir=data/mine \\
+        --decisions=decisions.json
+    python -m data_prep.extract --manifest=data/mine/manifest.jsonl \\
+        --out_dir=data/mine/records --backbone_2d=efficientnet_lite0
+
+In: a folder of videos, nested at will.
+Out: spans of speech of 5 to 50 s as clips, N/N/N random ones of them for training,
+validation and evaluation. Every video is in one split, and so are its near-duplicates.
+OUT_DIR/manifest.jsonl, data_card.json and .md, failures.jsonl (videos that could not be
+used, and why; the exit status is then 1) and the review page. Clips that were rejected
+there leave the manifest; they are not replaced. What has been found out about a video
+is kept in OUT_DIR/scans, so that another run decodes only what is new or has changed.
+
+Source: the cascade paper, section 3.1.
+Differs: near-duplicates are looked for; another segmenter is the default (the paper's
+    is --segmenter=inaspeech).
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from absl import flags, logging
+from tqdm import tqdm
+
+from avl_tf import program, settings
+from data_prep import (
+    clip_corpus,
+    data_card,
+    key_frames,
+    local_processes,
+    manifest,
+    media_files,
+    review_page,
+    segmenters,
+    video_scan,
+)
+from data_prep.clip_corpus import BuildConfig, ClipCorpus
+from data_prep.decisions import Decisions, read_decisions
+from data_prep.video_scan import Scan, ScanTask
+
+settings.define_flags(BuildConfig)
+_VIDEOS = flags.DEFINE_string("videos", None, "Folder of videos, nested at will.")
+_LANGUAGE = flags.DEFINE_string("language", None, "What is spoken, such as ja.")
+_OUT_DIR = flags.DEFINE_string("out_dir", None, "Folder for the manifest and the rest.")
+_DECISIONS = flags.DEFINE_string(
+    "decisions", "", "File that the review page has saved; rejected clips leave."
+)
+_REVIEW = flags.DEFINE_boolean("review", True, "Write the review page.")
+_LICENCES = flags.DEFINE_string(
+    "licences", "", "Under which licences the videos are, for the data card."
+)
+_WORKERS = flags.DEFINE_integer(
+    "workers", None, "Worker processes; the number of cores if left out.", lower_bound=1
+)
+_RETRY = flags.DEFINE_boolean(
+    "retry_failed", False, "Try videos again that failed before and have not changed."
+)
+
+
+def main() -> None:
+    config = settings.from_flags(BuildConfig)
+    if not _LANGUAGE.value.strip():
+        raise ValueError("--language is empty: name what is spoken, such as ja.")
+    segmenters.make(config.segmenter)
+    decided = read_decisions(_DECISIONS.value) if _DECISIONS.value else Decisions()
+    path_of, failures, n_others = _list_videos(_VIDEOS.value)
+    scans = _scan_all(path_of, config.segmenter)
+    failures += [
+        {"id": video, "media": path_of[video], "reason": scan.failure}
+        for video, scan in scans.items()
+        if scan.failure
+    ]
+    scans = {video: scan for video, scan in scans.items() if not scan.failure}
+    _write_failures(failures)
+    if not scans:
+        raise ValueError(
+            f"{_VIDEOS.value}: none of {len(failures)} videos can be used, see "
+            f"{_OUT_DIR.value}/failures.jsonl; the first is {failures[0]['id']}: "
+            f"{failures[0]['reason']}"
+        )
+    corpus = clip_corpus.build(scans, config, decided)
+    n_unknown = _check_decisions(decided, corpus)
+    if _REVIEW.value:
+        _write_review_page(corpus, path_of, decided)
+    path = os.path.join(_OUT_DIR.value, "manifest.jsonl")
+    lines = clip_corpus.manifest_lines(corpus, scans, path_of, _LANGUAGE.value, path)
+    manifest.write_manifest(path, lines)
+    card = clip_corpus.describe(corpus, scans, config, decided, len(failures))
+    card["review"]["decisions_on_other_clips"] = n_unknown
+    known = {"language": _LANGUAGE.value, "licences": _LICENCES.value or None}
+    data_card.write(_OUT_DIR.value, {**known, **card})
+    _report(card, failures, n_others)
+
+
+def _list_videos(folder: str) -> tuple[dict[str, str], list[dict[str, str]], int]:
+    """Id (path below the folder) -> path; failures; how many files are no videos."""
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"--videos={folder}: no such folder.")
+    listing = media_files.list_files(folder)
+    ids = [
+        name
+        for name in listing.files
+        if media_files.has_suffix(name, media_files.VIDEO_SUFFIXES)
+    ]
+    if not ids:
+        raise ValueError(
+            f"{folder}: no video in it or below, of {len(listing.files)} files. Videos "
+            "are files that end in .mp4, .mkv, .webm, .mov and so on."
+        )
+    failures = []
+    for name in listing.unreadable:
+        name = name.encode("utf-8", "backslashreplace").decode()
+        reason = "no file, or a name that is no UTF-8 text: rename it"
+        failures.append({"id": name, "media": name, "reason": reason})
+    paths = {name: os.path.abspath(os.path.join(folder, name)) for name in ids}
+    return paths, failures, len(listing.files) - len(ids)
+
+
+def _scan_all(path_of: dict[str, str], segmenter: str) -> dict[str, Scan]:
+    folder = os.path.join(_OUT_DIR.value, "scans")
+    tasks = [
+        ScanTask(video, path, segmenter, folder) for video, path in path_of.items()
+    ]
+    scans = {task.id: video_scan.read_scan(task) for task in tasks}
+    missing = [
+        task
+        for task in tasks
+        if scans[task.id] is None or (_RETRY.value and scans[task.id].failure)
+    ]
+    if missing:
+        logging.info("%d of %d videos to scan", len(missing), len(tasks))
+    for task, scan in _work(video_scan.scan, missing):
+        died = Scan(failure="the worker process died over it, again and again")
+        scans[task.id] = scan or died
+    return scans
+
+
+def _work(function: Callable, tasks: Sequence) -> Iterator[tuple[Any, Any]]:
+    """Runs a task a video on worker processes, with a bar on a terminal."""
+    n_workers = _WORKERS.value or len(os.sched_getaffinity(0))
+    with tqdm(total=len(tasks), unit="video", disable=None) as bar:
+        for task, result in local_processes.run(function, tasks, n_workers):
+            bar.update()
+            yield task, result
+
+
+def _check_decisions(decided: Decisions, corpus: ClipCorpus) -> int:
+    """Counts decisions on other clips; ValueError if there are no others."""
+    unknown = decided.unknown(sum(corpus.drawn.values(), []))
+    if not unknown:
+        return 0
+    n_decisions = len(decided.clips) + len(decided.videos)
+    message = (
+        f"{_DECISIONS.value}: {len(unknown)} of {n_decisions} decisions are about "
+        f"other clips than those drawn here, such as '{unknown[0]}'. Use the flags "
+        "and the videos with which the page was made."
+    )
+    if len(unknown) == n_decisions:
+        raise ValueError(message)
+    logging.warning("%s", message)
+    return len(unknown)
+
+
+def _write_review_page(corpus: ClipCorpus, path_of: dict, decided: Decisions) -> None:
+    folder = os.path.join(_OUT_DIR.value, "review")
+    clips = sum(corpus.drawn.values(), [])
+    tasks = review_page.missing_pictures(folder, clips, path_of)
+    for _ in _work(key_frames.write_key_frames, tasks):
+        pass
+    page = review_page.write(folder, corpus.drawn, path_of, decided, _LANGUAGE.value)
+    print(f"{page}: open it to look through the clips")
+
+
+def _write_failures(failures: list[dict[str, str]]) -> None:
+    lines = [json.dumps(failure, ensure_ascii=False) + "\n" for failure in failures]
+    manifest.write_text(os.path.join(_OUT_DIR.value, "failures.jsonl"), "".join(lines))
+
+
+def _report(
+    card: dict[str, Any], failures: list[dict[str, str]], n_others: int
+) -> None:
+    for name, split in card["splits"].items():
+        fewer = split["clips"] < split["wanted"]
+        wanted = f" (of {split['wanted']} wanted)" if fewer else ""
+        print(f"{name}: {split['clips']} clips{wanted} from {split['videos']} videos")
+    for group in card["near_duplicates"]:
+        print(f"same {' and '.join(group['same'])}: {', '.join(group['videos'])}")
+    if card["review"]["rejected_clips"]:
+        print(f"rejected: {card['review']['rejected_clips']} clips")
+    if n_others:
+        print(
+            f"{n_others} other files in {_VIDEOS.value} are no videos, by their suffix"
+        )
+    print(
+        f"{_OUT_DIR.value}: manifest.jsonl, data_card.md and data_card.json are written"
+    )
+    if failures:
+        print(
+            f"error: {len(failures)} of {card['videos']['found']} videos failed, see "
+            f"{_OUT_DIR.value}/failures.jsonl (--retry_failed tries them again); the "
+            f"first is {failures[0]['id']}: {failures[0]['reason']}",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+
+
+def cli() -> None:
+    flags.mark_flags_as_required(["videos", "language", "out_dir"])
+    program.run(main)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,235 @@
+"""Checks of a corpus before it is written: what is wrong with which line.
+
+Lines of a manifest come in (dicts; "media" may be None), findings go out. Nothing here
+decides what becomes of them.
+"""
+
+import collections
+import dataclasses
+import hashlib
+import math
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from avl_tf import media
+from avl_tf.media import MediaError
+from avl_tf.media.file import MediaFile
+
+Line = dict[str, Any]
+
+# The defects that --drop names.
+DEFECTS = {
+    "missing": "a media file or image that is not there",
+    "dead": "a file that is empty or cannot be opened",
+    "silent": "no sound, or nothing but zeros",
+    "overlap": "an id or a recording that is in another split too",
+    "duplicates": "an id, or a file, that is there a second time",
+    "span": "a clip whose times are no span",
+    "beyond": "a clip that starts after the end of its media",
+}
+_FIRST_WINDOW_S, _LAST_WINDOW_S = 1, 600
+_HASHED = 1 << 16
+_PIECE = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, or worth telling; a kind not in DEFECTS is a note."""
+
+    kind: str
+    id: str
+    detail: str
+    media: str = ""
+
+
+def _finding(kind: str, line: Line, detail: str) -> Finding:
+    return Finding(kind, line["id"], detail, line["media"] or "")
+
+
+def unusable_files(lines: Sequence[Line]) -> dict[int, Finding]:
+    """Finds lines without their media or image: "missing", or "dead" if it is empty.
+
+    Returns:
+        Index into lines -> finding.
+    """
+    found = {}
+    for index, line in enumerate(lines):
+        for name in ("media", "image"):
+            path = line.get(name, "")
+            if path == "":
+                continue
+            if path is None:
+                found[index] = _finding("missing", line, f"no {name} file for it")
+            elif not os.path.isfile(path):
+                found[index] = _finding("missing", line, f"{path}: no such file")
+            elif not os.path.getsize(path):
+                found[index] = _finding("dead", line, f"{path}: an empty file")
+    return found
+
+
+def overlaps(lines: Sequence[Line]) -> dict[int, Finding]:
+    """Finds lines whose id or recording is in another split that should have it.
+
+    Evaluation comes first: what is in train and in val belongs to val, what is in val
+    and in test to test. Between others the first line decides.
+
+    Returns:
+        Index into lines -> finding, for the lines that ought to go.
+    """
+    home: dict[tuple[str, str], str] = {}
+    for line in lines:
+        for key in _identities(line):
+            split = home.setdefault(key, line["split"])
+            if _rank(line["split"]) > _rank(split):
+                home[key] = line["split"]
+    found = {}
+    for index, line in enumerate(lines):
+        for key in _identities(line):
+            if line["split"] != home[key]:
+                where = f"'{line['split']}', and in '{home[key]}' too"
+                detail = f"{key[0]} '{key[1]}' is in {where}"
+                found[index] = _finding("overlap", line, detail)
+    return found
+
+
+def _identities(line: Line) -> Iterable[tuple[str, str]]:
+    yield "id", line["id"]
+    yield "recording", line.get("recording_id") or line["id"]
+
+
+def _rank(split: str) -> int:
+    if split in ("train", "all"):
+        return 0
+    return 1 if split.startswith(("val", "dev")) else 2
+
+
+def duplicate_ids(lines: Sequence[Line]) -> dict[int, Finding]:
+    """Finds lines whose id an earlier line of their split has; index -> finding."""
+    found, seen = {}, {}
+    for index, line in enumerate(lines):
+        key = line["id"], line["split"]
+        if key in seen:
+            same = lines[seen[key]] == line
+            detail = "the same again" if same else "the id of something else"
+            found[index] = _finding("duplicates", line, detail)
+        else:
+            seen[key] = index
+    return found
+
+
+def bad_spans(line: Line) -> dict[int, Finding]:
+    """Finds clips of a line whose times are no span; index of the clip -> finding."""
+    found = {}
+    for index, clip in enumerate(line.get("clips", ())):
+        start_s, end_s = clip["start_s"], clip["end_s"]
+        if not 0 <= start_s < end_s < math.inf:
+            found[index] = _finding("span", line, f"a clip from {start_s} to {end_s} s")
+    return found
+
+
+def clips_beyond_end(line: Line) -> dict[int, Finding]:
+    """Finds clips that start after their line's media ends, by its duration_s."""
+    if not line.get("duration_s"):
+        return {}
+    stop_s = min(line["duration_s"], line.get("end_s") or math.inf)
+    length_s = stop_s - line.get("start_s", 0.0)
+    return {
+        index: _finding(
+            "beyond", line, f"a clip from {clip['start_s']} s on, of {length_s:.1f} s"
+        )
+        for index, clip in enumerate(line.get("clips", ()))
+        if clip["start_s"] >= length_s
+    }
+
+
+def identical_files(paths: Sequence[str]) -> list[list[int]]:
+    """Groups files of the same content, or that are one file by several names.
+
+    Sizes are compared first, then beginnings, then all bytes. Empty files and those
+    that cannot be read are in no group.
+
+    Returns:
+        Groups of two or more indices into paths, in their order.
+    """
+    groups = [list(range(len(paths)))]
+    for describe in (_size, _beginning, _content):
+        finer = collections.defaultdict(list)
+        for number, group in enumerate(groups):
+            for index in group:
+                try:
+                    described = describe(paths[index])
+                except OSError:
+                    continue
+                if described:
+                    finer[number, described].append(index)
+        groups = [group for group in finer.values() if len(group) > 1]
+    return sorted(groups)
+
+
+def _size(path: str) -> int:
+    return os.path.getsize(path) if os.path.isfile(path) else 0
+
+
+def _beginning(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(_HASHED)
+
+
+def _content(path: str) -> bytes:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.digest()
+
+
+def examine(line: Line) -> tuple[Finding | None, float]:
+    """Opens the files of a line and listens until the first sound.
+
+    The whole is not decoded, so damage further on is for data_prep.extract to find.
+
+    Returns:
+        A finding ("dead" or "silent") or None; the media's length in seconds, 0 if it
+        is dead.
+    """
+    path, duration_s = line["media"], 0.0
+    try:
+        with MediaFile(path) as file:
+            length_s = float(file.duration())
+            if not line.get("image"):
+                file.stream("video")
+            try:
+                file.stream("audio")
+            except MediaError as error:
+                return _finding("silent", line, str(error)), length_s
+        if line.get("image"):
+            media.read_image(line["image"])
+        silent = is_silent(path, line.get("start_s", 0.0), line.get("end_s"))
+        duration_s = length_s
+    except (MediaError, OSError, ValueError) as error:
+        return _finding("dead", line, str(error)), duration_s
+    detail = f"{path}: its sound is nothing but zeros"
+    return _finding("silent", line, detail) if silent else None, duration_s
+
+
+def is_silent(path: str, start_s: float = 0.0, end_s: float | None = None) -> bool:
+    """Tells whether a file's sound, or a span of it, is nothing but zeros.
+
+    Decodes until the first sound only; at most ten minutes are in memory.
+
+    Raises:
+        FileNotFoundError, MediaError: as media.read_waveform.
+    """
+    rate, window_s = 16000, _FIRST_WINDOW_S
+    while end_s is None or start_s < end_s:
+        stop_s = start_s + window_s
+        if end_s is not None:
+            stop_s = min(stop_s, end_s)
+        waveform = media.read_waveform(path, rate, start_s, stop_s)
+        if waveform.any():
+            return False
+        if len(waveform) < round((stop_s - start_s) * rate) - 1:
+            break
+        start_s, window_s = stop_s, min(2 * window_s, _LAST_WINDOW_S)
+    return True

@@ -1,0 +1,127 @@
+"""Makes a manifest of YouCook-Japanese: cooking videos, cut where somebody speaks.
+
+    python -m data_prep.youcook_japanese --release=YouCook_Japanese --videos=videos \\
+        --manifest=data/youcook_japanese.jsonl --drop=missing
+
+In: the folder YouCook_Japanese as published: youcook_japanese_{train,val,eval}.pkl,
+whose clips have video_id (or id), start and end, and youcook_japanese_v1.json, the list
+of videos; a folder tree with VIDEO.mp4, .mkv or .webm.
+Out: a recording a video; its clips are those of the pickles, in their order.
+
+The pickles hold features as well, which data_prep.import_release makes records of, no
+video needed; this is for whoever wants features of his own. No more than the values of
+a pickle is read: nothing in it is run.
+"""
+
+import collections
+
+from absl import flags
+
+from avl_tf import program, settings
+from avl_tf.torch_weights import read_torch_file
+from data_prep import adapter
+from data_prep.adapter import AdapterConfig
+from data_prep.annotations import optional_file, read_json
+from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
+
+settings.define_flags(AdapterConfig)
+_RELEASE = flags.DEFINE_string(
+    "release", None, "The folder YouCook_Japanese, as published."
+)
+_VIDEOS = flags.DEFINE_string("videos", None, "Folder of the videos, nested at will.")
+_LIST = "youcook_japanese_v1.json"
+_ID_NAMES = ("video_id", "id", "vid", "youtube_id", "url")
+
+
+def main() -> None:
+    config = settings.from_flags(AdapterConfig)
+    pickles = {
+        split: path
+        for split in ("train", "val", "eval")
+        if (path := optional_file(_RELEASE.value, f"youcook_japanese_{split}.pkl"))
+    }
+    if not pickles:
+        raise FileNotFoundError(
+            f"{_RELEASE.value}: no youcook_japanese_train.pkl, _val.pkl or _eval.pkl "
+            "in it or below."
+        )
+    videos = MediaFiles(_VIDEOS.value, VIDEO_SUFFIXES)
+    lines = []
+    for split, path in pickles.items():
+        for video, clips in _read_clips(path).items():
+            lines.append(
+                {
+                    "id": video,
+                    "media": videos.find(video),
+                    "language": "ja",
+                    "split": split,
+                    "clips": clips,
+                }
+            )
+    findings = []
+    if path := optional_file(_RELEASE.value, _LIST):
+        listed = set(_video_ids(read_json(path, (list, dict))))
+        used = {line["id"] for line in lines}
+        findings += adapter.notes("unused", sorted(listed - used), "no clip of it")
+        findings += adapter.notes(
+            "unlisted", sorted(used - listed), f"has clips, but is not in {path}"
+        )
+    adapter.finish(config, lines, [*findings, *adapter.several(videos)])
+
+
+def _read_clips(path):
+    """Video -> its clips, from one pickle."""
+    pickled = read_torch_file(path)
+    if not isinstance(pickled, list) or not all(isinstance(c, dict) for c in pickled):
+        raise ValueError(
+            f"{path}: expected a list of clips, got a {type(pickled).__name__}."
+        )
+    clips = collections.defaultdict(list)
+    for index, clip in enumerate(pickled):
+        video = clip.get("video_id", clip.get("id"))
+        if not isinstance(video, str) or not video:
+            raise ValueError(f"{path}, clip {index}: no video_id, only {_names(clip)}.")
+        try:
+            start_s, end_s = float(clip["start"]), float(clip["end"])
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(
+                f"{path}, clip {index}: no start and end in seconds, only "
+                f"{_names(clip)}."
+            ) from None
+        made = {"start_s": start_s, "end_s": end_s}
+        caption = clip.get("caption")
+        clips[video].append({**made, "label": caption if caption else ""})
+    return dict(clips)
+
+
+def _video_ids(value):
+    """The ids in a list of ids, urls or objects; also if it is a list a split.
+
+    What the published file looks like in detail is not told anywhere we know of.
+    """
+    if isinstance(value, str):
+        yield value.rsplit("v=", 1)[-1].rsplit("/", 1)[-1]
+    elif isinstance(value, list):
+        for item in value:
+            yield from _video_ids(item)
+    elif isinstance(value, dict):
+        named = [value[name] for name in _ID_NAMES if isinstance(value.get(name), str)]
+        if named:
+            yield from _video_ids(named[0])
+        elif value and all(isinstance(item, list | dict) for item in value.values()):
+            of_splits = all(isinstance(item, list) for item in value.values())
+            for key, item in value.items():
+                yield from _video_ids(item) if of_splits else [key]
+
+
+def _names(clip):
+    return ", ".join(sorted(map(str, clip)))[:200] or "nothing"
+
+
+def cli() -> None:
+    flags.mark_flags_as_required(["release", "videos", "manifest"])
+    program.run(main)
+
+
+if __name__ == "__main__":
+    cli()
