@@ -36,8 +36,7 @@ class FrameQueue:
     def __init__(self, backbone: Backbone):
         self.backbone = backbone
         # On a CPU larger batches gain nothing and need more memory.
-        gain = 4 if tf.config.list_physical_devices("GPU") else 1
-        self._batch_size = gain * (8 if backbone.frames_per_feature == 1 else 4)
+        self._batch_size = 32 if tf.config.list_physical_devices("GPU") else 4
         self._waiting: dict[tuple[int, ...], list[tuple[np.ndarray, Features]]] = {}
 
     def put(self, frame: np.ndarray, features: Features) -> None:

@@ -45,16 +45,16 @@ def test_frames_of_many_recordings_fill_a_batch():
     queue, batches = make_queue()
     recordings = [Features() for _ in range(5)]
     for i, features in enumerate(recordings):
-        for j in range(4):
+        for j in range(3):
             queue.put(frame(10 * i + j), features)
         queue.close(features)
-    assert batches == [8, 8]
+    assert batches == [4, 4, 4]
     assert [features.complete for features in recordings] == [True] * 4 + [False]
     queue.flush()
-    assert batches == [8, 8, 4]
+    assert batches == [4, 4, 4, 3]
     for i, features in enumerate(recordings):
         assert features.complete
-        assert values(features) == [10 * i + j for j in range(4)]
+        assert values(features) == [10 * i + j for j in range(3)]
 
 
 def test_frames_of_other_sizes_wait_by_themselves():
@@ -64,7 +64,7 @@ def test_frames_of_other_sizes_wait_by_themselves():
         queue.put(frame(i, width=8), wide)
         queue.put(frame(100 + i), narrow)
     queue.flush()
-    assert batches == [8, 8, 2, 2]
+    assert batches == [4, 4, 4, 4, 2, 2]
     assert values(wide) == list(range(10))
     assert values(narrow) == [100 + i for i in range(10)]
 
@@ -108,10 +108,10 @@ def test_a_recording_that_failed_leaves_the_others_alone():
 def test_the_frame_that_breaks_a_batch_is_found():
     queue, _ = make_queue()
     bad, good = Features(), Features()
-    for i in range(7):
+    for i in range(3):
         queue.put(frame(i), good)
     queue.put(frame(213), bad)
-    assert good.complete and values(good) == list(range(7))
+    assert good.complete and values(good) == list(range(3))
     assert bad.complete and "unlucky" in str(bad.error)
     assert good.error is None
 

@@ -14,7 +14,7 @@ from avl_tf.backbones import load_backbone
 from benchmarks.side import Work, save_once, serve
 from data_prep import extraction
 
-_BATCH_SIZE = 8
+_BATCH_SIZE = 4
 
 
 def prepare(settings: dict) -> Work:
