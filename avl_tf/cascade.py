@@ -9,6 +9,7 @@ table in TensorBoard, and a run directory a stage.
 """
 
 import dataclasses
+import os
 import re
 
 import tensorflow as tf
@@ -49,6 +50,11 @@ class _Stage:
 
 
 def main() -> None:
+    if os.environ.get("TF_CONFIG"):
+        raise ValueError(
+            "TF_CONFIG is set: a cascade runs on one machine. Train each stage with "
+            "avl_tf.train instead."
+        )
     stages = _parse_stages(_STAGES.value)
     sets = evaluation.parse_sets(_EVALUATE.value)
     # Every mistake in a flagfile shows before the first hour of training.
@@ -72,7 +78,8 @@ def main() -> None:
         spoken = runs.read_info(run_dir).languages
         before = lineages.get(stage.parent or "") or _lineage(stage.parent)
         lineages[stage.name] = [*before, (stage.name, spoken)]
-        first, last = result["history"][0], result["history"][-1]
+        first = result["history"][0]
+        last = result["history"][result["stands"]]
         rows += [
             {"stage": stage.name, "parent": stage.parent, "set": name, "when": when}
             | entry["sets"][name]

@@ -1,5 +1,8 @@
 """A stage's checkpoints: the newest to go on from, the best to stand for the run."""
 
+import contextlib
+from collections.abc import Iterator
+
 import tensorflow as tf
 from absl import logging
 
@@ -29,8 +32,9 @@ class Checkpoints:
         best = tf.train.Checkpoint(model=state.model, step=state.step)
         self._best = tf.train.CheckpointManager(best, runs.best_prefix(run_dir), 1)
         self._checkpoint = checkpoint
-        if writes:
-            _remove_remains(prefix)
+        self._prefixes = (prefix, runs.best_prefix(run_dir)) if writes else ()
+        for each in self._prefixes:
+            _remove_remains(each)
 
     @property
     def latest(self) -> str | None:
@@ -46,33 +50,41 @@ class Checkpoints:
         self._save(self._newest)
 
     def save_best(self) -> None:
-        """Keeps the model as the best so far, in place of the one before."""
-        self._save(self._best)
+        """Keeps the model as the best so far, in place of the one before.
+
+        A run that was killed just afterwards finds it there and leaves it alone.
+        """
+        newest = runs.newest_checkpoint(runs.best_prefix(self._run_dir))
+        if newest is None or not newest.endswith(f"-{int(self._state.step.numpy())}"):
+            self._save(self._best)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Tells in one line what a failed write into the run directory means."""
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            for prefix in self._prefixes:
+                _remove_remains(prefix)
+            step = int(self._state.step.numpy())
+            raise OSError(
+                f"{self._run_dir}: what belongs to step {step} cannot be written "
+                f"({files.reason(error)}). Make room or mend the folder, then start "
+                "the same command: it goes on from the last good checkpoint, "
+                f"{self.latest or 'of which there is none yet'}."
+            ) from error
 
     def _save(self, manager: tf.train.CheckpointManager) -> None:
-        if not self.writes:
-            return
-        step = int(self._state.step.numpy())
-        try:
-            # Else CheckpointManager skips a step that it has saved before.
-            manager.save(step, check_interval=False)
-        except (OSError, tf.errors.OpError) as error:
-            reason = str(getattr(error, "message", error)).splitlines()[0]
-            kept = (
-                f"the last good one is {self.latest}"
-                if self.latest
-                else ("there is none yet")
-            )
-            raise OSError(
-                f"{self._run_dir}: the checkpoint of step {step} cannot be written "
-                f"({reason}); {kept}. Make room or mend the folder, then start the "
-                "same command: it goes on from there."
-            ) from error
+        if self.writes:
+            with self.writing():
+                manager.save(int(self._state.step.numpy()))
 
 
 def _remove_remains(prefix: str) -> None:
-    """Removes what a process that died in the middle of a checkpoint left behind."""
-    for path in tf.io.gfile.glob(files.join(prefix, "*_temp*")):
-        logging.info("%s: left by a process that died, removed", path)
+    """Removes what a checkpoint that was not finished left behind."""
+    # On s3:// the parts of an unfinished one have names of their own.
+    names = ("*_temp*", "*.part-*")
+    for path in tf.io.gfile.glob([files.join(prefix, name) for name in names]):
+        logging.info("%s: left by a checkpoint that was not finished, removed", path)
         remove = tf.io.gfile.rmtree if tf.io.gfile.isdir(path) else tf.io.gfile.remove
         remove(path)

@@ -69,7 +69,8 @@ def is_resumed(run_dir: str, info: runs.RunInfo, flags_text: str) -> bool:
             f"with --init_from={run_dir}."
         )
     with tf.io.gfile.GFile(flags_path) as stream:
-        before = dict(line.split("=", 1) for line in stream.read().splitlines())
+        lines = [line for line in stream.read().splitlines() if "=" in line]
+    before = dict(line.split("=", 1) for line in lines)
     now = dict(line.split("=", 1) for line in flags_text.splitlines())
     changed = [
         f"{name}={before[name]} then, {value} now"

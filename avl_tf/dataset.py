@@ -123,12 +123,14 @@ def steps_per_epoch(
     """
     n_clips = clips.n_clips(records)
     if n_clips < batch_size:
+        more = ["--clips_per_recording"] if clips.clip_sampling == "random" else []
+        more += ["--fraction"] if clips.fraction < 1 else []
         raise ValueError(
             f"{records.name}: an epoch has {n_clips} clips, fewer than one batch of "
-            f"{batch_size}. Lower --batch_size or raise --clips_per_recording"
-            + (" or --fraction." if clips.fraction < 1 else ".")
+            f"{batch_size}. Lower --batch_size{' or raise ' if more else ''}"
+            f"{' or '.join(more)}."
         )
-    n_shards = len({span.shard for span in records.spans})
+    n_shards = len({span.shard for span in records.spans if clips.n_clips(span)})
     if n_shards < n_workers:
         raise ValueError(
             f"{records.name}: {n_shards} shards cannot be dealt to {n_workers} "
@@ -179,13 +181,15 @@ class _Spans:
     """The spans of a set as tensors, to be dealt and read in the order of an epoch."""
 
     def __init__(self, records: RecordSet, clips: ClipConfig):
-        shards = sorted({span.shard for span in records.spans})
+        # A shard is empty if all its recordings failed: nobody can live on it.
+        spans = [span for span in records.spans if clips.n_clips(span)]
+        shards = sorted({span.shard for span in spans})
         place = {shard: at for at, shard in enumerate(shards)}
-        self.paths = [records.path(span.shard) for span in records.spans]
-        self.offsets = np.array([span.offset for span in records.spans], np.int64)
-        self.n_records = np.array([span.n_records for span in records.spans], np.int64)
-        self.n_clips = np.array([clips.n_clips(s) for s in records.spans], np.int64)
-        self.shard = np.array([place[span.shard] for span in records.spans])
+        self.paths = [records.path(span.shard) for span in spans]
+        self.offsets = np.array([span.offset for span in spans], np.int64)
+        self.n_records = np.array([span.n_records for span in spans], np.int64)
+        self.n_clips = np.array([clips.n_clips(span) for span in spans], np.int64)
+        self.shard = np.array([place[span.shard] for span in spans])
         self.shard_clips = np.bincount(self.shard, self.n_clips).astype(np.int64)
         self.at_once = _READ_AT_ONCE if files.is_remote(records.folder) else None
 

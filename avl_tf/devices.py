@@ -1,5 +1,6 @@
 """Which devices a stage is trained on: all GPUs here, or those of several machines."""
 
+import hashlib
 import json
 import os
 
@@ -30,6 +31,31 @@ def worker(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     resolver = strategy.cluster_resolver
     workers = resolver.cluster_spec().as_dict()["worker"]
     return resolver.task_id, len(workers)
+
+
+def require_agreement(strategy: tf.distribute.Strategy, seen: str) -> None:
+    """Makes sure that all workers are about to do the same.
+
+    Args:
+        strategy: of several workers.
+        seen: what must be the same for all: settings, records, the step to go on from.
+
+    Raises:
+        ValueError: another worker has seen something else.
+    """
+    digest = int.from_bytes(hashlib.sha256(seen.encode()).digest()[:7], "little")
+    own = tf.constant([digest], tf.int64)
+
+    @tf.function
+    def gather():
+        return strategy.gather(strategy.run(lambda: tf.identity(own)), axis=0)
+
+    if len(set(gather().numpy().tolist())) > 1:
+        raise ValueError(
+            "the workers were started with different settings, or do not see the same "
+            "--records and --run_dir. Start the same command on each, with paths that "
+            "all of them share."
+        )
 
 
 def _check_tf_config(text: str) -> None:

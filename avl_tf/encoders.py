@@ -83,7 +83,8 @@ class BatchNorm(keras.layers.Layer):
     def _moments(self, inputs):
         """Mean and variance of a batch; the running ones move towards them."""
         mean, variance = tf.nn.moments(inputs, [0, 1, 2])
-        n = tf.cast(tf.size(inputs) // tf.size(mean), tf.float32)
+        n = tf.size(inputs, tf.int64) // tf.size(mean, tf.int64)
+        n = tf.cast(n, tf.float32)
         replica = tf.distribute.get_replica_context()
         if self.synchronized and replica.num_replicas_in_sync > 1:
             own_mean = mean

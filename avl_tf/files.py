@@ -8,6 +8,7 @@ import ctypes
 import functools
 import json
 import os
+import re
 import tempfile
 import threading
 import uuid
@@ -168,6 +169,12 @@ def local_copy(path: str) -> Iterator[str]:
             for name in names:
                 tf.io.gfile.copy(join(folder, name), join(below, name))
         yield copied
+
+
+def reason(error: Exception) -> str:
+    """What TensorFlow or the system says is wrong with a file, in one line."""
+    text = str(getattr(error, "message", error)).splitlines()[0]
+    return re.sub(r"{{.*?}}\s*", "", text).strip()
 
 
 def write_text(path: str, text: str) -> None:

@@ -34,8 +34,15 @@ class History:
         """
         entries = []
         if tf.io.gfile.exists(self._path):
-            entries = files.read_json(self._path)["history"]
-        self.entries = [entry for entry in entries if entry["step"] <= step]
+            try:
+                entries = files.read_json(self._path)["history"]
+                entries = [entry for entry in entries if entry["step"] <= step]
+            except (KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{self._path}: not the history of a training. Put the file back, "
+                    "or delete the run directory to train anew."
+                ) from error
+        self.entries = entries
         if not self.entries or self.entries[0]["step"]:
             raise ValueError(
                 f"{self._path}: the evaluation before the first step is lost. Put the "
@@ -47,7 +54,9 @@ class History:
         files.write_json(self._path, self.to_json())
 
     def to_json(self) -> dict:
-        return {"history": self.entries}
+        """The entries, and which of them is of the model that stands for the run."""
+        best, last = self.best, len(self.entries) - 1
+        return {"history": self.entries, "stands": last if best is None else best}
 
     @property
     def best(self) -> int | None:

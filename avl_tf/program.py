@@ -25,6 +25,9 @@ def run(main: Callable[[], None]) -> None:
         _quiet_log()
         try:
             main()
+        except KeyboardInterrupt:
+            print("stopped; what was kept stays", file=sys.stderr)
+            sys.exit(130)
         except Exception as error:
             if logging.level_debug() or not _is_users(error):
                 raise

@@ -108,8 +108,9 @@ class RecordSet:
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever the content of a shard does."""
+        """Changes with the content of a shard, and with the number left out."""
         sums = [self.spec.shards[name].sha256 for name in self.shards]
+        sums += [f"{self.n_skipped} skipped"] if self.n_skipped else []
         return hashlib.sha256("".join(sums).encode()).hexdigest()[:16]
 
 

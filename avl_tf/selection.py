@@ -72,8 +72,8 @@ def complaint(records: RecordSet, damaged: Entry) -> str:
     """One line that names a damaged record and says what to do."""
     return (
         f"{records.path(damaged.shard)}: damaged: {damaged}. Delete the file and run "
-        "the same data_prep.extract again: it makes what is missing. Or train without "
-        "the record, by --on_corrupt=skip."
+        "the same data_prep.extract again: it makes what is missing. (Training records "
+        "can be trained on without what is damaged, by --on_corrupt=skip.)"
     )
 
 

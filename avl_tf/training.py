@@ -59,7 +59,8 @@ def train_stage(
 
     Returns:
         What recall.json holds: {"history": [{"step", "epoch", "sets": {name: metrics}},
-        ...]}, the first entry before the first step.
+        ...], "stands": index}, the first entry before the first step; "stands" tells
+        which is of the model that the run is kept as.
 
     Raises:
         ValueError: settings, records and parent do not fit, the run directory holds
@@ -79,6 +80,13 @@ def train_stage(
     flags_text = to_flagfile(stage, clips, evaluated, model_config)
     resumed = claims.is_resumed(run_dir, info, flags_text)
     history = History(run_dir, stage.best_metric, sets)
+    if stage.patience and not stage.best_metric:
+        raise ValueError("--patience needs a --best_metric to wait for.")
+    if stage.final_learning_rate and stage.learning_rate_decay != 1:
+        raise ValueError(
+            "--final_learning_rate and --learning_rate_decay are two ways for the "
+            "learning rate to fall: give one."
+        )
 
     def make_model(mixed_precision: str) -> keras.Model:
         keras.utils.set_random_seed(stage.seed)
@@ -98,20 +106,25 @@ def train_stage(
     elif init_from:
         runs.load_weights(state.trained, init_from)
 
+    at = int(state.step.numpy())
+    if n_workers > 1:
+        seen = (flags_text, info.records_fingerprint, init_from, at, resumed)
+        devices.require_agreement(strategy, repr(seen))
     # Nothing is written before all that can be wrong has been looked at.
-    if not resumed and index == 0:
-        files.write_text(files.join(run_dir, runs.FLAGS), flags_text)
-        runs.write_info(run_dir, info)
     writer = tf.summary.create_noop_writer()
     if index == 0:
-        writer = board.open_writer(run_dir, sets, flags_text)
+        with checkpoints.writing():
+            if not resumed:
+                files.write_text(files.join(run_dir, runs.FLAGS), flags_text)
+                runs.write_info(run_dir, info)
+            writer = board.open_writer(run_dir, sets, flags_text)
     watch = _Watch(
         run_dir, stage, clips, evaluated, sets, state, checkpoints, history, writer
     )
     if not history.entries:
         watch.evaluate(epoch=0)
         watch.save()
-    at, last_step = int(state.step.numpy()), stage.epochs * steps_per_epoch
+    last_step = stage.epochs * steps_per_epoch
     done = at >= last_step or history.is_over(stage.patience)
     if at:
         logging.info(
@@ -196,13 +209,15 @@ class _Watch:
             for name, records in self.sets.items()
         }
         self.history.entries.append({"step": at, "epoch": epoch, "sets": found})
-        if self.checkpoints.writes:
-            self.history.write()
+        with self.checkpoints.writing():
+            if self.checkpoints.writes:
+                self.history.write()
+            for name, values in found.items():
+                tagged = {
+                    board.recall_tag(name, k): v for k, v in values.items() if k != "n"
+                }
+                board.write_scalars(self.writer, tagged, at)
         for name, values in found.items():
-            tagged = {
-                board.recall_tag(name, k): v for k, v in values.items() if k != "n"
-            }
-            board.write_scalars(self.writer, tagged, at)
             logging.info(
                 "%s, epoch %d, %s: %s", self.run_dir, epoch, name, brief(values)
             )

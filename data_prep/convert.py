@@ -4,7 +4,7 @@
         --out_dir=data/demo/es/int8
 
 All splits of the folder are written, shard by shard. Run again after a stop, it makes
-only the shards that are missing. What int8 costs in recall is in docs/performance.md.
+only the shards that are missing. What int8 costs in recall is in docs/training.md.
 """
 
 import dataclasses

@@ -129,10 +129,14 @@ class Workers:
             standard_logging.getLogger(name).setLevel(standard_logging.CRITICAL)
         if self._scheduler:
             return self._resources.enter_context(_connect(self._scheduler))
-        # A task may lose its worker once by bad luck; twice, and it is to blame.
-        self._resources.enter_context(
-            dask.config.set({"distributed.scheduler.allowed-failures": 1})
-        )
+        settings = {
+            # A task may lose its worker once by bad luck; twice, and it is to blame.
+            "distributed.scheduler.allowed-failures": 1,
+            # Dask's own makes the C library give memory back after every layer of the
+            # CNN, to ask for it anew: a quarter of the CPU time.
+            "distributed.nanny.pre-spawn-environ": {"MALLOC_ARENA_MAX": 1},
+        }
+        self._resources.enter_context(dask.config.set(settings))
         cluster = LocalCluster(
             n_workers=self._n_workers,
             threads_per_worker=1,

@@ -339,7 +339,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(sets, tmp_path)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
     try:
         with pytest.raises(
-            OSError, match="step 8 cannot be written.*ckpt-4.*Make room"
+            OSError, match="step 8 cannot be written.*Make room.*ckpt-4"
         ):
             _train(folder, _stage(sets, epochs=2))
     finally:
@@ -348,6 +348,38 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(sets, tmp_path)
     result = _train(folder, _stage(sets, epochs=2))
     assert [entry["step"] for entry in result["history"]] == [0, 4, 8]
     assert not list((folder / "checkpoints").glob("*temp*"))
+
+
+@pytest.mark.slow
+def test_a_folder_that_cannot_be_made_is_one_clear_line(sets, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot be written.*of which there is none yet"):
+        _train(tmp_path / "file" / "run", _stage(sets))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"patience": 2}, "--patience needs a --best_metric"),
+        ({"final_learning_rate": 1e-5, "learning_rate_decay": 0.5}, "give one"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_an_error(sets, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        _train(tmp_path / "run", _stage(sets, **changes))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_runs_that_are_killed_end_as_one_that_is_not(tmp_path, seed):
+    script = [sys.executable, "tests/kill_runs.py", str(tmp_path), "2", str(seed)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        script, cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert "2 of 2 endings" in done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ def records(tmp_path_factory):
     return train, corpus.make_set(str(folder / "evaluation"), seed=1)
 
 
-def _start(records, run_dir, epochs):
+def _start(records, run_dir, epochs, first_differs=None):
     """Starts two workers of one training."""
     ports = []
     for _ in range(2):
@@ -50,7 +50,7 @@ def _start(records, run_dir, epochs):
         config = json.dumps({"cluster": cluster, "task": task})
         workers.append(
             subprocess.Popen(
-                command,
+                command + [first_differs] * bool(first_differs and index == 0),
                 cwd=ROOT,
                 env={**os.environ, "TF_CONFIG": config},
                 stdout=subprocess.PIPE,
@@ -104,6 +104,16 @@ def test_two_workers_train_one_model_and_outlive_a_kill(records, tmp_path):
     assert 0 < steps < 48
     _finish(_start(records, tmp_path / "killed", epochs=12))
     assert _weights(tmp_path / "killed") == _weights(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_workers_of_different_settings_are_one_clear_line(records, tmp_path):
+    workers = _start(records, tmp_path / "run", epochs=1, first_differs="--seed=7")
+    for worker in workers:
+        _, errors = worker.communicate(timeout=300)
+        assert worker.returncode == 1
+        assert "error: the workers were started with different settings" in errors
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -1,0 +1,128 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from avl_tf import devices, losses, optimizers, steps
+from avl_tf.model import ModelConfig, build_model
+from avl_tf.stage_config import StageConfig
+
+CONFIG = ModelConfig((6,), audio_widths=(8, 8), embedding_dim=8)
+
+
+def _batch():
+    random = np.random.default_rng(0)
+    return {
+        "log_mel": tf.constant(random.uniform(-80, 0, (8, 96, 40)), tf.float32),
+        "n_frames": tf.constant([96, 80, 96, 17] * 2),
+        "visual": tf.constant(random.uniform(0, 1, (8, 6)), tf.float32),
+    }
+
+
+def _begin(**changes):
+    stage = StageConfig(batch_size=8, **changes)
+
+    def make_model(mixed_precision):
+        keras.utils.set_random_seed(0)
+        return build_model(CONFIG, True, mixed_precision)
+
+    strategy = devices.strategy()
+    with strategy.scope():
+        state = steps.TrainState(make_model, stage)
+    return state, steps.train_step(strategy, state, stage, steps_per_epoch=10)
+
+
+def _gradients(state):
+    """After the first step, the first moments are a tenth of the gradients."""
+    return [10 * moment.numpy() for moment in state.optimizer.first]
+
+
+def test_micro_batches_have_the_gradient_of_the_whole_and_their_mean_statistics():
+    batch, parts = _batch(), [slice(0, 4), slice(4, 8)]
+    keras.utils.set_random_seed(0)
+    model = build_model(CONFIG)
+    before = model.get_weights()
+    statistics, audio, visual = [], [], []
+    with tf.GradientTape() as tape:
+        for part in parts:
+            output = model({k: v[part] for k, v in batch.items()}, training=True)
+            audio.append(output["audio_embedding"])
+            visual.append(output["visual_embedding"])
+            statistics.append([v.numpy() for v in model.non_trainable_variables])
+            for variable, value in zip(model.variables, before, strict=True):
+                variable.assign(value)
+        loss = losses.masked_margin_softmax(tf.concat(audio, 0), tf.concat(visual, 0))
+    expected = tape.gradient(loss, model.trainable_variables)
+
+    state, step = _begin(micro_batch=4)
+    assert float(step(batch)) == pytest.approx(float(loss), rel=1e-5)
+    for found, gradient in zip(_gradients(state), expected, strict=True):
+        scale = np.abs(gradient).max() + 1e-8
+        assert np.abs(found - gradient).max() < 1e-4 * scale
+    means = [np.mean(pair, axis=0) for pair in zip(*statistics, strict=True)]
+    for variable, mean in zip(
+        state.trained.non_trainable_variables, means, strict=True
+    ):
+        np.testing.assert_allclose(variable.numpy(), mean, rtol=1e-5, atol=1e-6)
+
+
+def test_micro_batches_that_do_not_divide_the_batch_are_an_error():
+    with pytest.raises(ValueError, match="--micro_batch=3 does not divide the 8 clips"):
+        _begin(micro_batch=3)
+
+
+def test_synchronised_batch_norm_in_micro_batches_is_an_error():
+    with pytest.raises(ValueError, match="leave out --jit_compile and --micro_batch"):
+        _begin(micro_batch=4, sync_batch_norm=True)
+
+
+def test_a_long_gradient_is_cut_to_the_norm():
+    state, step = _begin()
+    step(_batch())
+    free = np.sqrt(sum(np.sum(g**2) for g in _gradients(state)))
+    state, step = _begin(clip_norm=free / 4)
+    step(_batch())
+    cut = np.sqrt(sum(np.sum(g**2) for g in _gradients(state)))
+    assert cut == pytest.approx(free / 4, rel=1e-4)
+
+
+def test_the_running_average_is_that_of_the_weights():
+    state, step = _begin(ema_decay=0.3)
+    state.settle()
+    average = state.trained.get_weights()
+    for done in range(1, 5):
+        step(_batch())
+        decay = min(0.3, done / (done + 9))
+        average = [
+            a * decay + w * (1 - decay)
+            for a, w in zip(average, state.trained.get_weights(), strict=True)
+        ]
+    for found, expected in zip(state.model.get_weights(), average, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_step_with_an_infinite_half_precision_gradient_is_left_out():
+    state, step = _begin(mixed_precision="float16", jit_compile=True)
+    step(_batch())
+    before = [variable.numpy() for variable in state.trained.trainable_variables]
+    count, scale = (
+        int(state.optimizer.count.numpy()),
+        float(state.loss_scale.scale.numpy()),
+    )
+    batch = _batch()
+    batch["visual"] *= 1e4
+    step(batch)
+    after = [variable.numpy() for variable in state.trained.trainable_variables]
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    assert int(state.optimizer.count.numpy()) == count
+    assert float(state.loss_scale.scale.numpy()) == scale / 2
+    assert int(state.step.numpy()) == 2
+
+
+def test_the_loss_scale_grows_after_good_steps():
+    scale = optimizers.LossScale(initial=8.0, patience=2)
+    found = []
+    for finite in (True, True, True, False, True, True):
+        scale.update(tf.constant(finite))
+        found.append(float(scale.scale))
+    assert found == [8, 16, 16, 8, 8, 16]
