@@ -90,7 +90,6 @@ def main() -> None:
         for name, records in sets.items()
     }
     results = _results(model, ranked, labels, config, resampling)
-    files.write_json(output, results)
     if other is not None:
         against = other if isinstance(other, dict) else _rank(other, sets, config)
         differences = _differences(ranked, against, resampling)
@@ -103,7 +102,7 @@ def main() -> None:
                 for name, of_set in differences.items()
             },
         }
-        files.write_json(output, results)
+    files.write_json(output, results)
 
 
 def _results(
