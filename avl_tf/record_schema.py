@@ -141,7 +141,7 @@ def encode(record: Record, storage: str = "float16") -> bytes:
         ValueError: an array is not [time, width], is empty or holds a NaN or an
             infinity, or a log-mel for int8 is above 0 dB; names the record.
     """
-    header, arrays = {}, {}
+    header, arrays = {}, tf.train.Example()
     for name in ("id", "recording_id", "language", "split"):
         header[name] = _bytes_feature(getattr(record, name).encode())
     header["labels"] = _bytes_feature(json.dumps(record.labels).encode())
@@ -160,16 +160,15 @@ def encode(record: Record, storage: str = "float16") -> bytes:
             packed, levels = pack(np.asarray(array), storage)
         except ValueError as error:
             raise ValueError(f"record {record.id}: {name} {error}") from error
-        arrays[name] = _bytes_feature(packed)
+        # In place: a message put together from messages holds copies of them.
+        arrays.features.feature[name].bytes_list.value.append(packed)
         if levels:
             header[_levels_name(name)] = _float_feature(levels)
     # Serialised messages one behind the other are one message. What is small comes
     # first: record_index finds it without reading the arrays.
+    first = tf.train.Example(features=tf.train.Features(feature=header))
     return b"".join(
-        tf.train.Example(features=tf.train.Features(feature=part)).SerializeToString(
-            deterministic=True
-        )
-        for part in (header, arrays)
+        part.SerializeToString(deterministic=True) for part in (first, arrays)
     )
 
 

@@ -134,7 +134,7 @@ class Workers:
             "distributed.scheduler.allowed-failures": 1,
             # Dask's own makes the C library give memory back after every layer of the
             # CNN, to ask for it anew: a quarter of the CPU time.
-            "distributed.nanny.pre-spawn-environ": {"MALLOC_ARENA_MAX": 1},
+            "distributed.nanny.pre-spawn-environ": {},
         }
         self._resources.enter_context(dask.config.set(settings))
         cluster = LocalCluster(
