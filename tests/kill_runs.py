@@ -25,7 +25,7 @@ SETTINGS = {
     "clip_s": 2,
     "clips_per_recording": 8,
     "shuffle_clips": 64,
-    "epochs": 40,
+    "epochs": 16,
     "batch_size": 16,
     "evaluation_clip_s": 2,
     "checkpoint_every": 3,
@@ -39,7 +39,7 @@ WAYS = (
         "mixed_precision": "float16",
         "jit_compile": "true",
         "warmup_steps": 9,
-        "patience": 25,
+        "patience": 12,
         "evaluate_every": 1,
     },
 )
