@@ -140,9 +140,9 @@ def test_ranks_are_ten_times_as_fast_as_sorting():
     similarity = np.random.default_rng(0).random((3000, 3000), np.float32)
 
     def seconds(compute):
-        started = time.perf_counter()
+        started = time.process_time()
         compute()
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     def by_sorting(matrix):
         ordered = np.sort(-matrix, axis=1)
