@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.duel import Run, Side, check_equal, compare, in_turns
 from benchmarks.rows import Row
-from benchmarks.steps import CLIPS, MODEL, QUICK_CLIPS, QUICK_MODEL, STAGE
+from benchmarks.steps import CLIPS, MODEL, QUICK_CLIPS, QUICK_MODEL
 
 _CLIPS_PER_RECORDING = 32
 _NPZ = "authors' npz reader"
@@ -43,7 +43,7 @@ def measure(quick: bool) -> list[Row]:
 
 def _against_step(pipeline: dict, quick: bool) -> Row:
     clips, model = (QUICK_CLIPS, QUICK_MODEL) if quick else (CLIPS, MODEL)
-    step = {"work": "training", "clips": clips, "model": model, "stage": STAGE}
+    step = {"work": "training", "clips": clips, "model": model}
     with (
         Side("records_tensorflow", **pipeline) as ours,
         Side("avlnet_tensorflow", **step) as other,

@@ -20,8 +20,6 @@ MODEL = {
     "audio_widths": (128, 128, 256, 512, 1024),
     "embedding_dim": 4096,
 }
-# What is set for speed: nothing. --jit_compile was slower where this was last measured.
-STAGE: dict = {}
 QUICK_CLIPS = {"n_clips": 4, "n_frames": 96, "visual_dims": (8, 4)}
 QUICK_MODEL = {
     "visual_dims": (8, 4),
@@ -35,7 +33,7 @@ def measure(quick: bool) -> list[Row]:
     settings = {"clips": clips, "model": model}
     step = _duel(
         "train_step_full",
-        {**settings, "work": "training", "stage": STAGE},
+        {**settings, "work": "training"},
         _check_losses,
         n_repeats=2 if quick else 7,
     )

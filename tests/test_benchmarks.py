@@ -157,7 +157,7 @@ def test_our_sides_run(tmp_path):
         assert side.repeat()["n_clips"] == 192
     assert np.load(batches["found"])["log_mel"].shape == (64, 200, 40)
     model = {"clips": steps.QUICK_CLIPS, "model": steps.QUICK_MODEL}
-    with Side("avlnet_tensorflow", work="training", stage=steps.STAGE, **model) as side:
+    with Side("avlnet_tensorflow", work="training", **model) as side:
         losses = [side.ready["loss"], side.repeat()["loss"]]
     assert 0 < losses[1] < losses[0]
 

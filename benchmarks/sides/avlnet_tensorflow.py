@@ -1,8 +1,8 @@
 """The full-size model as avl_tf trains and embeds with it, on random clips.
 
 Settings: work (training or embedding), clips and model (arguments of random_clips and
-of ModelConfig); stage: for training, those of StageConfig but its batch size; weights:
-a .pth to write for the other side, if any; found: for embedding, an .npz.
+of ModelConfig); weights: a .pth to write for the other side, if any; found: for
+embedding, an .npz.
 """
 
 import keras
@@ -21,7 +21,7 @@ def prepare(settings: dict) -> Work:
     config = ModelConfig(**settings["model"])
     batch = {k: tf.constant(v) for k, v in random_clips(**settings["clips"]).items()}
     if settings["work"] == "training":
-        model, work = _training(config, batch, settings["stage"])
+        model, work = _training(config, batch)
     else:
         model, work = _embedding(config, batch, settings["found"])
     if "weights" in settings:
@@ -29,12 +29,10 @@ def prepare(settings: dict) -> Work:
     return work
 
 
-def _training(
-    config: ModelConfig, batch: dict, stage: dict
-) -> tuple[keras.Model, Work]:
-    """As avl_tf.train."""
+def _training(config: ModelConfig, batch: dict) -> tuple[keras.Model, Work]:
+    """As avl_tf.train, without --jit_compile: slower where it was last measured."""
     n_clips = len(batch["log_mel"])
-    stage = StageConfig(batch_size=n_clips, **stage)
+    stage = StageConfig(batch_size=n_clips)
     strategy = devices.strategy()
     with strategy.scope():
         state = steps.TrainState(lambda _: build_model(config), stage)
