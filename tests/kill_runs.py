@@ -65,9 +65,9 @@ def main(folder: str, n_runs: int, seed: int) -> int:
         found = sorted(pathlib.Path(run_dir).glob("checkpoints/*.index"))
         at = found[-1].stem if found else "no checkpoint"
         _run([*command, f"--run_dir={run_dir}"])
-        same = _ending(run_dir) == _ending(whole)
-        n_same += same
-        state = "the same ending" if same else "ANOTHER ENDING"
+        differing = _differing(_ending(run_dir), _ending(whole))
+        n_same += not differing
+        state = f"ANOTHER ENDING: {differing}" if differing else "the same ending"
         print(f"killed after {after:.1f} s of {seconds:.1f}, {at}: {state}", flush=True)
     print(f"{n_same} of {n_runs} endings are those of the whole run, bit for bit")
     return n_same != n_runs
@@ -96,6 +96,19 @@ def _ending(run_dir: str) -> dict:
             if key != "_CHECKPOINTABLE_OBJECT_GRAPH":
                 found[f"{name}/{key}"] = np.asarray(reader.get_tensor(key)).tobytes()
     return found
+
+
+def _differing(ending: dict, other: dict) -> str:
+    """Names what differs, the first few; empty if nothing does."""
+    names = sorted(ending.keys() | other.keys())
+    differing = [name for name in names if ending.get(name) != other.get(name)]
+    told = [
+        f"{name} ({ending.get(name)}, not {other.get(name)})"
+        if name in ("checkpoints", "best", "history")
+        else name
+        for name in differing[:5]
+    ]
+    return f"{len(differing)} of {len(names)}, {', '.join(told)}" if differing else ""
 
 
 if __name__ == "__main__":
