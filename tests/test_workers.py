@@ -43,7 +43,7 @@ def _start(records, run_dir, epochs, first_differs=None):
     command = [sys.executable, "-m", "avl_tf.train", f"--records={records[0]}"]
     command += [f"--evaluate=x={records[1]}", f"--run_dir={run_dir}", *SETTINGS]
     command += [f"--epochs={epochs}", f"--evaluate_every={epochs}"]
-    command += ["--checkpoint_every=2"]
+    command += ["--checkpoint_every=2", "--best_metric=x/R@5", "--patience=3"]
     workers = []
     for index in range(2):
         task = {"type": "worker", "index": index}
