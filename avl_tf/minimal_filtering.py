@@ -43,6 +43,8 @@ _WINDOW = np.zeros((_GROUPS, _POINTS, _GROUPS * _TILE), np.float32)
 for _group in range(_GROUPS):
     _WINDOW[_group, :, 3 * _group : 3 * _group + _POINTS] = _INPUT
 _WINDOW = _WINDOW.reshape(_GROUPS * _POINTS, -1)
+# One product with zeros in it takes half the time of three small ones.
+_TAPS = np.kron(np.eye(_GROUPS, dtype=np.float32), _KERNEL)
 _SUM = np.tile(_OUTPUT, _GROUPS)
 
 
@@ -71,8 +73,8 @@ def convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     at_points = tf.reshape(
         tf.matmul(_WINDOW, seen), [_GROUPS * _POINTS, n_clips * n_tiles, n_in]
     )
-    taps = tf.reshape(kernel, [_GROUPS, 3, n_in * n_out])
-    taps = tf.reshape(tf.matmul(_KERNEL, taps), [_GROUPS * _POINTS, n_in, n_out])
+    taps = tf.matmul(_TAPS, tf.reshape(kernel, [_TAPS.shape[1], n_in * n_out]))
+    taps = tf.reshape(taps, [_GROUPS * _POINTS, n_in, n_out])
     products = tf.reshape(tf.matmul(at_points, taps), [_GROUPS * _POINTS, -1])
     outputs = tf.reshape(tf.matmul(_SUM, products), [_TILE, n_clips, n_tiles, n_out])
     outputs = tf.reshape(
