@@ -164,14 +164,19 @@ def _decibel(power: tf.Tensor) -> tf.Tensor:
 def _reflect_pad(waveform: tf.Tensor, lengths: tf.Tensor, n_pad: int) -> tf.Tensor:
     """Mirrors each waveform at its own two ends, over and over if it is short.
 
-    tf.pad mirrors once and at the padded end; NumPy's reflect is what is wanted.
+    tf.pad mirrors once and at the padded end; NumPy's reflect is what is wanted. Behind
+    a shorter waveform's right mirror nothing is read: those frames are void.
     """
-    size = tf.shape(waveform)[1]
-    position = tf.range(-n_pad, size + n_pad)[tf.newaxis]
-    last = lengths[:, tf.newaxis] - 1
-    index = _mirrored(position, last)
-    # Behind a shorter waveform's right mirror nothing is read: those frames are void.
-    return tf.gather(waveform, tf.minimum(index, last), axis=1, batch_dims=1)
+    # Only the ends are gathered: of all samples it would take longer than the FFT.
+    right = lengths[:, tf.newaxis] + tf.range(n_pad)
+    left = tf.broadcast_to(tf.range(-n_pad, 0), tf.shape(right))
+    position = tf.concat([left, right], axis=1)
+    index = _mirrored(position, lengths[:, tf.newaxis] - 1)
+    mirrored = tf.gather(waveform, index, axis=1, batch_dims=1)
+    row = tf.broadcast_to(tf.range(tf.size(lengths))[:, tf.newaxis], tf.shape(position))
+    padded = tf.pad(waveform, [[0, 0], [n_pad, n_pad]])
+    place = tf.stack([row, position + n_pad], axis=-1)
+    return tf.tensor_scatter_nd_update(padded, place, mirrored)
 
 
 def _mirrored(position: tf.Tensor, last: tf.Tensor) -> tf.Tensor:

@@ -4,6 +4,12 @@ All that can be wrong with settings, parent and directory is found here, before 
 is written.
 """
 
+import contextlib
+import dataclasses
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+
 import tensorflow as tf
 from absl import logging
 
@@ -11,27 +17,78 @@ from avl_tf import files, runs
 from avl_tf.model import ModelConfig
 from avl_tf.records import RecordSet
 
-_SHAPING = ("audio_widths", "blocks_per_stage", "embedding_dim", "audio_head")
+_SHAPING = (
+    "audio_widths",
+    "blocks_per_stage",
+    "embedding_dim",
+    "audio_head",
+    "image_encoder",
+    "image_width",
+)
+
+
+@contextlib.contextmanager
+def sole_process(run_dir: str) -> Iterator[None]:
+    """Keeps other processes of this machine from training into a run directory.
+
+    The lock is on the folder itself and goes with the process, however it ends. A
+    remote directory is not locked.
+
+    Raises:
+        ValueError: another process trains into it.
+        OSError: the folder cannot be made.
+    """
+    if files.is_remote(run_dir):
+        yield
+        return
+    folder = run_dir.removeprefix("file://")
+    os.makedirs(folder, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"{run_dir}: another process is training into it. Wait for it, stop "
+                "it, or use another --run_dir."
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+        with contextlib.suppress(OSError):  # it holds something
+            os.rmdir(folder)
 
 
 def run_info(
-    records: RecordSet, model_config: ModelConfig, init_from: str | None
+    records: RecordSet,
+    evaluation_sets: Mapping[str, RecordSet],
+    model_config: ModelConfig,
+    init_from: str | None,
 ) -> runs.RunInfo:
     """Describes a stage that is to be trained.
 
     Raises:
-        ValueError: the records or the model do not fit the parent's.
+        ValueError: the records or the model do not fit the parent's, or the records
+            have nothing to be seen.
     """
-    spec, parent = records.spec, runs.read_info(init_from) if init_from else None
+    spec = runs.as_read(records, model_config).spec
+    if not (spec.streams or model_config.image_encoder):
+        raise ValueError(
+            f"{records.name} has no frozen features: give an --image_encoder for its "
+            "images, or run data_prep.extract with a --backbone_2d."
+        )
+    parent = runs.read_info(init_from) if init_from else None
     if parent:
-        runs.check_records(parent, records, init_from)
+        before = _as_trainable(parent, model_config.image_encoder)
         for name in _SHAPING:
-            ours, theirs = getattr(model_config, name), getattr(parent.model, name)
+            ours, theirs = getattr(model_config, name), getattr(before.model, name)
             if ours != theirs:
                 raise ValueError(
-                    f"{init_from} holds a model with --{name}={theirs}, this stage "
-                    f"asks for {ours}. Leave the flag out to take the parent's."
+                    f"{init_from} holds a model with --{name}={theirs or 'none'}, this "
+                    f"stage asks for {ours or 'none'}. Leave the flag out to take the "
+                    "parent's."
                 )
+        runs.check_records(before, records, init_from)
         if parent.log_mel_reference != spec.log_mel_reference:
             logging.warning(
                 "%s was trained on log-mels relative to the %s, %s are relative to the "
@@ -42,7 +99,7 @@ def run_info(
                 spec.log_mel_reference,
             )
     return runs.RunInfo(
-        model=model_config,
+        model=dataclasses.replace(model_config, visual_dims=spec.visual_dims),
         features_2d=spec.features_2d,
         features_3d=spec.features_3d,
         log_mel_reference=spec.log_mel_reference,
@@ -51,7 +108,20 @@ def run_info(
         languages=spec.languages,
         parent=init_from,
         synthetic=spec.synthetic or bool(parent and parent.synthetic),
+        evaluation_fingerprints={k: v.fingerprint for k, v in evaluation_sets.items()},
     )
+
+
+def _as_trainable(parent: runs.RunInfo, encoder: str) -> runs.RunInfo:
+    """The parent, its frozen features those of an encoder that is now to be trained.
+
+    Source: AVLnet section 3.3, which goes on so from HowTo100M to Places.
+    """
+    frozen = parent.features_2d and parent.features_2d.backbone
+    if not encoder or frozen != encoder or parent.features_3d:
+        return parent
+    model = dataclasses.replace(parent.model, image_encoder=encoder)
+    return dataclasses.replace(parent, model=model, features_2d=None)
 
 
 def is_resumed(run_dir: str, info: runs.RunInfo, flags_text: str) -> bool:
@@ -82,6 +152,11 @@ def is_resumed(run_dir: str, info: runs.RunInfo, flags_text: str) -> bool:
         changed.append(f"--init_from={old.parent} then, {info.parent} now")
     if old.records_fingerprint != info.records_fingerprint:
         changed.append(f"the records in {info.records} have changed")
+    changed += [
+        f"the evaluation set '{name}' has changed"
+        for name, before in old.evaluation_fingerprints.items()
+        if info.evaluation_fingerprints.get(name, before) != before
+    ]
     if changed:
         raise ValueError(
             f"{run_dir} holds a run of other settings: {'; '.join(changed)}. Use "

@@ -4,7 +4,9 @@ A batch holds
     log_mel   [B, T, F], dB, zeros behind each clip's end; float16 as stored in
               training, where a batch may be large, float32 in evaluation
     n_frames  int32 [B], the clip's true length in frames, at most T
-    visual    float32 [B, D], each stream's maximum over the clip, L2-normalised
+    visual    float32 [B, D], each stream's maximum over the clip, L2-normalised; if the
+              records have frozen features
+    image     uint8 [B, 224, 224, 3], the clip's crop; if the records have images
     clip_id   string [B], "record@start-end"
 Everything drawn at random is a function of (seed, epoch, record id), so that neither
 the number of threads nor a restart changes what is drawn.
@@ -16,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from avl_tf import files, record_index, selection, windows
+from avl_tf import files, images, record_index, selection, windows
 from avl_tf.record_schema import parse
 from avl_tf.records import RecordSet
 from avl_tf.selection import open_training_records
@@ -154,7 +156,7 @@ def evaluation_batches(
 
     def cut(record: tf.Tensor) -> dict[str, tf.Tensor]:
         parsed = parse(record, records.spec)
-        return windows.cut(parsed, clips, records.spec, (0, 0))
+        return windows.cut(parsed, clips, records.spec, window_seed=None)
 
     def as_float(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {**batch, "log_mel": tf.cast(batch["log_mel"], tf.float32)}
@@ -232,6 +234,7 @@ def _n_shuffled(records: RecordSet, clips: ClipConfig) -> int:
     """How many recordings' clips fit in _SHUFFLED_BYTES."""
     n_bins = clips.clip_s * records.spec.audio.frame_rate * records.spec.audio.n_mels
     clip_bytes = 2 * n_bins + 4 * sum(records.spec.visual_dims)
+    clip_bytes += 3 * images.SIDE**2 if records.spec.images else 0
     recording_bytes = clip_bytes * clips.n_clips(records) / records.n_records
     return max(1, min(records.n_records, int(_SHUFFLED_BYTES / recording_bytes)))
 

@@ -44,18 +44,29 @@ def require_agreement(strategy: tf.distribute.Strategy, seen: str) -> None:
         ValueError: another worker has seen something else.
     """
     digest = int.from_bytes(hashlib.sha256(seen.encode()).digest()[:7], "little")
-    own = tf.constant([digest], tf.int64)
-
-    @tf.function
-    def gather():
-        return strategy.gather(strategy.run(lambda: tf.identity(own)), axis=0)
-
-    if len(set(gather().numpy().tolist())) > 1:
+    if len(set(_gather(strategy, digest))) > 1:
         raise ValueError(
             "the workers were started with different settings, or do not see the same "
             "--records and --run_dir. Start the same command on each, with paths that "
             "all of them share."
         )
+
+
+def as_chief(strategy: tf.distribute.Strategy, decision: bool) -> bool:
+    """What worker 0 has decided, lest the rounding of another part them."""
+    _, n_workers = worker(strategy)
+    return bool(_gather(strategy, decision)[0]) if n_workers > 1 else decision
+
+
+def _gather(strategy: tf.distribute.Strategy, value: int) -> list[int]:
+    """A number of each replica, worker 0's first."""
+    own = tf.constant([value], tf.int64)
+
+    @tf.function
+    def gather():
+        return strategy.gather(strategy.run(lambda: tf.identity(own)), axis=0)
+
+    return gather().numpy().tolist()
 
 
 def _check_tf_config(text: str) -> None:

@@ -20,7 +20,6 @@ from avl_tf import (
     files,
     program,
     rankings,
-    runs,
     settings,
     significance,
     tables,
@@ -75,7 +74,7 @@ def main() -> None:
     sets = given or evaluation.parse_sets(config.evaluate)
     for each in models:
         for records in sets.values():
-            runs.check_records(each.info, records, each.path)
+            each.check_records(records)
     if isinstance(other, dict) and (missing := sorted(sets.keys() - other.keys())):
         raise ValueError(
             f"{_COMPARE.value}: holds no set '{missing[0]}', only {', '.join(other)}."
@@ -178,7 +177,9 @@ def _rank(
 ) -> dict[str, RankedSet]:
     embed = model.load()
     return {
-        name: evaluation.rank_set(embed, records, config, _reference(model))
+        name: evaluation.rank_set(
+            embed, model.check_records(records), config, _reference(model)
+        )
         for name, records in sets.items()
     }
 

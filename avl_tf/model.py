@@ -4,8 +4,10 @@ import dataclasses
 
 import keras
 
-from avl_tf import encoders, heads
+from avl_tf import encoders, heads, image_encoder
 from avl_tf.audio import AudioConfig
+from avl_tf.backbones.trainable import Trainable
+from avl_tf.images import SIDE
 from avl_tf.settings import setting
 
 
@@ -13,8 +15,8 @@ from avl_tf.settings import setting
 class ModelConfig:
     """What the model is built from; saved with every run.
 
-    audio and visual_dims (the widths of the visual streams, 2D first) come from the
-    records or from the parent run, the rest from flags.
+    audio and visual_dims (the widths of the visual streams, 2D first; none with an
+    image encoder) come from the records or from the parent run, the rest from flags.
     """
 
     visual_dims: tuple[int, ...]
@@ -36,6 +38,19 @@ class ModelConfig:
         "paper: the gate in the embedding space, as Eq. 2; fused: as the released "
         "AVLnet-Text-Fused, for clips without words.",
         choices=("official", "paper", "fused"),
+    )
+    image_encoder: str = setting(
+        "",
+        "CNN that is trained with the model on the images of the records "
+        "(data_prep.extract --keep_images); empty: frozen features (the papers: either "
+        "for Places, with resnet152).",
+        choices=("", *image_encoder.NAMES),
+    )
+    image_width: float = setting(
+        1.0,
+        "Factor on the channels of the image encoder's layers; weights from a file are "
+        "of 1.",
+        lower=1e-3,
     )
     visual_scale: float = setting(
         1.0,
@@ -84,7 +99,8 @@ def build_model(
 
     Inputs, by name: log_mel float32 [B, T, F]; n_frames int32 [B], the true length of
     each clip; visual float32 [B, sum(visual_dims)], each stream's max over the clip,
-    L2-normalised (dataset.pool_features).
+    L2-normalised (dataset.pool_features); or, with an image encoder in place of visual,
+    image uint8 [B, 224, 224, 3].
     Outputs, by name: audio_embedding and visual_embedding [B, embedding_dim], not
     normalised: their dot product is the similarity.
 
@@ -108,7 +124,12 @@ def build_model(
 def _build(config: ModelConfig, initialize: bool, sync_batch_norm: bool) -> keras.Model:
     log_mel = keras.Input((None, config.audio.n_mels), name="log_mel")
     n_frames = keras.Input((), dtype="int32", name="n_frames")
-    visual = keras.Input((sum(config.visual_dims),), name="visual")
+    if config.image_encoder:
+        seen = keras.Input((SIDE, SIDE, 3), dtype="uint8", name="image")
+        how = Trainable(config.image_width, initialize, sync_batch_norm)
+        visual = image_encoder.build(config.image_encoder, how)(seen)
+    else:
+        seen = visual = keras.Input((sum(config.visual_dims),), name="visual")
 
     padded = heads.MaskPadding(config.pad_db, name="mask_padding")(log_mel, n_frames)
     audio_map = encoders.resdavenet(
@@ -143,7 +164,7 @@ def _build(config: ModelConfig, initialize: bool, sync_batch_norm: bool) -> kera
         )
     video = heads.gated_unit(scaled, config.embedding_dim, "visual_gate", initialize)
     return keras.Model(
-        {"log_mel": log_mel, "n_frames": n_frames, "visual": visual},
+        {"log_mel": log_mel, "n_frames": n_frames, seen.name: seen},
         {"audio_embedding": audio, "visual_embedding": video},
         name="avlnet",
     )
@@ -155,10 +176,12 @@ def audio_branch(model: keras.Model) -> keras.Model:
     return keras.Model(inputs, model.output["audio_embedding"], name="audio_branch")
 
 
+def visual_input(config: ModelConfig) -> str:
+    """What a model sees by: its input "visual" or "image"."""
+    return "image" if config.image_encoder else "visual"
+
+
 def visual_branch(model: keras.Model) -> keras.Model:
     """The visual tower of a model from build_model, sharing its weights."""
-    return keras.Model(
-        {"visual": model.input["visual"]},
-        model.output["visual_embedding"],
-        name="visual_branch",
-    )
+    inputs = {k: v for k, v in model.input.items() if k in ("visual", "image")}
+    return keras.Model(inputs, model.output["visual_embedding"], name="visual_branch")

@@ -15,13 +15,13 @@ from collections.abc import Iterable, Iterator
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from avl_tf import files
+from avl_tf import files, images
 from avl_tf.record_schema import RecordsSpec, parse
 from avl_tf.records import RecordSet
 
 _BEFORE, _AROUND = 12, 16  # bytes of a record's frame
 _HEADER_BYTES = 4096  # enough for what encode puts before the arrays, as a rule
-_BUFFER_BYTES = 1 << 17
+_REMOTE_BUFFER = 1 << 17
 _LISTED_AT_ONCE = 16  # shards; what takes time is the way to a remote one
 
 
@@ -75,10 +75,12 @@ def records_at(path: tf.Tensor, offset: tf.Tensor) -> tf.data.Dataset:
 
     By itself it cannot be iterated: TensorFlow 2.16 loses the offset.
     """
+    # From the page cache a record is best read in one go, past any buffer.
+    remote = tf.strings.regex_full_match(path, r"\w+://.*")
     variant = tf.raw_ops.TFRecordDatasetV2(
         filenames=[path],
         compression_type="",
-        buffer_size=_BUFFER_BYTES,
+        buffer_size=tf.where(remote, tf.constant(_REMOTE_BUFFER, tf.int64), 0),
         byte_offsets=[offset],
     )
     return tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
@@ -167,8 +169,15 @@ def _read_all(paths: list[str], offsets: list[int], spec: RecordsSpec) -> Iterat
         (tf.constant(paths, tf.string), tf.constant(offsets, tf.int64))
     )
     serialized = places.flat_map(lambda path, offset: records_at(path, offset).take(1))
-    parsed = serialized.map(lambda record: parse(record, spec)["id"], tf.data.AUTOTUNE)
-    reading = iter(parsed)
+
+    def try_record(record: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        parsed = parse(record, spec)
+        if not spec.images:
+            return (parsed["id"],)
+        # A pixel that nobody asked for would not be decoded.
+        return parsed["id"], images.decode_jpeg(parsed["image"])[0, 0]
+
+    reading = iter(serialized.map(try_record, tf.data.AUTOTUNE))
     for _ in paths:
         try:
             next(reading)

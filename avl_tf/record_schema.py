@@ -1,8 +1,8 @@
 """What a record is, and its bytes in both directions.
 
 A record is one recording (a source video, a clip that was published by itself, or an
-image with its spoken caption): its log-mel spectrogram and its frozen visual features.
-It lies in a shard as a tf.train.Example.
+image with its spoken caption): its log-mel spectrogram, and its frozen visual features,
+the image itself or both. It lies in a shard as a tf.train.Example.
 """
 
 import dataclasses
@@ -16,8 +16,8 @@ from avl_tf import stored_arrays
 from avl_tf.audio import AudioConfig
 from avl_tf.stored_arrays import StoredArray
 
-# 1: float16 only. 2: "storage" was added.
-_FORMAT = 2
+# 1: float16 only. 2: "storage" was added. 3: "images" was added.
+_FORMAT = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,8 @@ class RecordsSpec:
 
     log_mel_reference tells whose loudest bin is 0 dB: the whole "recording"'s (the
     authors' HowTo100M tree) or each "clip"'s (their pickles). languages are those
-    spoken in the records, sorted. storage is one of stored_arrays.STORAGES.
+    spoken in the records, sorted. storage is one of stored_arrays.STORAGES. images
+    tells whether every record holds one.
     """
 
     audio: AudioConfig
@@ -56,6 +57,7 @@ class RecordsSpec:
     synthetic: bool
     shards: dict[str, ShardSpec]
     storage: str = "float16"
+    images: bool = False
 
     @property
     def streams(self) -> dict[str, FeatureSpec]:
@@ -91,6 +93,7 @@ class RecordsSpec:
                 synthetic=value["synthetic"],
                 shards={k: ShardSpec(**v) for k, v in value["shards"].items()},
                 storage=storage,
+                images=value.get("images", False),
                 **streams,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -114,7 +117,8 @@ class Record:
     """One recording.
 
     log_mel is [T, F] in dB; features_2d [K2, D2] and features_3d [K3, D3] are
-    L2-normalised per time step, or None. labels is free JSON.
+    L2-normalised per time step, or None. image is an upright JPEG, or None. labels is
+    free JSON.
     """
 
     id: str
@@ -126,6 +130,7 @@ class Record:
     log_mel: np.ndarray
     features_2d: np.ndarray | None = None
     features_3d: np.ndarray | None = None
+    image: bytes | None = None
     clips: tuple[Clip, ...] = ()
     labels: dict = dataclasses.field(default_factory=dict)
 
@@ -139,7 +144,8 @@ def encode(record: Record, storage: str = "float16") -> bytes:
 
     Raises:
         ValueError: an array is not [time, width], is empty or holds a NaN or an
-            infinity, or a log-mel for int8 is above 0 dB; names the record.
+            infinity, a log-mel for int8 is above 0 dB, or the image is no JPEG; names
+            the record.
     """
     header, arrays = {}, tf.train.Example()
     for name in ("id", "recording_id", "language", "split"):
@@ -164,6 +170,10 @@ def encode(record: Record, storage: str = "float16") -> bytes:
         arrays.features.feature[name].bytes_list.value.append(packed)
         if levels:
             header[_levels_name(name)] = _float_feature(levels)
+    if record.image is not None:
+        if not tf.io.is_jpeg(record.image):
+            raise ValueError(f"record {record.id}: image is not a JPEG")
+        arrays.features.feature["image"].bytes_list.value.append(record.image)
     # Serialised messages one behind the other are one message. What is small comes
     # first: record_index finds it without reading the arrays.
     first = tf.train.Example(features=tf.train.Features(feature=header))
@@ -199,12 +209,13 @@ def parse(serialized: tf.Tensor, spec: RecordsSpec) -> dict[str, tf.Tensor]:
     """Parses one serialised record inside tf.data.
 
     Returns:
-        The scalars and clip lists by name, a StoredArray `log_mel`, and a tuple
-        `features` of one StoredArray a stream of the spec, 2D first.
+        The scalars and clip lists by name, a StoredArray `log_mel`, a tuple `features`
+        of one StoredArray a stream of the spec, 2D first, and a JPEG `image` if the
+        spec says so.
 
     Raises:
         tf.errors.InvalidArgumentError: it is no record of such a set, or an array is of
-            another size or holds a NaN or an infinity.
+            another size or holds a NaN or an infinity, or the image is no JPEG.
     """
     scalar_string = tf.io.FixedLenFeature([], tf.string)
     floats = tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)
@@ -227,6 +238,8 @@ def parse(serialized: tf.Tensor, spec: RecordsSpec) -> dict[str, tf.Tensor]:
     if spec.storage == "int8":
         levels = tf.io.FixedLenFeature([2], tf.float32)
         schema |= {_levels_name(name): levels for name in widths}
+    if spec.images:
+        schema["image"] = scalar_string
     parsed = tf.io.parse_single_example(serialized, schema)
     arrays = {}
     for name, width in widths.items():
@@ -237,6 +250,8 @@ def parse(serialized: tf.Tensor, spec: RecordsSpec) -> dict[str, tf.Tensor]:
         arrays[name] = array
     parsed["log_mel"] = arrays.pop("log_mel")
     parsed["features"] = tuple(arrays.values())
+    if spec.images:
+        _require(tf.io.is_jpeg(parsed["image"]), "image is not a JPEG")
     return parsed
 
 
@@ -266,6 +281,7 @@ def decode(serialized: bytes, spec: RecordsSpec) -> Record:
         start_s=float(parsed["start_s"]),
         end_s=float(parsed["end_s"]),
         log_mel=parsed["log_mel"].all().numpy(),
+        image=parsed["image"].numpy() if spec.images else None,
         clips=tuple(Clip(*clip) for clip in clips),
         labels=json.loads(parsed["labels"].numpy()),
         **{name: array.all().numpy() for name, array in features},

@@ -178,12 +178,18 @@ def to_state(model: keras.Model, config: ModelConfig) -> dict[str, np.ndarray]:
     What their state has and their forward pass never reads stands at its initial value.
 
     Raises:
-        ValueError: the model's audio head is not the authors' own.
+        ValueError: the model's audio head is not the authors' own, or it has an image
+            encoder.
     """
     if config.audio_head != "official":
         raise ValueError(
             f"--audio_head={config.audio_head} cannot go back: only a model with the "
             "official head has the authors' state_dict."
+        )
+    if config.image_encoder:
+        raise ValueError(
+            f"--image_encoder={config.image_encoder} cannot go back: the authors' "
+            "state_dict has no place for it."
         )
     variables = _variables(model)
     unused = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}

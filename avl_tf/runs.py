@@ -27,7 +27,8 @@ FLAGS = "flags.txt"
 class RunInfo:
     """What other programs need to know of a run besides its weights.
 
-    records_fingerprint, languages: of the training records. parent: run directory of
+    records_fingerprint, languages: of the training records. evaluation_fingerprints: of
+    the sets it is evaluated on, by their names. parent: run directory of
     the stage before, or None. synthetic: whether any training data, the parent's too,
     was generated.
     """
@@ -41,6 +42,7 @@ class RunInfo:
     languages: tuple[str, ...]
     parent: str | None
     synthetic: bool
+    evaluation_fingerprints: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def copy_settings(run_dir: str, folder: str) -> None:
@@ -87,15 +89,25 @@ def read_info(run_dir: str) -> RunInfo:
         raise ValueError(f"{path}: not written by this version ({error}).") from error
 
 
-def check_records(info: RunInfo, records: RecordSet, run_dir: str) -> None:
+def check_records(info: RunInfo, records: RecordSet, run_dir: str) -> RecordSet:
     """Makes sure that a model can read a set of records.
 
+    Returns:
+        The set as the model reads it: of features and images, those it does not look
+        at are left in the files.
+
     Raises:
-        ValueError: the audio constants, the backbones or the widths differ; says which
-            and what to do.
+        ValueError: the audio constants, the backbones or the widths differ, or there
+            are no images for an image encoder; says which and what to do.
     """
+    records = as_read(records, info.model)
     spec = records.spec
     differences = []
+    if info.model.image_encoder and not spec.images:
+        differences.append(
+            "it has no images (data_prep.extract --keep_images), which the model's "
+            f"image encoder {info.model.image_encoder} reads"
+        )
     if spec.audio != info.model.audio:
         theirs, ours = (
             dataclasses.asdict(spec.audio),
@@ -119,6 +131,17 @@ def check_records(info: RunInfo, records: RecordSet, run_dir: str) -> None:
             f"{'; '.join(differences)}. Re-run data_prep.extract with the model's "
             "settings, or use a model trained on such records."
         )
+    return records
+
+
+def as_read(records: RecordSet, config: ModelConfig) -> RecordSet:
+    """A set without what a model does not look at: frozen features, or images."""
+    if config.image_encoder:
+        unread = {"features_2d": None, "features_3d": None}
+    else:
+        unread = {"images": False}
+    spec = dataclasses.replace(records.spec, **unread)
+    return dataclasses.replace(records, spec=spec)
 
 
 def checkpoint_prefix(run_dir: str) -> str:

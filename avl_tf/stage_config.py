@@ -90,4 +90,10 @@ class StageConfig:
         lower=0,
     )
     evaluate_every: int = setting(1, "Epochs from evaluation to evaluation.", lower=1)
+    image_weights: str = setting(
+        "",
+        "First weights of the --image_encoder: the .pth of it, such as torchvision's "
+        "of a ResNet (the papers: resnet152), or imagenet for efficientnet_lite0. A "
+        "parent's image encoder goes before; empty: random ones.",
+    )
     seed: int = setting(0, "Seed of weights and data order.", lower=0)

@@ -65,8 +65,8 @@ def train_step(
         steps_per_epoch: for the learning rate.
 
     Returns:
-        A function from a distributed batch (log_mel, n_frames and visual, each
-        replica's share of the same size) to the loss over the global batch.
+        A function from a distributed batch (the model's inputs, each replica's share
+        of the same size) to the loss over the global batch.
 
     Raises:
         ValueError: the batch cannot be dealt evenly to devices or micro-batches, or

@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from avl_tf import evaluation, files, runs, settings, stage_flags
 from avl_tf.evaluation import EvaluationConfig
+from avl_tf.model import visual_input
+from avl_tf.records import RecordSet
 from avl_tf.runs import RunInfo
 from avl_tf.windows import ClipConfig
 
@@ -26,8 +28,12 @@ class Trained:
     def load(self) -> evaluation.EmbedFunction:
         """Reads the weights; FileNotFoundError if a run has none yet."""
         if self.is_export:
-            return _embed_by_export(self.path)
+            return _embed_by_export(self.path, visual_input(self.info.model))
         return evaluation.embed_function(runs.load_model(self.path)[0])
+
+    def check_records(self, records: RecordSet) -> RecordSet:
+        """The set as the model reads it; ValueError if it cannot."""
+        return runs.check_records(self.info, records, self.path)
 
 
 def open_run(path: str) -> Trained:
@@ -60,14 +66,14 @@ def _look(path: str, settings_dir: str, is_export: bool) -> Trained:
     return Trained(path, is_export, info, config, clips.log_mel_reference)
 
 
-def _embed_by_export(path: str) -> evaluation.EmbedFunction:
+def _embed_by_export(path: str, seen: str) -> evaluation.EmbedFunction:
     signatures = tf.saved_model.load(path).signatures
 
     def embed(batch):
         log_mel = {name: batch[name] for name in ("log_mel", "n_frames")}
         return {
             **signatures["log_mel"](**log_mel),
-            **signatures["visual"](visual=batch["visual"]),
+            **signatures[seen](**{seen: batch[seen]}),
         }
 
     return embed

@@ -1,11 +1,9 @@
-"""One stage of training: batches to steps, evaluations, checkpoints and TensorBoard."""
+"""One stage of training: what is to be trained, whence, with what and on what."""
 
-import datetime
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator
 
 import keras
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -16,8 +14,7 @@ from avl_tf import (
     devices,
     evaluation,
     files,
-    metrics,
-    optimizers,
+    first_weights,
     runs,
     steps,
 )
@@ -26,12 +23,10 @@ from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.history import History
 from avl_tf.model import ModelConfig, build_model
-from avl_tf.records import RecordSet, open_records
+from avl_tf.records import open_records
 from avl_tf.settings import to_flagfile
 from avl_tf.stage_config import StageConfig
-
-# Steps from line to line of the log, at most; an epoch may have ten thousand.
-_LOG_EVERY = 100
+from avl_tf.watch import Watch
 
 
 def base_model_config(stage: StageConfig, init_from: str | None) -> ModelConfig:
@@ -64,19 +59,38 @@ def train_stage(
 
     Raises:
         ValueError: settings, records and parent do not fit, the run directory holds
-            another run, or the loss is not finite (with the step).
+            another run or belongs to another process, or the loss is not finite (with
+            the step).
         OSError: a checkpoint cannot be written; the one before is whole.
     """
     strategy = devices.strategy()
+    index, _ = devices.worker(strategy)
+    sole = contextlib.nullcontext() if index else claims.sole_process(run_dir)
+    with sole:
+        return _train(
+            strategy, run_dir, stage, clips, evaluated, model_config, init_from
+        )
+
+
+def _train(
+    strategy: tf.distribute.Strategy,
+    run_dir: str,
+    stage: StageConfig,
+    clips: ClipConfig,
+    evaluated: EvaluationConfig,
+    model_config: ModelConfig,
+    init_from: str | None,
+) -> dict:
+    """train_stage, on the devices of a strategy."""
     index, n_workers = devices.worker(strategy)
     records = dataset.open_training_records(_records_path(stage), clips)
     sets = evaluation.parse_sets(evaluated.evaluate)
     steps_per_epoch = dataset.steps_per_epoch(
         records, clips, stage.batch_size, n_workers
     )
-    info = claims.run_info(records, model_config, init_from)
-    for record_set in (records, *sets.values()):
-        runs.check_records(info, record_set, run_dir)
+    info = claims.run_info(records, sets, model_config, init_from)
+    records = runs.check_records(info, records, run_dir)
+    sets = {k: runs.check_records(info, one, run_dir) for k, one in sets.items()}
     flags_text = to_flagfile(stage, clips, evaluated, model_config)
     resumed = claims.is_resumed(run_dir, info, flags_text)
     history = History(run_dir, stage.best_metric, sets)
@@ -91,7 +105,7 @@ def train_stage(
     def make_model(mixed_precision: str) -> keras.Model:
         keras.utils.set_random_seed(stage.seed)
         return build_model(
-            model_config,
+            info.model,
             mixed_precision=mixed_precision,
             sync_batch_norm=stage.sync_batch_norm,
         )
@@ -103,8 +117,8 @@ def train_stage(
     if checkpoints.latest:
         checkpoints.restore()
         history.read(int(state.step.numpy()))
-    elif init_from:
-        runs.load_weights(state.trained, init_from)
+    else:
+        first_weights.load(state.trained, info.model, stage.image_weights, init_from)
 
     at = int(state.step.numpy())
     if n_workers > 1:
@@ -118,7 +132,7 @@ def train_stage(
                 files.write_text(files.join(run_dir, runs.FLAGS), flags_text)
                 runs.write_info(run_dir, info)
             writer = board.open_writer(run_dir, sets, flags_text)
-    watch = _Watch(
+    watch = Watch(
         run_dir, stage, clips, evaluated, sets, state, checkpoints, history, writer
     )
     if not history.entries:
@@ -140,138 +154,9 @@ def train_stage(
             (index, n_workers),
         )
         dealt = _distribute(strategy, dataset.read(batches, records), n_workers)
-        watch.train(take_step, dealt, steps_per_epoch)
+        watch.train(take_step, dealt, steps_per_epoch, strategy)
     writer.close()
     return history.to_json()
-
-
-class _Watch:
-    """A stage under way: its steps are watched, evaluated, logged and kept."""
-
-    def __init__(
-        self,
-        run_dir: str,
-        stage: StageConfig,
-        clips: ClipConfig,
-        evaluated: EvaluationConfig,
-        sets: Mapping[str, RecordSet],
-        state: steps.TrainState,
-        checkpoints: Checkpoints,
-        history: History,
-        writer: tf.summary.SummaryWriter,
-    ):
-        self.run_dir, self.stage, self.clips = run_dir, stage, clips
-        self.evaluated, self.sets = evaluated, sets
-        self.state, self.checkpoints, self.history = state, checkpoints, history
-        self.writer = writer
-        self.embed = evaluation.embed_function(state.model)
-
-    def train(
-        self,
-        take_step: Callable[[steps.Batch], tf.Tensor],
-        batches: Iterator[steps.Batch],
-        steps_per_epoch: int,
-    ) -> None:
-        """Takes steps until the last epoch, or until patience is over."""
-        stage, last_step = self.stage, self.stage.epochs * steps_per_epoch
-        log_every = min(_LOG_EVERY, steps_per_epoch)
-        evaluate_every = stage.evaluate_every * steps_per_epoch
-        started, since = time.monotonic(), int(self.state.step.numpy())
-        for batch in batches:
-            loss = float(take_step(batch))
-            at = int(self.state.step.numpy())
-            if not np.isfinite(loss):
-                raise ValueError(
-                    f"{self.run_dir}: the loss is {loss} at step {at}. Lower "
-                    "--learning_rate; the last checkpoint is from before."
-                )
-            if at % log_every == 0 or at % steps_per_epoch == 0 or at == last_step:
-                seconds = (time.monotonic() - started) / (at - since)
-                self._log(at, loss, seconds, steps_per_epoch)
-                started, since = time.monotonic(), at
-            if at % evaluate_every == 0 or at == last_step:
-                self.evaluate(at // steps_per_epoch)
-                self.save()
-                started = time.monotonic()
-            elif stage.checkpoint_every and at % stage.checkpoint_every == 0:
-                self.save()
-            if at == last_step or self.history.is_over(stage.patience):
-                return
-
-    def evaluate(self, epoch: int) -> None:
-        """Evaluates the model; keeps it if it is the best so far."""
-        self.state.settle()
-        at = int(self.state.step.numpy())
-        found = {
-            name: evaluation.rank_set(
-                self.embed, records, self.evaluated, self.clips.log_mel_reference
-            ).metrics()
-            for name, records in self.sets.items()
-        }
-        self.history.entries.append({"step": at, "epoch": epoch, "sets": found})
-        with self.checkpoints.writing():
-            if self.checkpoints.writes:
-                self.history.write()
-            for name, values in found.items():
-                tagged = {
-                    board.recall_tag(name, k): v for k, v in values.items() if k != "n"
-                }
-                board.write_scalars(self.writer, tagged, at)
-        for name, values in found.items():
-            logging.info(
-                "%s, epoch %d, %s: %s", self.run_dir, epoch, name, brief(values)
-            )
-        # Before save: a run that is killed in between finds the best one again.
-        if self.history.best == len(self.history.entries) - 1:
-            self.checkpoints.save_best()
-
-    def save(self) -> None:
-        """Keeps the state to go on from, if it is sound."""
-        self.state.settle()
-        if self.state.not_finite():
-            raise ValueError(
-                f"{self.run_dir}: a weight is not finite after step "
-                f"{int(self.state.step.numpy())}. Lower --learning_rate; the last "
-                "checkpoint is from before."
-            )
-        self.checkpoints.save()
-
-    def _log(self, at: int, loss: float, seconds: float, steps_per_epoch: int) -> None:
-        """Tells how the training stands; seconds is the time of a step."""
-        stage = self.stage
-        rate = optimizers.learning_rate(
-            stage, steps_per_epoch, tf.constant(at - 1, tf.int64)
-        )
-        progress = {
-            "train/loss": loss,
-            "train/learning_rate": float(rate),
-            "train/clips_per_second": stage.batch_size / seconds,
-        }
-        board.write_scalars(self.writer, progress, at)
-        epoch, in_epoch = divmod(at, steps_per_epoch)
-        place = f"epoch {epoch}"
-        if in_epoch:
-            place = f"epoch {epoch + 1}, step {in_epoch} of {steps_per_epoch}"
-        left = (stage.epochs * steps_per_epoch - at) * seconds
-        logging.info(
-            "%s, %s (of %d): loss %.3f, %.0f clips/s, %s left",
-            self.run_dir,
-            place,
-            stage.epochs,
-            loss,
-            progress["train/clips_per_second"],
-            datetime.timedelta(seconds=round(left)),
-        )
-
-
-def brief(values: dict[str, float]) -> str:
-    """One line of metrics for the log."""
-    recalls = {
-        d: "/".join(f"{values[f'{d}/R@{k}']:.1f}" for k in metrics.CUTOFFS)
-        for d in metrics.DIRECTIONS
-    }
-    cutoffs = "/".join(str(k) for k in metrics.CUTOFFS)
-    return f"R@{cutoffs} A->V {recalls['a2v']}, V->A {recalls['v2a']} (n={values['n']})"
 
 
 def _records_path(stage: StageConfig) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from avl_tf import audio
+from avl_tf import audio, images
 from avl_tf.record_schema import RecordsSpec
 from avl_tf.records import RecordSet, Span
 from avl_tf.settings import setting
@@ -71,7 +71,7 @@ def cut(
     parsed: dict[str, tf.Tensor],
     clips: ClipConfig,
     spec: RecordsSpec,
-    window_seed: tuple[tf.Tensor, tf.Tensor],
+    window_seed: tuple[tf.Tensor, tf.Tensor] | None,
 ) -> dict[str, tf.Tensor]:
     """Cuts a record into its clips.
 
@@ -79,7 +79,7 @@ def cut(
         parsed: what record_schema.parse returned.
         clips: how; of random windows the starts are drawn with window_seed.
         spec: of the record's set.
-        window_seed: two numbers.
+        window_seed: two numbers; None in evaluation, where nothing is drawn.
 
     Returns:
         The fields of a batch (see dataset) with the record's M clips in place of B;
@@ -104,12 +104,12 @@ def cut(
             tf.strings.as_string(ends_s, precision=2),
         ]
     )
-    return {
-        "log_mel": log_mel,
-        "n_frames": n_frames,
-        "visual": _visual(maxima),
-        "clip_id": clip_id,
-    }
+    batch = {"log_mel": log_mel, "n_frames": n_frames, "clip_id": clip_id}
+    if maxima:
+        batch["visual"] = _visual(maxima)
+    if spec.images:
+        batch["image"] = _crops(parsed["image"], tf.size(n_frames), window_seed)
+    return batch
 
 
 def pool_features(
@@ -143,6 +143,20 @@ def _visual(maxima: Sequence[tf.Tensor]) -> tf.Tensor:
     return tf.concat(normalised, axis=-1)
 
 
+def _crops(jpeg, n_clips, window_seed):
+    """The image of a record for each of its clips, uint8 [M, H, W, 3]."""
+    image = images.decode_jpeg(jpeg)
+    if window_seed is None:
+        return tf.repeat(images.centre_crop(image)[tf.newaxis], n_clips, axis=0)
+    # Of its own: the starts of the windows are drawn with the seed itself.
+    seed = tf.random.fold_in(_as_seed(window_seed), 1)
+    return images.random_crops(image, n_clips, seed)
+
+
+def _as_seed(window_seed):
+    return [tf.cast(part, tf.int64) for part in window_seed]
+
+
 def _spans(parsed, clips: ClipConfig, spec: RecordsSpec, window_seed):
     """Starts and ends [M] of a record's clips in seconds from its start."""
     end_s = parsed["end_s"] - parsed["start_s"]
@@ -153,7 +167,7 @@ def _spans(parsed, clips: ClipConfig, spec: RecordsSpec, window_seed):
         latest = tf.cast(duration_s - tf.math.ceil(clips.clip_s + 1.0), tf.int32)
         starts = tf.random.stateless_uniform(
             [clips.clips_per_recording],
-            seed=[tf.cast(part, tf.int64) for part in window_seed],
+            seed=_as_seed(window_seed),
             maxval=tf.maximum(latest, 1),
             dtype=tf.int32,
         )

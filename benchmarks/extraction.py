@@ -1,17 +1,19 @@
-"""Rows of data_prep.extract: its CPU time, its bytes, and what a second worker gives.
+"""Rows of data_prep.extract: CPU time, bytes, memory, and what a second worker gives.
 
 In extract_cpu the other side is what cannot be had for less: FFmpeg's decoding and
-scaling and the CNN, called directly. So the ratio is the share of extraction's CPU time
-that goes there, and below 1.
+scaling and the CNN, called directly; extract_decoding and extract_cnn have one of the
+two alone. So their ratios are shares of extraction's CPU time, and below 1.
 """
 
 import os
 import tempfile
 import time
+from collections.abc import Callable
 
 import numpy as np
+import tensorflow as tf
 
-from avl_tf import media
+from avl_tf import media, records
 from avl_tf.audio import AudioConfig
 from benchmarks.duel import Run, Side, check_equal, compare, in_turns
 from benchmarks.rows import Row
@@ -20,53 +22,59 @@ from data_prep.extraction import ExtractionConfig, ShardTask
 from data_prep.manifest import Recording
 
 BACKBONE = "efficientnet_lite0"
-_HEIGHT, _WIDTH, _FPS, _SOUND_HZ = 360, 640, 25, 44100
+_SHORT = {"height": 360, "width": 640, "fps": 25, "sound_hz": 44100}
+# What a worker keeps does not depend on this one's frames, but on how long it lasts.
+_LONG = {"height": 90, "width": 160, "fps": 1, "sound_hz": 8000}
 
 
 def measure(quick: bool) -> list[Row]:
-    seconds = 5 if quick else 60
+    seconds, long_seconds = (5, 60) if quick else (60, 7200)
     with tempfile.TemporaryDirectory() as scratch:
-        video = os.path.join(scratch, "video.mp4")
-        _write_video(video, seconds)
+        video, long = (os.path.join(scratch, f"{n}.mp4") for n in ("short", "long"))
+        _write_video(video, seconds, **_SHORT)
+        _write_video(long, long_seconds, **_LONG)
         return [
             *_against_the_floor(video, seconds, scratch, 2 if quick else 7),
-            _two_workers(video, scratch, 1 if quick else 3),
+            _memory(video, long, long_seconds, scratch),
+            _two_workers(video, seconds, scratch, 1 if quick else 7),
         ]
 
 
 def _against_the_floor(
     video: str, seconds: float, scratch: str, n_repeats: int
 ) -> list[Row]:
-    found = [os.path.join(scratch, f"{of}.npz") for of in ("ours", "other")]
+    found = os.path.join(scratch, "other.npz")
     settings = {"video": video, "backbone": BACKBONE}
     with (
-        Side("extract_video", n_cores=1, **settings, found=found[0]) as ours,
-        Side("decode_and_cnn", n_cores=1, **settings, found=found[1]) as other,
+        Side("extract_video", n_cores=1, folder=scratch, **settings) as ours,
+        Side("decode_and_cnn", n_cores=1, found=found, **settings) as other,
     ):
-        features = [np.load(path)["features_2d"] for path in found]
-        equal = check_equal("features", *features, 1e-3)
+        theirs = np.load(found)["features_2d"]
+        # Ours are stored in 16 bits.
+        equal = check_equal(
+            "features", _features(scratch, theirs.shape[1]), theirs, 1e-3
+        )
         runs = in_turns(n_repeats, ours, other)
         start_up = f"start-up {ours.ready['prepare_s']:.0f} s"
-    decoding = np.median([run["decode_s"] / run["cpu_s"] for run in runs[1]])
     note = (
-        f"{equal}; one core, a video of {_WIDTH} x {_HEIGHT} at {_FPS} frames a "
-        f"second; {100 * decoding:.0f} % of the other side is decoding; {start_up}"
+        f"{equal}; one core, a video of {_SHORT['width']} x {_SHORT['height']} at "
+        f"{_SHORT['fps']} frames a second; {start_up}"
     )
     config = AudioConfig()
-    kept_by_authors = 3600 * (2 * config.sample_rate + 4 * features[0].shape[1])
+    kept_by_authors = 3600 * (2 * config.sample_rate + 4 * theirs.shape[1])
 
-    def cpu_s_an_hour(run: Run) -> float:
-        return run["cpu_s"] * 3600 / seconds
+    def row(name: str, floor: str, part: Callable[[Run], float], note: str = "") -> Row:
+        def cpu_s_an_hour(run: Run) -> float:
+            # Ours has no parts.
+            used = part(run) if "decode_s" in run else run["cpu_s"]
+            return used * 3600 / seconds
+
+        return compare(name, "CPU-s an hour", cpu_s_an_hour, *runs, floor, note)
 
     return [
-        compare(
-            "extract_cpu",
-            "CPU-s an hour",
-            cpu_s_an_hour,
-            *runs,
-            "decoding and CNN alone",
-            note,
-        ),
+        row("extract_cpu", "decoding and CNN alone", lambda run: run["cpu_s"], note),
+        row("extract_decoding", "decoding alone", lambda run: run["decode_s"]),
+        row("extract_cnn", "CNN alone", lambda run: run["cpu_s"] - run["decode_s"]),
         Row(
             "extract_bytes",
             runs[0][0]["n_bytes"] * 3600 / seconds / 1e6,
@@ -77,51 +85,86 @@ def _against_the_floor(
     ]
 
 
-def _two_workers(video: str, scratch: str, n_repeats: int) -> Row:
-    """A row of the time of two workers and of one, both started and warm."""
+def _features(folder: str, dim: int) -> np.ndarray:
+    """The features that sides/extract_video.py has stored."""
+    shard = os.path.join(folder, records.shard_name("all", 0, 1))
+    (serialized,) = tf.data.TFRecordDataset(shard).as_numpy_iterator()
+    spec = records.RecordsSpec(
+        audio=AudioConfig(),
+        log_mel_reference="recording",
+        features_2d=records.FeatureSpec(BACKBONE, dim, 1.0),
+        features_3d=None,
+        languages=("und",),
+        synthetic=True,
+        shards={},
+    )
+    return records.decode(serialized, spec).features_2d
+
+
+def _memory(short: str, long: str, long_seconds: float, scratch: str) -> Row:
+    """A row of the largest size of a worker, with a long video and with a short one."""
+    peaks = []
+    for video in (long, short):
+        settings = {"video": video, "backbone": BACKBONE, "folder": scratch}
+        with Side("extract_video", n_cores=1, **settings, n_warm_ups=0) as side:
+            peaks.append(side.repeat()["peak_mb"])
+    return Row(
+        "extract_memory",
+        *peaks,
+        "a short video",
+        "MB",
+        f"one run; the long video lasts {long_seconds / 3600:.3g} h",
+    )
+
+
+def _two_workers(video: str, seconds: float, scratch: str, n_repeats: int) -> Row:
+    """A row of the speed of two workers and of one, both started and warm."""
     config = ExtractionConfig(BACKBONE, "", "", "")
+    tasks = [
+        ShardTask(
+            scratch,
+            records.shard_name("all", i, 4),
+            (Recording(f"{i}", video),),
+            config,
+        )
+        for i in range(4)
+    ]
+    n_seconds = len(tasks) * seconds
     runs: dict[int, list[Run]] = {2: [], 1: []}
     with workers.Workers(2) as two, workers.Workers(1) as one:
         for repeat in range(n_repeats + 1):
             for n_workers, pool in ((2, two), (1, one)):
-                tasks = [
-                    ShardTask(
-                        scratch,
-                        f"all-{i:05d}-of-00004.tfrecord",
-                        tuple(Recording(f"{i}-{j}", video) for j in range(2)),
-                        config,
-                    )
-                    for i in range(4)
-                ]
                 started = time.perf_counter()
                 for _ in pool.make_shards(tasks):
                     pass
                 if repeat:  # the first one loads the CNN
                     wall_s = time.perf_counter() - started
-                    runs[n_workers].append({"wall_s": wall_s})
+                    runs[n_workers].append({"speed": n_seconds / wall_s})
     return compare(
         "extract_two_workers",
-        "s",
-        lambda run: run["wall_s"],
+        "video-s/s",
+        lambda run: run["speed"],
         runs[2],
         runs[1],
         "one worker",
-        f"without start-up; {workers.n_cores()} cores, 4 shards of 2 videos",
+        f"without start-up; {workers.n_cores()} cores, 4 shards of a video each",
     )
 
 
-def _write_video(path: str, seconds: int) -> None:
+def _write_video(
+    path: str, seconds: int, height: int, width: int, fps: int, sound_hz: int
+) -> None:
     """A camera moves over a landscape of blots, with a little noise."""
     random = np.random.default_rng(0)
     blots = random.integers(0, 256, (60, 100, 3), np.uint8)
-    landscape = media.resize(blots, 2 * _HEIGHT, 2 * _WIDTH)
+    landscape = media.resize(blots, 2 * height, 2 * width)
 
     def frames():
-        for i in range(seconds * _FPS):
-            y = int(_HEIGHT / 2 * (1 + np.sin(i / 60)))
-            x = int(_WIDTH / 2 * (1 + np.cos(i / 75)))
-            view = landscape[y : y + _HEIGHT, x : x + _WIDTH]
-            yield view // 2 + random.integers(0, 3, (_HEIGHT, _WIDTH, 1), np.uint8)
+        for i in range(seconds * fps):
+            y = int(height / 2 * (1 + np.sin(i / 60)))
+            x = int(width / 2 * (1 + np.cos(i / 75)))
+            view = landscape[y : y + height, x : x + width]
+            yield view // 2 + random.integers(0, 3, (height, width, 1), np.uint8)
 
-    waveform = random.normal(0, 0.1, seconds * _SOUND_HZ).astype(np.float32)
-    media.write_video(path, frames(), _FPS, waveform, _SOUND_HZ)
+    waveform = 0.1 * random.standard_normal(seconds * sound_hz, np.float32)
+    media.write_video(path, frames(), fps, waveform, sound_hz)

@@ -16,7 +16,7 @@ _NPZ = "authors' npz reader"
 def measure(quick: bool) -> list[Row]:
     # 16 videos of 6.5 minutes, as HowTo100M's are on average.
     made = {"n_recordings": 16, "n_seconds": 390, "dim": 2048}
-    clip_s, batch_size, n_batches = 10.0, 128, 32
+    clip_s, batch_size, n_batches = 10.0, 128, 256
     if quick:
         made = {"n_recordings": 4, "n_seconds": 20, "dim": 16}
         clip_s, batch_size, n_batches = 2.0, 64, 4
@@ -37,7 +37,7 @@ def measure(quick: bool) -> list[Row]:
         }
         return [
             _against_step(pipeline, quick),
-            *_against_npz(pipeline, npz, n_repeats=2 if quick else 7),
+            *_against_npz(pipeline, npz, n_repeats=2 if quick else 5),
         ]
 
 

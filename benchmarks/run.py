@@ -14,14 +14,15 @@ import platform
 from absl import flags, logging
 
 from avl_tf import program
-from benchmarks import export, log_mel, ranks, reading, rows, steps
+from benchmarks import export, extraction, log_mel, ranks, reading, rows, steps
 
 GROUPS = {
     "log_mel": log_mel.measure,
     "reading": reading.measure,
     "steps": steps.measure,
-    "export": export.measure,
     "ranks": ranks.measure,
+    "export": export.measure,
+    "extraction": extraction.measure,
 }
 RESULTS = str(pathlib.Path(__file__).with_name("results.json"))
 

@@ -4,9 +4,9 @@
         --out_dir=data/my/records --backbone_2d=efficientnet_lite0
 
 Log-mel spectrograms and frozen CNN features go into shards, as in
-train-00000-of-00004.tfrecord. Run again after a stop, it makes only the shards that are
-missing. Recordings that fail are listed with the reason in failures.jsonl; the exit
-status is then 1.
+train-00000-of-00004.tfrecord; with --keep_images the images themselves too. Run again
+after a stop, it makes only the shards that are missing. Recordings that fail are listed
+with the reason in failures.jsonl; the exit status is then 1.
 """
 
 import dataclasses
@@ -17,15 +17,15 @@ from typing import Any
 from absl import flags, logging
 from tqdm import tqdm
 
-from avl_tf import files, program, stored_arrays
+from avl_tf import files, program, settings
 from avl_tf.records import FeatureSpec, RecordsSpec
 from data_prep import extraction, shards, workers
 from data_prep.extraction import ExtractionConfig, ShardTask
 from data_prep.manifest import Recording, read_manifest
-from data_prep.shards import ShardResult
+from data_prep.shards import OutputConfig, ShardResult
 
 _MANIFEST = flags.DEFINE_string("manifest", None, "Manifest (JSON lines) to read.")
-_OUT_DIR = flags.DEFINE_string("out_dir", None, "Folder for shards and spec.json.")
+settings.define_flags(OutputConfig)
 _BACKBONE_2D = flags.DEFINE_string(
     "backbone_2d",
     "resnet152",
@@ -38,6 +38,12 @@ _BACKBONE_3D = flags.DEFINE_string(
     "backbone_3d", "", "Frozen video CNN (the paper: resnext101_3d); empty for none."
 )
 _WEIGHTS_3D = flags.DEFINE_string("weights_3d", "", "Its weights file.")
+_KEEP_IMAGES = flags.DEFINE_boolean(
+    "keep_images",
+    False,
+    "Keep the manifest's images as JPEGs of a shorter side of 256 pixels at most, for "
+    "an --image_encoder that is trained (avl_tf.train); backbones may then be empty.",
+)
 _WORKERS = flags.DEFINE_integer(
     "workers",
     None,
@@ -50,38 +56,31 @@ _SCHEDULER = flags.DEFINE_string(
     "Address of a dask scheduler (tcp://HOST:8786): its workers do the work instead of "
     "local ones. They need this package, and the same paths for media and --out_dir.",
 )
-_SHARD_SIZE = flags.DEFINE_integer(
-    "recordings_per_shard", 16, "Recordings in a shard, at most.", lower_bound=1
-)
-_STORAGE = flags.DEFINE_enum(
-    "storage",
-    "float16",
-    stored_arrays.STORAGES,
-    "How arrays are written; int8 takes half the bytes.",
-)
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the order of recordings.")
-_RETRY = flags.DEFINE_boolean(
-    "retry_failed", False, "Make shards anew in which recordings failed before."
-)
+_SHARD_SIZE = 16
 
 
 def main() -> None:
+    output = settings.from_flags(OutputConfig)
     config = ExtractionConfig(
         _BACKBONE_2D.value,
         _absolute(_WEIGHTS_2D.value),
         _BACKBONE_3D.value,
         _absolute(_WEIGHTS_3D.value),
-        _STORAGE.value,
+        output.storage,
+        _KEEP_IMAGES.value,
     )
-    if not (config.backbone_2d or config.backbone_3d):
+    if not (config.backbone_2d or config.backbone_3d or config.keep_images):
         raise ValueError("--backbone_2d and --backbone_3d are both empty: name one.")
+    if config.backbone_3d and config.keep_images:
+        raise ValueError(
+            "--keep_images is for still images, --backbone_3d for videos: give one."
+        )
     recordings = read_manifest(_MANIFEST.value)
-    folder = _OUT_DIR.value.rstrip("/")
-    tasks = _plan(recordings, folder, config, _SHARD_SIZE.value, _SEED.value)
+    folder = output.folder
+    size = output.recordings_per_shard or _SHARD_SIZE
+    tasks = _plan(recordings, folder, config, size, output.seed)
     files.require_filesystem(folder)
-    results = {task.name: shards.read_result(folder, task.name) for task in tasks}
-    if _RETRY.value:
-        results = {k: None if r and r.failures else r for k, r in results.items()}
+    results = shards.read_results(output, [task.name for task in tasks])
     missing = [task for task in tasks if results[task.name] is None]
     n_workers = min(_WORKERS.value or workers.n_cores(), max(1, len(missing)))
     # By default fewer shards than cores share the cores; a worker asked for is a core.
@@ -106,6 +105,7 @@ def main() -> None:
     spec = RecordsSpec(
         audio=config.audio,
         storage=config.storage,
+        images=config.keep_images,
         log_mel_reference="recording",
         languages=tuple(sorted({recording.language for recording in recordings})),
         synthetic=any(recording.synthetic for recording in recordings),

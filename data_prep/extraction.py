@@ -12,7 +12,7 @@ from avl_tf import audio, media, records
 from avl_tf.audio import AudioConfig
 from avl_tf.backbones import Backbone, load_backbone
 from avl_tf.records import Clip, FeatureSpec, Record
-from data_prep import shards
+from data_prep import shards, still_images
 from data_prep.frame_queue import Features, FrameQueue
 from data_prep.manifest import Recording
 from data_prep.shards import Failure, ShardResult
@@ -30,6 +30,7 @@ class ExtractionConfig:
     backbone_3d: str
     weights_3d: str
     storage: str = "float16"
+    keep_images: bool = False
     audio: AudioConfig = AudioConfig()
 
 
@@ -102,7 +103,7 @@ def extract(
         current = _InHand(recording, {name: Features() for name in queues})
         in_hand.append(current)
         try:
-            current.decode(queues, config.audio)
+            current.decode(queues, config)
         except Exception as error:  # one odd file must not end a million's extraction
             current.error = error
             for name, queue in queues.items():
@@ -125,16 +126,24 @@ class _InHand:
         self.recording, self.features = recording, features
         self.log_mel = np.zeros((0, 0), np.float32)
         self.duration_s = 0.0
+        self.jpeg: bytes | None = None
         self.error: Exception | None = None
 
-    def decode(self, queues: dict[str, FrameQueue], config: AudioConfig) -> None:
+    def decode(self, queues: dict[str, FrameQueue], config: ExtractionConfig) -> None:
         """Decodes the media once: its frames go into the queues, its sound stays."""
         recording = self.recording
+        if config.keep_images and not recording.image:
+            raise ValueError(
+                "its line of the manifest has no image, as --keep_images wants."
+            )
         sinks = [(queue, self.features[name]) for name, queue in queues.items()]
         views = []
         if recording.image:
+            image = still_images.read(recording.image)
             for queue, features in sinks:
-                queue.put(_image(recording.image, queue.backbone), features)
+                queue.put(still_images.as_frame(image, queue.backbone), features)
+            if config.keep_images:
+                self.jpeg = still_images.as_jpeg(recording.image, image)
         else:
             backbones = [queue.backbone for queue, _ in sinks]
             views = [media.View(b.fps, b.short_side, b.crop) for b in backbones]
@@ -142,7 +151,7 @@ class _InHand:
         sound = bytearray()
         for index, array in media.decode(
             recording.media,
-            config.sample_rate,
+            config.audio.sample_rate,
             views,
             recording.start_s,
             recording.end_s,
@@ -163,8 +172,12 @@ class _InHand:
                     f"{recording.media}: no frame in the span asked for."
                 )
         samples = np.frombuffer(sound, np.int16)
-        self.duration_s = len(samples) / config.sample_rate
-        self.log_mel = audio.long_log_mel(samples, config)
+        if not samples.any():
+            raise media.MediaError(
+                f"{recording.media}: its sound is nothing but zeros."
+            )
+        self.duration_s = len(samples) / config.audio.sample_rate
+        self.log_mel = audio.long_log_mel(samples, config.audio)
 
     @property
     def complete(self) -> bool:
@@ -192,6 +205,7 @@ class _InHand:
             end_s=recording.start_s + self.duration_s,
             log_mel=self.log_mel,
             **{k: _normalised(f) for k, f in self.features.items()},
+            image=self.jpeg,
             clips=_clips(recording, self.duration_s),
             labels=recording.labels,
         )
@@ -239,19 +253,6 @@ def _backbone(name: str, weights: str) -> Backbone:
     return load_backbone(name, weights or None)
 
 
-def _image(path: str, backbone: Backbone) -> np.ndarray:
-    """A still image as a backbone wants its frames."""
-    if backbone.frames_per_feature > 1:
-        raise ValueError(
-            f"{path}: {backbone.name} needs {backbone.frames_per_feature} frames of "
-            "video, this is an image. Leave --backbone_3d empty for images."
-        )
-    image = media.read_image(path)[..., :3]
-    scale = backbone.short_side / min(image.shape[:2])
-    height, width = (round(side * scale) for side in image.shape[:2])
-    return media.resize(image, height, width)
-
-
 def _normalised(features: Features) -> np.ndarray:
     """Takes the rows as [K, D], L2-normalised per time step as the authors'."""
     # In place and row by row: those of a long video are large.
@@ -267,8 +268,9 @@ def _clips(recording: Recording, duration_s: float) -> tuple[Clip, ...]:
     for clip in recording.clips:
         if clip["start_s"] >= duration_s:
             raise ValueError(
-                f"a clip starts at {clip['start_s']} s, the recording ends at "
-                f"{duration_s:.2f} s"
+                f"{recording.media}: a clip starts at {clip['start_s']} s, the sound "
+                f"ends at {duration_s:.2f} s. Correct the manifest, or leave such "
+                "clips out (the adapters: --drop=beyond)."
             )
         end_s = min(clip["end_s"], duration_s)
         clips.append(Clip(clip["start_s"], end_s, str(clip.get("label", ""))))

@@ -20,17 +20,18 @@ import numpy as np
 from absl import flags, logging
 from tqdm import tqdm
 
-from avl_tf import program, records, stored_arrays
+from avl_tf import program, records, settings
 from data_prep import howto100m, released_pickles, shards
 from data_prep.captions import find_captions, read_captions
+from data_prep.shards import OutputConfig
 
+settings.define_flags(OutputConfig)
 _PICKLE = flags.DEFINE_string(
     "pickle", None, "A released pickle, or your own in that form."
 )
 _CSV = flags.DEFINE_string(
     "howto100m_csv", None, "Instead of a pickle: list of HowTo100M's videos."
 )
-_OUT_DIR = flags.DEFINE_string("out_dir", None, "Folder for shards and spec.json.")
 _FEATURES = flags.DEFINE_enum(
     "features",
     "pooled",
@@ -65,42 +66,21 @@ _SPLIT = flags.DEFINE_string(
     "Name of the split; if left out, train, val, test or eval where the file's name "
     "has it, else all.",
 )
-_SHARD_SIZE = flags.DEFINE_integer(
-    "recordings_per_shard",
-    None,
-    "Recordings in a shard, at most; if left out, 64 clips or 16 videos.",
-    lower_bound=1,
-)
-_STORAGE = flags.DEFINE_enum(
-    "storage",
-    "float16",
-    stored_arrays.STORAGES,
-    "How arrays are written; int8 takes half the bytes.",
-)
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the order of recordings.")
 _THREADS = flags.DEFINE_integer(
     "threads", 4, "Videos of HowTo100M that are read at a time.", lower_bound=1
-)
-_RETRY = flags.DEFINE_boolean(
-    "retry_failed", False, "Make shards anew in which recordings failed before."
 )
 _SPLITS = ("train", "val", "test", "eval")
 
 
 def main() -> None:
+    output = settings.from_flags(OutputConfig)
     source = _open(_split())
-    folder = _OUT_DIR.value.rstrip("/")
-    dealt = shards.deal(
-        source.ids,
-        _split(),
-        _SHARD_SIZE.value or (64 if _PICKLE.value else 16),
-        _SEED.value,
-    )
-    spec = dataclasses.replace(source.spec, storage=_STORAGE.value)
+    folder = output.folder
+    size = output.recordings_per_shard or (64 if _PICKLE.value else 16)
+    dealt = shards.deal(source.ids, _split(), size, output.seed)
+    spec = dataclasses.replace(source.spec, storage=output.storage)
     shards.claim(folder, repr((source.fingerprint, spec, sorted(dealt.items()))))
-    results = {name: shards.read_result(folder, name) for name in dealt}
-    if _RETRY.value:
-        results = {k: None if r and r.failures else r for k, r in results.items()}
+    results = shards.read_results(output, dealt)
     missing = [name for name in dealt if results[name] is None]
     if missing:
         logging.info("%s: %d of %d shards to make", folder, len(missing), len(dealt))
@@ -112,7 +92,7 @@ def main() -> None:
         # Threads have memory of their own: they would not reuse that of the clips.
         in_order = map if _PICKLE.value else pool.map
         for name in missing:
-            results[name] = _make_shard(source, folder, name, dealt[name], in_order)
+            results[name] = _make_shard(source, output, name, dealt[name], in_order)
             bar.update(len(dealt[name]))
     for note in source.notes:
         print(note)
@@ -166,13 +146,13 @@ def _split() -> str:
     return next((word for word in words if word in _SPLITS), "all")
 
 
-def _make_shard(source, folder, name, indices, in_order) -> shards.ShardResult:
+def _make_shard(source, output, name, indices, in_order) -> shards.ShardResult:
     def serialize(index):
         try:
             record = source.take(index)
             # Too large for float16: encode tells it better than a warning.
             with np.errstate(over="ignore"):
-                return records.encode(record, _STORAGE.value), max(1, len(record.clips))
+                return records.encode(record, output.storage), max(1, len(record.clips))
         except (ValueError, OSError) as error:
             return {
                 "id": source.ids[index],
@@ -180,7 +160,7 @@ def _make_shard(source, folder, name, indices, in_order) -> shards.ShardResult:
                 "reason": str(error),
             }
 
-    return shards.write(folder, name, in_order(serialize, indices))
+    return shards.write(output.folder, name, in_order(serialize, indices))
 
 
 def cli() -> None:

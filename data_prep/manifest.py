@@ -222,7 +222,7 @@ def _check_span(value: dict[str, Any], place: str) -> None:
     if not good or (end is not None and end <= start):
         raise ValueError(
             f"{place}: a span in seconds needs 0 <= start_s < end_s, got start_s="
-            f"{start!r}, end_s={end!r}."
+            f"{start!r}, end_s={end!r}. Correct it, or take it out."
         )
 
 

@@ -14,11 +14,38 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from avl_tf import files, records
+from avl_tf import files, records, stored_arrays
 from avl_tf.records import RecordsSpec, ShardSpec
+from avl_tf.settings import setting
 
 # What went wrong with a recording: {"id", "media", "reason"}.
 Failure = dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputConfig:
+    """The flags of the programs that deal recordings to shards."""
+
+    out_dir: str | None = setting(None, "Folder for shards and spec.json.")
+    storage: str = setting(
+        "float16",
+        "How arrays are written; int8 takes half the bytes.",
+        choices=stored_arrays.STORAGES,
+    )
+    recordings_per_shard: int | None = setting(
+        None,
+        "Recordings in a shard, at most; if left out 16, or 64 clips of a pickle.",
+        lower=1,
+    )
+    seed: int = setting(0, "Seed of the order of recordings.", lower=0)
+    retry_failed: bool = setting(
+        False, "Make shards anew in which recordings failed before."
+    )
+
+    @property
+    def folder(self) -> str:
+        """out_dir without a slash at its end."""
+        return self.out_dir.rstrip("/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +145,19 @@ def read_result(folder: str, name: str) -> ShardResult | None:
     if tf.io.gfile.stat(shard).length != spec.n_bytes:
         return None
     return ShardResult(value["name"], spec, tuple(value["failures"]))
+
+
+def read_results(
+    config: OutputConfig, names: Iterable[str]
+) -> dict[str, ShardResult | None]:
+    """The results of the shards of a folder by name; None for those still to be made.
+
+    With config.retry_failed a shard in which a recording failed is to be made anew.
+    """
+    results = {name: read_result(config.folder, name) for name in names}
+    if config.retry_failed:
+        results = {k: None if r and r.failures else r for k, r in results.items()}
+    return results
 
 
 def finish(folder: str, spec: RecordsSpec, results: Sequence[ShardResult]) -> None:

@@ -34,6 +34,9 @@ _T = TypeVar("_T")
 # corpus, and a large cluster is busy all the same.
 _SHARDS_AHEAD = 1000
 _PATIENCE_S = 10
+# A process a core, which may use the memory it needs: --nworkers=auto would ignore
+# --nthreads, and a limit would kill workers over long videos.
+_WORKER_OPTIONS = "--nworkers=-1 --nthreads=1 --memory-limit=0"
 
 
 class Workers:
@@ -168,11 +171,15 @@ def _connect(address: str) -> Client:
     threads = client.nthreads()
     logging.info("%s has %d workers", address, len(threads))
     if not threads:
-        logging.warning("Waiting for workers: start `dask worker %s`.", address)
+        logging.warning(
+            "Waiting for workers: start `dask worker %s %s`.", address, _WORKER_OPTIONS
+        )
     if any(n_threads > 1 for n_threads in threads.values()):
         logging.warning(
             "Some workers have several threads, of which one at a time uses the CNN. "
-            "Better: dask worker --nworkers=auto --nthreads=1"
+            "Better: dask worker %s %s",
+            address,
+            _WORKER_OPTIONS,
         )
     return client
 

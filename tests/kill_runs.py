@@ -52,37 +52,49 @@ def main(folder: str, n_runs: int, seed: int) -> int:
     command += [f"--evaluate=x={evaluation}"]
     chosen = SETTINGS | WAYS[seed % 2]
     command += [f"--{name}={value}" for name, value in chosen.items()]
-    started = time.monotonic()
     whole = f"{folder}/whole"
-    _run([*command, f"--run_dir={whole}"])
-    seconds = time.monotonic() - started
+    started = time.monotonic()
+    _run(command, whole)
+    last_step, seconds = _newest(whole), time.monotonic() - started
     draw, n_same = random.Random(seed), 0
     for index in range(n_runs):
         run_dir = f"{folder}/killed{index}"
-        # The first third is Python's and TensorFlow's start.
-        after = draw.uniform(seconds / 3, seconds)
-        _run([*command, f"--run_dir={run_dir}"], after)
-        found = sorted(pathlib.Path(run_dir).glob("checkpoints/*.index"))
-        at = found[-1].stem if found else "no checkpoint"
-        _run([*command, f"--run_dir={run_dir}"])
+        # By the steps of the run itself: how fast it goes depends on what else runs.
+        wanted = draw.uniform(-0.1, 1) * last_step
+        # Before the first checkpoint is Python's and TensorFlow's start.
+        delay_s = draw.uniform(0, seconds / (3 if wanted < 0 else 32))
+        found = _run(command, run_dir, wanted, delay_s)
+        _run(command, run_dir)
         differing = _differing(_ending(run_dir), _ending(whole))
         n_same += not differing
         state = f"ANOTHER ENDING: {differing}" if differing else "the same ending"
-        print(f"killed after {after:.1f} s of {seconds:.1f}, {at}: {state}", flush=True)
+        at = f"checkpoint {found}" if found >= 0 else "no checkpoint"
+        print(f"killed at {at} of {last_step}: {state}", flush=True)
     print(f"{n_same} of {n_runs} endings are those of the whole run, bit for bit")
     return n_same != n_runs
 
 
-def _run(command: list[str], kill_after_s: float | None = None) -> None:
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    try:
-        _, errors = process.communicate(timeout=kill_after_s)
-    except subprocess.TimeoutExpired:
+def _run(
+    command: list[str], run_dir: str, kill_at: float = np.inf, delay_s: float = 0
+) -> int:
+    """Runs to the end, or kills a while after a checkpoint; returns the newest then."""
+    with open(f"{run_dir}.log", "w") as log:
+        process = subprocess.Popen(
+            [*command, f"--run_dir={run_dir}"], stdout=log, stderr=log
+        )
+        while process.poll() is None and _newest(run_dir) < kill_at:
+            time.sleep(0.02)
+        time.sleep(delay_s)
         process.kill()
-        process.communicate()
-        return
-    if process.returncode:
-        raise SystemExit(errors.decode()[-2000:])
+    if process.wait() > 0:
+        raise SystemExit(pathlib.Path(f"{run_dir}.log").read_text()[-2000:])
+    return _newest(run_dir)
+
+
+def _newest(run_dir: str) -> int:
+    """Step of the newest checkpoint; -1 if there is none."""
+    found = pathlib.Path(run_dir).glob("checkpoints/*.index")
+    return max((int(path.stem.split("-")[1]) for path in found), default=-1)
 
 
 def _ending(run_dir: str) -> dict:

@@ -249,7 +249,7 @@ def test_folding_bad_arrays_raise(key, change, message):
     state = {k: recipe_weights.array("test", k, shape) for k, shape in shapes.items()}
 
     def load():
-        folding.load_folded(model, state, "w.pth", lambda name: "bn1", 1e-5, "fc.")
+        folding.load_state(model, state, "w.pth", lambda name: "bn1", 1e-5, "fc.")
 
     load()
     if change:

@@ -112,7 +112,7 @@ def test_quick_run_writes_rows_and_keeps_those_of_other_groups(tmp_path):
 
 def test_programs_say_what_is_wrong(tmp_path):
     fails_in_one_line(
-        run("benchmarks.run", "--only=speed"), "speed", "log_mel, reading"
+        run("benchmarks.run", "--only=speed"), "speed", "log_mel, extraction"
     )
     absent = tmp_path / "absent.json"
     fails_in_one_line(run("benchmarks.run", "--show", f"--out={absent}"), "make bench")
@@ -127,6 +127,7 @@ def test_cost_model_reckons_from_rows(tmp_path):
             ("log_mel", 2.0, 4.0),
             ("records_vs_npz", 3200.0, 320.0),
             ("train_step_full", 1.6, 3.2),
+            ("extract_cpu", 72.0, 64.0),
         )
     }
     given = {"minutes": 13.0, "epochs": 10, "clips_per_recording": 36}
@@ -134,6 +135,7 @@ def test_cost_model_reckons_from_rows(tmp_path):
     one = {what: figure for what, _, figure in found}
     assert one["our records"] == 14 and one["authors' npz"] == 28
     assert one["log-mel"] * 3600 == pytest.approx(78 * 0.002)
+    assert one["extraction with EfficientNet-Lite0"] == pytest.approx(0.02 * 13 / 60)
     assert one["reading our records"] * 3600 == pytest.approx(360 / 3200)
     assert one["training on this machine"] * 3600 == pytest.approx(36)
     assert one["training"] == pytest.approx(3 * flops.avlnet() * 360 / 3600e12)
@@ -142,6 +144,7 @@ def test_cost_model_reckons_from_rows(tmp_path):
     assert not done.returncode, done.stderr
     assert "1.2M" in done.stdout and "8,400" in done.stdout
     del figures["log_mel"]
+    del figures["extract_cpu"]  # the one that need not be there
     with pytest.raises(ValueError, match="no row log_mel"):
         cost_model.costs(figures, **given, gpu_flop_per_s=1e12)
 
@@ -160,6 +163,19 @@ def test_our_sides_run(tmp_path):
     with Side("avlnet_tensorflow", work="training", **model) as side:
         losses = [side.ready["loss"], side.repeat()["loss"]]
     assert 0 < losses[1] < losses[0]
+
+
+@pytest.mark.slow
+def test_quick_extraction_has_its_floor_beside_it(tmp_path):
+    out = tmp_path / "results.json"
+    done = run("benchmarks.run", "--quick", "--only=extraction", f"--out={out}")
+    assert not done.returncode, done.stderr
+    found = _check_rows(out, "extract_bytes", "extract_memory", "extract_two_workers")
+    whole, decoding, cnn = (
+        found[f"extract_{name}"]["other"] for name in ("cpu", "decoding", "cnn")
+    )
+    assert whole == pytest.approx(decoding + cnn, rel=0.2)
+    assert 0.5 < found["extract_cpu"]["ratio"] < 1.1
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from made_media import (
 )
 
 from avl_tf import media
+from avl_tf.media.progress import Progress
 
 
 @pytest.mark.parametrize("layout", ["mono", "stereo", "quad", "5.1"])
@@ -235,9 +236,9 @@ def test_frames_after_a_seek_do_not_decode_the_whole(tmp_path, monkeypatch):
     frames = [numbered(i) for i in range(250)]
     path = make_media(tmp_path / "video.mp4", frames, gop=25)
     decoded = []
-    timed = media.MediaFile._timed
+    note_frame = Progress.note_frame
     monkeypatch.setattr(
-        media.MediaFile, "_timed", lambda *args: decoded.append(1) or timed(*args)
+        Progress, "note_frame", lambda *args: decoded.append(1) or note_frame(*args)
     )
     assert read_numbers(path, 25, start_s=8, end_s=8.2) == [200, 201, 202, 203, 204]
     assert len(decoded) < 90

@@ -6,6 +6,7 @@ import pytest
 from made_media import cut, make_media, noise, numbered, read_number, sine, with_chirp
 
 from avl_tf import media
+from avl_tf.media.progress import Progress
 
 VIEWS = [media.View(1), media.View(24, 32, 32)]
 SPANS = [(0.0, None), (0.72, 3.1), (6.32, 8.9), (9.52, None)]
@@ -43,13 +44,13 @@ def test_one_pass_gives_what_two_passes_give(path, span):
 
 def count_decoded(monkeypatch):
     decoded = {"audio": 0, "video": 0}
-    timed = media.MediaFile._timed
+    note_frame = Progress.note_frame
 
-    def count(self, frame, stream, last):
-        decoded[stream.type] += 1
-        return timed(self, frame, stream, last)
+    def count(self, frame):
+        decoded[self.stream.type] += 1
+        return note_frame(self, frame)
 
-    monkeypatch.setattr(media.MediaFile, "_timed", count)
+    monkeypatch.setattr(Progress, "note_frame", count)
     return decoded
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 
@@ -37,6 +38,36 @@ def test_two_streams_and_no_clips_come_back(tmp_path):
     found = records.decode(serialized.numpy(), _spec_of(path))
     assert found.features_3d.shape == (3, 5)
     assert (found.id, found.clips, found.labels) == ("é", (), {"ж": 1})
+
+
+@pytest.mark.parametrize("storage", ["float16", "int8"])
+@pytest.mark.parametrize("features", [True, False])
+def test_an_image_comes_back_byte_for_byte(tmp_path, storage, features):
+    jpeg = tf.io.encode_jpeg(np.zeros((8, 9, 3), np.uint8)).numpy()
+    changes = {} if features else {"features_2d": None}
+    record = corpus.make_record("r0", image=jpeg, **changes)
+    path = corpus.write_records(
+        str(tmp_path), [record], 1, storage=storage, images=True, **changes
+    )
+    opened = records.open_records(path)
+    (serialized,) = tf.data.TFRecordDataset(opened.paths)
+    found = records.decode(serialized.numpy(), opened.spec)
+    assert found.image == jpeg and (found.features_2d is not None) == features
+    # One who does not look at the images reads the rest.
+    without = dataclasses.replace(opened.spec, images=False)
+    assert records.decode(serialized.numpy(), without).image is None
+    (listed,) = record_index.list_records(opened)
+    assert (listed.id, listed.n_clips) == ("r0", 4)
+
+
+def test_an_image_that_is_no_jpeg_is_an_error_that_names_the_record(tmp_path):
+    png = tf.io.encode_png(np.zeros((8, 9, 3), np.uint8)).numpy()
+    with pytest.raises(ValueError, match="record r7: image is not a JPEG"):
+        records.encode(corpus.make_record("r7", image=png))
+    path = corpus.write_records(str(tmp_path), [corpus.make_record("r0")], images=True)
+    opened = records.open_records(path)
+    (listed,) = record_index.verify(opened, record_index.list_records(opened))
+    assert listed.fault == "it is not a record of this set"
 
 
 @pytest.mark.parametrize(
@@ -112,10 +143,10 @@ def test_spec_json_round_trip(tmp_path, storage):
     assert records.RecordsSpec.from_json(json.loads(text), "spec.json") == spec
 
 
-def test_a_spec_of_the_first_format_is_of_float16(tmp_path):
+def test_a_spec_of_the_first_format_is_of_float16_and_has_no_images(tmp_path):
     spec = _spec_of(corpus.make_set(str(tmp_path)))
     value = {**spec.to_json(), "format": 1}
-    del value["storage"]
+    del value["storage"], value["images"]
     assert records.RecordsSpec.from_json(value, "spec.json") == spec
 
 

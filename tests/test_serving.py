@@ -15,6 +15,7 @@ from avl_tf.audio import AudioConfig
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig
+from avl_tf.signatures import decode_wav
 from avl_tf.stage_config import StageConfig
 
 
@@ -123,7 +124,7 @@ def test_other_sample_rates_are_resampled(rate):
         fade = np.sin(np.pi * np.clip(t / 0.7, 0, 1)) ** 2
         return fade * sum(0.2 * np.sin(2 * np.pi * f * t) for f in (220, 1500, 3300))
 
-    found = serving._decode_wav(tf.constant(_wav(tones(rate), rate)), 16000).numpy()
+    found = decode_wav(tf.constant(_wav(tones(rate), rate)), 16000).numpy()
     expected = tones(16000)
     assert abs(len(found) - len(expected)) <= 1
     n = min(len(found), len(expected))
@@ -174,8 +175,8 @@ def test_a_wrong_export_is_an_error_and_not_kept(run_dir, monkeypatch):
     before = sorted(run_dir.rglob("*"))
     real = serving._embed_in_bare_process
 
-    def off(path, given, wavs):
-        found = real(path, given, wavs)
+    def off(path, given, encoded):
+        found = real(path, given, encoded)
         return {**found, "visual": found["visual"] * (1 + 1e-4)}
 
     monkeypatch.setattr(serving, "_embed_in_bare_process", off)
@@ -186,4 +187,4 @@ def test_a_wrong_export_is_an_error_and_not_kept(run_dir, monkeypatch):
 
 def test_an_export_that_a_bare_process_cannot_load_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="only TensorFlow.*not kept"):
-        serving._embed_in_bare_process(str(tmp_path / "nothing"), {}, [])
+        serving._embed_in_bare_process(str(tmp_path / "nothing"), {}, {})

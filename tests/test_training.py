@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from avl_tf import evaluation, losses, optimizers, runs, training
+from avl_tf import claims, evaluation, losses, optimizers, runs, training, watch
 from avl_tf.audio import AudioConfig
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
@@ -117,7 +117,7 @@ def test_a_finished_run_is_not_trained_again(trained, sets):
 def test_a_stopped_run_goes_on_to_the_same_weights(sets, tmp_path, monkeypatch):
     stage = _stage(sets, epochs=3)
     whole = _train(tmp_path / "whole", stage)
-    real_brief, n_evaluations = training.brief, []
+    real_brief, n_evaluations = watch.brief, []
 
     def stop_at_the_third(values):
         n_evaluations.append(1)
@@ -125,7 +125,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(sets, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real_brief(values)
 
-    monkeypatch.setattr(training, "brief", stop_at_the_third)
+    monkeypatch.setattr(watch, "brief", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         _train(tmp_path / "stopped", stage)
     assert _train(tmp_path / "stopped", stage) == whole
@@ -171,6 +171,46 @@ def test_a_run_directory_of_other_settings_is_left_alone(trained, sets):
     assert before == {
         p: p.stat().st_mtime_ns for p in run_dir.rglob("*") if p.is_file()
     }
+
+
+def test_a_run_whose_evaluation_set_has_changed_is_left_alone(sets, tmp_path):
+    evaluated = corpus.make_set(str(tmp_path / "x"), seed=1)
+    stage = _stage((sets[0], evaluated), epochs=0)
+    _train(tmp_path / "run", stage)
+    shutil.rmtree(tmp_path / "x")
+    corpus.make_set(str(tmp_path / "x"), seed=2)
+    with pytest.raises(ValueError, match="the evaluation set 'x' has changed"):
+        _train(tmp_path / "run", stage)
+
+
+def test_a_second_process_in_a_run_directory_is_sent_away(sets, tmp_path):
+    run_dir = tmp_path / "run"
+    holder = (
+        "import sys; from avl_tf import claims\n"
+        "with claims.sole_process(sys.argv[1]): print('held', flush=True), input()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", holder, str(run_dir)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(ValueError, match="another process is training into it"):
+            _train(run_dir, _stage(sets, epochs=0))
+        process.kill()
+        process.wait()
+        _train(run_dir, _stage(sets, epochs=0))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_lock_leaves_no_empty_folder(tmp_path):
+    with claims.sole_process(str(tmp_path / "run")):
+        assert (tmp_path / "run").is_dir()
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -396,16 +436,18 @@ def replicas(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["plain", "micro", "jit", "sync", "clipped"])
+@pytest.mark.parametrize("way", ["plain", "micro", "jit", "sync", "clipped", "images"])
 def test_two_replicas_take_the_same_steps_as_one(replicas, way):
     one, two = replicas
     assert one[f"{way}/losses"] == pytest.approx(two[f"{way}/losses"], rel=1e-5)
     assert one[f"{way}/losses"][0] != one[f"{way}/losses"][1]
     names = [name for name in one if name.startswith(f"{way}/gradient")]
     assert names
+    # The image encoder's twenty batch norms round differently over half the clips.
+    tolerance = 1e-4 if way == "images" else 1e-5
     for name in names:
         scale = np.abs(one[name]).max() + 1e-8
-        assert np.abs(one[name] - two[name]).max() < 1e-5 * scale, name
+        assert np.abs(one[name] - two[name]).max() < tolerance * scale, name
 
 
 @pytest.mark.slow

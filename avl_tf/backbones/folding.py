@@ -1,10 +1,10 @@
-"""Loads a PyTorch state_dict into a frozen Keras model, batch norms folded.
+"""Loads a PyTorch state_dict into a Keras model, batch norms folded if it has none.
 
-In: a Keras model whose convolutions (all with a bias) and dense layers carry the
-state_dict's names, and the state_dict as NumPy arrays. Out: the same model with its
-weights set. A frozen batch norm is a scale and an offset a channel, so it goes into
-the kernel and the bias of the convolution before it: fewer layers, less time, and the
-same values to float32 rounding.
+In: a Keras model whose convolutions and dense layers carry the state_dict's names, and
+the state_dict as NumPy arrays. Out: the same model with its weights set. A frozen batch
+norm is a scale and an offset a channel, so it goes into the kernel and the bias of the
+convolution before it: fewer layers, less time, and the same values to float32 rounding.
+In a model that learns it is a layer, of the state_dict's name too.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 
-def load_folded(
+def load_state(
     model: keras.Model,
     state: Mapping[str, np.ndarray],
     source: str,
@@ -21,10 +21,11 @@ def load_folded(
     epsilon: float,
     ignored: str | None = None,
 ) -> None:
-    """Sets every kernel and bias of `model` from `state`.
+    """Sets every kernel and bias, and every batch norm, of `model` from `state`.
 
     Args:
-        model: Keras model; each layer that has a kernel is named as in `state`.
+        model: Keras model; each layer that has a kernel is named as in `state`. A
+            convolution has a bias, or a batch norm behind it.
         state: key -> array in PyTorch's layout (kernels [out, in, ...]).
         source: where `state` came from, for messages.
         norm_name: name of a convolution -> name of the batch norm after it.
@@ -44,11 +45,17 @@ def load_folded(
         and not (ignored and key.startswith(ignored))
     }
     _check_keys({key for group in keys.values() for key in group}, found, source, model)
+    norms = {la.name: la for la in model.layers if hasattr(la, "moving_variance")}
     for layer in layers:
         arrays = [_finite(state[key], key, source) for key in keys[layer.name]]
-        kernel, bias = _fold(layer, arrays, keys[layer.name], source, epsilon)
-        layer.kernel.assign(kernel)
-        layer.bias.assign(bias)
+        axes = _check_shapes(layer, arrays, keys[layer.name], source)
+        kernel, *others = arrays
+        if len(others) > 1 and norm_name(layer.name) in norms:
+            norms[norm_name(layer.name)].set_weights(others)
+        else:
+            kernel, bias = _fold(kernel, others, epsilon)
+            layer.bias.assign(bias)
+        layer.kernel.assign(np.moveaxis(kernel, (0, 1), axes))
 
 
 def _keys(layer: keras.Layer, norm_name: Callable[[str], str]) -> list[str]:
@@ -88,8 +95,8 @@ def _finite(array: np.ndarray, key: str, source: str) -> np.ndarray:
     return array
 
 
-def _fold(layer, arrays, keys, source, epsilon) -> tuple[np.ndarray, np.ndarray]:
-    """A layer's kernel and bias in Keras' layout."""
+def _check_shapes(layer, arrays, keys, source) -> tuple[int, int]:
+    """Where a kernel's axes [out, in] are in Keras' layout."""
     # Keras [..., in, out], PyTorch [out, in, ...]; of a depthwise convolution [...,
     # channels, 1] and [channels, 1, ...], so the two axes keep their order.
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
@@ -103,10 +110,13 @@ def _fold(layer, arrays, keys, source, epsilon) -> tuple[np.ndarray, np.ndarray]
                 f"{list(expected)}. Ask for the network that the file belongs to."
             )
         expected = expected[:1]  # after the kernel: a value for each output
-    kernel, bias = arrays[:2]
-    if len(arrays) > 2:
-        _, gamma, beta, mean, variance = arrays
-        scale = gamma / np.sqrt(variance + np.float32(epsilon))
-        kernel = kernel * scale.reshape(-1, *[1] * (kernel.ndim - 1))
-        bias = beta - mean * scale
-    return np.moveaxis(kernel, (0, 1), axes), bias
+    return axes
+
+
+def _fold(kernel, others, epsilon) -> tuple[np.ndarray, np.ndarray]:
+    """A kernel [out, in, ...] and a bias that do what the batch norm does too."""
+    if len(others) == 1:  # there is none
+        return kernel, others[0]
+    gamma, beta, mean, variance = others
+    scale = gamma / np.sqrt(variance + np.float32(epsilon))
+    return kernel * scale.reshape(-1, *[1] * (kernel.ndim - 1)), beta - mean * scale

@@ -44,7 +44,7 @@ def load(weights: str | None) -> tuple[Callable, str]:
         )
     state = state_dict(weights)
     model = _network()
-    folding.load_folded(model, state, weights, norm_name, epsilon=1e-5, ignored="fc.")
+    folding.load_state(model, state, weights, norm_name, epsilon=1e-5, ignored="fc.")
 
     def compute(frames: tf.Tensor) -> tf.Tensor:
         return model(tf.reshape(frames, (-1, FRAMES_PER_CLIP, SIDE, SIDE, 3)))

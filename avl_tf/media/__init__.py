@@ -23,6 +23,7 @@ from fractions import Fraction
 import numpy as np
 
 from avl_tf.media.file import MediaError, MediaFile, require_file
+from avl_tf.media.orientation import orientation
 from avl_tf.media.pictures import Pictures, View, exact, to_array
 from avl_tf.media.sound import Sound, first_second
 from avl_tf.media.writer import to_frame, write_image, write_video, write_wav
@@ -33,6 +34,7 @@ __all__ = [
     "decode",
     "duration_s",
     "iter_frames",
+    "orientation",
     "read_frames",
     "read_image",
     "read_waveform",
@@ -228,7 +230,7 @@ def duration_s(path: str | os.PathLike) -> float:
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Reads an image, upright by the orientation it carries.
+    """Reads an image, upright by the orientation it carries (mirrored ones: a JPEG's).
 
     Returns:
         uint8 [H, W, 4], RGBA; alpha is not multiplied in, and 255 where there is none.
@@ -239,7 +241,10 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """
     with MediaFile(path) as file:
         frame = file.picture()
-        return to_array(frame, (frame.width, frame.height), "rgba")
+        image = to_array(frame, (frame.width, frame.height), "rgba")
+    # PyAV tells by what angle to turn it, and not that it is a mirror image.
+    mirrored = {2: 0, 4: 0, 5: 1, 7: 1}.get(orientation(path))
+    return image if mirrored is None else np.flip(image, mirrored).copy()
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -7,8 +7,6 @@ that starts late starts late here too, and sound and frames share one clock. Enc
 priming is dropped as FFmpeg drops it (edit lists, skip samples).
 """
 
-import functools
-import logging
 import os
 from collections.abc import Collection, Container, Iterator
 from fractions import Fraction
@@ -16,15 +14,8 @@ from fractions import Fraction
 import av
 from av.stream import Discard, Disposition, Stream
 
+from avl_tf.media import packets
 from avl_tf.media.progress import Progress, TimedFrame
-
-# PyAV hands FFmpeg's messages to Python from a set level on. They are needed for the
-# text of a MediaError, and to notice damage that FFmpeg logs without failing; none of
-# them may reach the user's terminal.
-av.logging.set_level(av.logging.WARNING)
-av.logging.set_skip_repeated(False)
-logging.getLogger("libav").propagate = False
-logging.getLogger("libav").addHandler(logging.NullHandler())
 
 # Seeks go this far before the wanted time: room for a decoder to warm up, and a second
 # try where a seek lands between keyframes (MPEG-TS).
@@ -32,10 +23,6 @@ _RUN_UPS_S = (2, 12)
 # How long frames of one kind are kept after that time while the other has not begun:
 # pictures are large, sound waits for decoders that are some pictures behind.
 _PATIENCE_S = {"video": 0, "audio": 60}
-# What decoders (of H.264, of FLAC) log when they hide damage instead of failing.
-_CONCEALED = ("error while decoding MB", "decode_frame() failed")
-# The same for JPEG images, baseline and progressive.
-_TORN = ("overread", "error y=")
 
 
 class MediaError(Exception):
@@ -66,7 +53,8 @@ class MediaFile:
                     f"file:{self.path}", metadata_errors="replace"
                 )
             except av.FFmpegError as error:
-                raise self.error("cannot be opened", _reason(error, logs)) from error
+                reason = packets.reason(error, logs)
+                raise self.error("cannot be opened", reason) from error
         # For WAV, whose bit rate is constant, the guess is exact.
         self._guesses_length = self._container.format.name != "wav" and any(
             "duration from bitrate" in text for _, _, text in logs
@@ -125,9 +113,11 @@ class MediaFile:
     def picture(self) -> av.VideoFrame:
         """Decodes the one picture of an image file; MediaError at any damage."""
         stream = self.stream("video")
-        packets = self._packets([stream])
+        demuxed = packets.demux(self._container, [stream])
         while True:
-            packet, frames, problem = _next_frames(packets, [stream.index], _TORN)
+            packet, frames, problem = packets.next_frames(
+                demuxed, [stream.index], packets.TORN
+            )
             if problem or packet is None:
                 raise self.error("its image cannot be decoded", problem)
             if frames:
@@ -185,21 +175,18 @@ class MediaFile:
         read = self._streams if endless else streams
         for other in self._container.streams:
             other.discard = Discard.default if other in read else Discard.all
-        packets = self._packets(read)
+        demuxed = packets.demux(self._container, read)
         all_progress = [
-            Progress(
-                stream,
-                self._origin,
-                None if sought else self._begin(stream),
-                self._declared_end(stream) or Fraction(0),
-            )
+            Progress(stream, self._origin, self._declared_end(stream), sought)
             for stream in streams
         ]
         more = True
         while more:
             active = [p for p in all_progress if p.stream.type not in finished]
             indices = [p.stream.index for p in active]
-            packet, frames, problem = _next_frames(packets, indices, _CONCEALED)
+            packet, frames, problem = packets.next_frames(
+                demuxed, indices, packets.CONCEALED
+            )
             more = packet is not None
             # What is wrong with no stream's packet in particular concerns them all.
             its_own = [
@@ -214,9 +201,7 @@ class MediaFile:
                     self._refuse(*progress.damage, progress.end)
             for frame in frames:
                 (progress,) = its_own
-                timed = self._timed(frame, progress.stream, progress.last)
-                progress.note_frame(timed)
-                yield progress.stream.type, timed
+                yield progress.stream.type, progress.note_frame(frame)
         for progress in all_progress:
             kind = progress.stream.type
             if kind in finished:
@@ -226,46 +211,11 @@ class MediaFile:
             if progress.is_cut():
                 self._refuse(progress.reached, "the file seems cut", progress.end)
 
-    def _packets(self, streams: list[Stream]) -> Iterator[av.Packet]:
-        try:
-            yield from self._container.demux(streams)
-        except IndexError:
-            # PyAV 18.1 stumbles, after the last packet, over streams that have turned
-            # up on the way (MPEG-TS).
-            return
-
     def _refuse(self, at: Fraction, reason: str, end: Fraction) -> None:
         """Raises the error for a file that decodes to `at`, unless that is allowed."""
         if not self._allow_truncated:
             of_all = f" of {float(end):.1f} s" if end else ""
             raise self.error(f"decodes only to {float(at):.1f} s{of_all}", reason)
-
-    def _timed(
-        self,
-        frame: av.AudioFrame | av.VideoFrame,
-        stream: Stream,
-        last: TimedFrame | None,
-    ) -> TimedFrame:
-        """Puts a frame on the clock."""
-        if stream.type == "audio":
-            duration = _sound_length(frame.samples, frame.sample_rate)
-        else:
-            rate = stream.guessed_rate or Fraction(25)
-            duration = _seconds(frame.duration, stream) or 1 / rate
-        if frame.pts is not None:
-            time = _seconds(frame.pts, stream) - self._origin
-            # Frames come out in the order of presentation, so a time that goes back is
-            # a reset clock (joined MPEG-TS) or a wrong guess (B-frames in AVI).
-            if last is None or time > last.time:
-                return TimedFrame(time, duration, frame)
-        follows = self._begin(stream) if last is None else last.time + last.duration
-        return TimedFrame(follows, duration, frame)
-
-    def _begin(self, stream: Stream) -> Fraction:
-        """Returns the start of a stream on the clock."""
-        if stream.start_time is None:
-            return Fraction(0)
-        return _seconds(stream.start_time, stream) - self._origin
 
     def _declared_end(self, stream: Stream) -> Fraction | None:
         """Returns where a stream ends by its own or its file's account, or None."""
@@ -283,7 +233,7 @@ class MediaFile:
         ends = dict.fromkeys(self._streams, Fraction(0))
         with av.logging.Capture() as logs:
             try:
-                for packet in self._packets(self._streams):
+                for packet in packets.demux(self._container, self._streams):
                     stream = packet.stream
                     length = _seconds(packet.duration, stream)
                     if packet.pts is None:
@@ -292,7 +242,8 @@ class MediaFile:
                         at = _seconds(packet.pts, stream) - self._origin
                         ends[stream] = max(ends[stream], at + length)
             except av.FFmpegError as error:
-                raise self.error("cannot be read", _reason(error, logs)) from error
+                reason = packets.reason(error, logs)
+                raise self.error("cannot be read", reason) from error
         return max(ends.values())
 
 
@@ -319,45 +270,6 @@ def _frames_around(
         if not kinds:
             return head
     return []
-
-
-def _next_frames(
-    packets: Iterator[av.Packet], indices: Container[int], concealed: tuple[str, ...]
-) -> tuple[av.Packet | None, list, str]:
-    """Reads one packet: itself (None at the end), its frames, and what is wrong.
-
-    Only packets of the streams of these indices are decoded.
-    """
-    packet, frames, problem = None, [], ""
-    with av.logging.Capture() as logs:
-        try:
-            packet = next(packets, None)
-            problem = _errors(logs)
-            if packet is not None and packet.stream_index in indices:
-                if packet.is_corrupt:
-                    problem = problem or "a packet is incomplete"
-                frames = packet.decode()
-                if any(mark in _errors(logs) for mark in concealed):
-                    problem = _errors(logs)
-        except av.FFmpegError as error:
-            problem = _reason(error, logs)
-    return packet, frames, problem
-
-
-def _errors(logs: list[tuple[int, str, str]]) -> str:
-    return "; ".join(
-        text.strip() for level, _, text in logs if level <= av.logging.ERROR
-    )
-
-
-def _reason(error: av.FFmpegError, logs: list[tuple[int, str, str]]) -> str:
-    details = _errors(logs)
-    return f"{error.strerror} ({details})" if details else f"{error.strerror}"
-
-
-@functools.lru_cache(maxsize=64)
-def _sound_length(n_samples: int, sample_rate: int) -> Fraction:
-    return Fraction(n_samples, sample_rate)
 
 
 def _seconds(ticks: int | None, stream: Stream) -> Fraction:

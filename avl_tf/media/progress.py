@@ -1,4 +1,4 @@
-"""How far a stream has been decoded, and whether it is damaged on the way."""
+"""How far a stream has been decoded: its frames' times, and damage on the way."""
 
 from fractions import Fraction
 from typing import NamedTuple
@@ -20,27 +20,39 @@ class TimedFrame(NamedTuple):
 class Progress:
     """One stream of a file that is being decoded.
 
-    What a packet or a frame tells is kept as it is, and put into seconds only when
-    there is damage: exact fractions cost more than decoding sound does.
+    What a packet tells is kept as it is, and put into seconds only when there is
+    damage: exact fractions cost more than decoding sound does.
 
     Args:
         stream: the stream.
         origin: second 0 of the file, by the streams' clocks.
-        begin: the stream's start in seconds; None if it is not read from there, so that
-            the first frame that comes is.
-        end: its end as declared; 0 if it is not.
+        declared_end: its end in seconds as declared; None if it is not.
+        sought: it is not read from its start, so that it begins with the first frame
+            that comes.
 
     Attributes:
+        end: its end in seconds as declared; 0 if it is not.
         last: the last frame that was decoded.
         damage: time and reason of the first damage; the first second is let pass.
     """
 
     def __init__(
-        self, stream: Stream, origin: Fraction, begin: Fraction | None, end: Fraction
+        self,
+        stream: Stream,
+        origin: Fraction,
+        declared_end: Fraction | None,
+        sought: bool,
     ):
-        self.stream, self.origin, self.begin, self.end = stream, origin, begin, end
+        self.stream, self.end = stream, declared_end or Fraction(0)
         self.last: TimedFrame | None = None
         self.damage: tuple[Fraction, str] | None = None
+        self._origin, self._base = origin, stream.time_base
+        self._start = Fraction(0)
+        if stream.start_time is not None:
+            self._start = self._seconds(stream.start_time)
+        self._begin = None if sought else self._start
+        if stream.type == "video":
+            self._usual_duration = 1 / (stream.guessed_rate or Fraction(25))
         # A stream that declares no length is judged by the file's, which any of its
         # streams may be the one to reach.
         self._counts_all = stream.duration is None
@@ -49,7 +61,7 @@ class Progress:
     @property
     def reached(self) -> Fraction:
         """Seconds up to which packets or frames were seen."""
-        ends = [n * base - self.origin for n, base in self._packet_ends.values()]
+        ends = [n * base - self._origin for n, base in self._packet_ends.values()]
         if self.last:
             ends.append(self.last.time + self.last.duration)
         return max(ends, default=Fraction(0))
@@ -60,20 +72,24 @@ class Progress:
         if packet.pts is None or not (self._counts_all or index == self.stream.index):
             return
         end = packet.pts + (packet.duration or 0)
-        if index not in self._packet_ends or end > self._packet_ends[index][0]:
+        known = self._packet_ends.get(index)
+        if known is None:
             self._packet_ends[index] = end, packet.time_base
+        elif end > known[0]:
+            self._packet_ends[index] = end, known[1]
 
-    def note_frame(self, timed: TimedFrame) -> None:
-        """Notes a decoded frame."""
-        self.begin = timed.time if self.begin is None else self.begin
-        self.last = timed
+    def note_frame(self, frame: av.AudioFrame | av.VideoFrame) -> TimedFrame:
+        """Notes a decoded frame; returns it with its time."""
+        self.last = self._timed(frame)
+        self._begin = self.last.time if self._begin is None else self._begin
+        return self.last
 
     def note_damage(self, packet: av.Packet | None, reason: str) -> None:
         """Notes damage, if it is the first and not in the stream's first second."""
         at = self.reached
         if packet is not None and packet.pts is not None:
-            at = packet.pts * packet.time_base - self.origin
-        if self.begin is not None and at >= self.begin + _RAGGED_EDGE_S:
+            at = packet.pts * packet.time_base - self._origin
+        if self._begin is not None and at >= self._begin + _RAGGED_EDGE_S:
             self.damage = self.damage or (at, reason)
 
     def is_damaged(self) -> bool:
@@ -85,3 +101,25 @@ class Progress:
     def is_cut(self) -> bool:
         """Tells, of a stream read to its end, whether it ends before it should."""
         return self.last is not None and self.reached < self.end - _RAGGED_EDGE_S
+
+    def _timed(self, frame: av.AudioFrame | av.VideoFrame) -> TimedFrame:
+        if self.stream.type == "audio":
+            duration = Fraction(frame.samples, frame.sample_rate)
+        else:
+            duration = (frame.duration or 0) * self._base or self._usual_duration
+        if frame.pts is not None:
+            time = self._seconds(frame.pts)
+            # Frames come out in the order of presentation, so a time that goes back is
+            # a reset clock (joined MPEG-TS) or a wrong guess (B-frames in AVI).
+            if self.last is None or time > self.last.time:
+                return TimedFrame(time, duration, frame)
+        follows = self.last.time + self.last.duration if self.last else self._start
+        return TimedFrame(follows, duration, frame)
+
+    def _seconds(self, ticks: int) -> Fraction:
+        """Puts a stream's time on the file's clock."""
+        base, origin = self._base, self._origin
+        # ticks * base - origin in one go: this is done for every frame.
+        denominator = base.denominator * origin.denominator
+        numerator = ticks * base.numerator * origin.denominator
+        return Fraction(numerator - origin.numerator * base.denominator, denominator)

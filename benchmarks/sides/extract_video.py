@@ -1,9 +1,9 @@
-"""data_prep's extraction of one video. Settings: video; backbone; found: an .npz."""
+"""data_prep's extraction of one video to a shard. Settings: video, backbone, folder."""
 
 from avl_tf import records
-from benchmarks.side import Work, save_once, serve
+from benchmarks.side import Work, serve
 from data_prep import extraction
-from data_prep.extraction import ExtractionConfig
+from data_prep.extraction import ExtractionConfig, ShardTask
 from data_prep.manifest import Recording
 
 
@@ -11,12 +11,15 @@ def prepare(settings: dict) -> Work:
     extraction.limit_threads(1)
     config = ExtractionConfig(settings["backbone"], "", "", "")
     extraction.feature_specs(config)  # loads the CNN
-    recording = Recording("video", settings["video"])
+    task = ShardTask(
+        settings["folder"],
+        records.shard_name("all", 0, 1),
+        (Recording("video", settings["video"]),),
+        config,
+    )
 
     def work():
-        (record,) = extraction.extract([recording], config)
-        save_once(settings["found"], features_2d=record.features_2d)
-        return {"n_bytes": len(records.encode(record))}
+        return {"n_bytes": extraction.extract_shard(task).spec.n_bytes}
 
     return work
 

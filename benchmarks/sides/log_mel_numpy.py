@@ -27,7 +27,7 @@ def prepare(settings: dict) -> Work:
 
     def work():
         found = [compute(waveform) for waveform in given]
-        save_once(settings["found"], log_mel=np.stack(found))
+        save_once(settings["found"], log_mel=found)
         return {"n_waveforms": len(found)}
 
     return work
