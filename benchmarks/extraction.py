@@ -36,7 +36,7 @@ def measure(quick: bool) -> list[Row]:
         return [
             *_against_the_floor(video, seconds, scratch, 2 if quick else 7),
             _memory(video, long, long_seconds, scratch),
-            _two_workers(video, seconds, scratch, 1 if quick else 12),
+            _two_workers(video, seconds, scratch, 1 if quick else 7),
         ]
 
 
@@ -123,11 +123,11 @@ def _two_workers(video: str, seconds: float, scratch: str, n_repeats: int) -> Ro
     tasks = [
         ShardTask(
             scratch,
-            records.shard_name("all", i, 4),
+            records.shard_name("all", i, 8),
             (Recording(f"{i}", video),),
             config,
         )
-        for i in range(4)
+        for i in range(8)
     ]
     n_seconds = len(tasks) * seconds
     runs: dict[int, list[Run]] = {2: [], 1: []}
@@ -147,7 +147,7 @@ def _two_workers(video: str, seconds: float, scratch: str, n_repeats: int) -> Ro
         runs[2],
         runs[1],
         "one worker",
-        f"without start-up; {workers.n_cores()} cores, 4 shards of a video each",
+        f"without start-up; {workers.n_cores()} cores, 8 shards of a video each",
     )
 
 

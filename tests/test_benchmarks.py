@@ -112,7 +112,7 @@ def test_quick_run_writes_rows_and_keeps_those_of_other_groups(tmp_path):
 
 def test_programs_say_what_is_wrong(tmp_path):
     fails_in_one_line(
-        run("benchmarks.run", "--only=speed"), "speed", "log_mel, extraction"
+        run("benchmarks.run", "--only=speed"), "speed", "log_mel, reading"
     )
     absent = tmp_path / "absent.json"
     fails_in_one_line(run("benchmarks.run", "--show", f"--out={absent}"), "make bench")
