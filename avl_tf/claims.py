@@ -1,13 +1,14 @@
 """Whether a stage may be trained into a run directory, and what will stand in its note.
 
-All that can be wrong with settings, parent and directory is found here, before anything
-is written.
+What is wrong with the parent and the directory is found here, before anything is
+written.
 """
 
 import contextlib
 import dataclasses
 import fcntl
 import os
+import pathlib
 from collections.abc import Iterator, Mapping
 
 import tensorflow as tf
@@ -31,8 +32,8 @@ _SHAPING = (
 def sole_process(run_dir: str) -> Iterator[None]:
     """Keeps other processes of this machine from training into a run directory.
 
-    The lock is on the folder itself and goes with the process, however it ends. A
-    remote directory is not locked.
+    The lock is on the folder itself and goes with the process, however it ends. Folders
+    that were made for it go too if nothing was written. A remote one is not locked.
 
     Raises:
         ValueError: another process trains into it.
@@ -41,22 +42,44 @@ def sole_process(run_dir: str) -> Iterator[None]:
     if files.is_remote(run_dir):
         yield
         return
-    folder = run_dir.removeprefix("file://")
-    os.makedirs(folder, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    folder = pathlib.Path(run_dir.removeprefix("file://"))
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"{run_dir}: another process is training into it. Wait for it, stop "
-                "it, or use another --run_dir."
-            ) from error
+        descriptor = _lock(folder)
+    except BlockingIOError as error:
+        raise ValueError(
+            f"{run_dir}: another process is training into it. Wait for it, stop it, or "
+            "use another --run_dir."
+        ) from error
+    except OSError as error:
+        raise OSError(
+            f"--run_dir={run_dir} cannot be made ({error.strerror}). Use another."
+        ) from error
+    try:
         yield
     finally:
+        with contextlib.suppress(OSError):  # something was written
+            for each in made:
+                each.rmdir()
         os.close(descriptor)
-        with contextlib.suppress(OSError):  # it holds something
-            os.rmdir(folder)
+
+
+def _lock(folder: pathlib.Path) -> int:
+    """Makes a folder and locks it; BlockingIOError if another process has."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its last holder may have removed it between the opening and the lock.
+            if folder.exists() and os.path.samestat(
+                os.fstat(descriptor), folder.stat()
+            ):
+                return descriptor
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
 
 
 def run_info(

@@ -57,7 +57,10 @@ def load_weights(encoder: keras.Model, name: str, weights: str) -> None:
     network = encoder.get_layer(name)
     if name in resnet.BLOCKS:
         if weights == "imagenet":
-            weights = ""
+            raise ValueError(
+                f"--image_weights=imagenet is for efficientnet_lite0: for {name} give "
+                "the path of torchvision's .pth."
+            )
         resnet.load_weights(network, resnet.require_weights(name, weights))
         return
     if weights == "imagenet":

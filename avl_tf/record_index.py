@@ -186,4 +186,9 @@ def _read_all(paths: list[str], offsets: list[int], spec: RecordsSpec) -> Iterat
             yield "its checksum is wrong"
         except tf.errors.InvalidArgumentError as error:
             stated = re.search(r"assertion failed: \[(.*?)\]", error.message)
-            yield stated[1] if stated else "it is not a record of this set"
+            if stated:
+                yield stated[1]
+            elif "jpeg" in error.message.lower():
+                yield "its image cannot be decoded"
+            else:
+                yield "it is not a record of this set"

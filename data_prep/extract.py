@@ -70,7 +70,10 @@ def main() -> None:
         _KEEP_IMAGES.value,
     )
     if not (config.backbone_2d or config.backbone_3d or config.keep_images):
-        raise ValueError("--backbone_2d and --backbone_3d are both empty: name one.")
+        raise ValueError(
+            "--backbone_2d and --backbone_3d are both empty: name one, or give "
+            "--keep_images for an image encoder that is trained."
+        )
     if config.backbone_3d and config.keep_images:
         raise ValueError(
             "--keep_images is for still images, --backbone_3d for videos: give one."

@@ -49,7 +49,7 @@ def test_efficientnet_has_the_frozen_features_weights():
 @pytest.mark.parametrize(
     ("name", "weights", "error", "message"),
     [
-        ("resnet18", "imagenet", ValueError, "resnet18 needs weights"),
+        ("resnet18", "imagenet", ValueError, "is for efficientnet_lite0"),
         ("resnet18", "no.pth", FileNotFoundError, "no.pth"),
         ("efficientnet_lite0", "{path}", ValueError, "does not hold the weights"),
     ],

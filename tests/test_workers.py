@@ -32,7 +32,7 @@ def records(tmp_path_factory):
     return train, corpus.make_set(str(folder / "evaluation"), seed=1)
 
 
-def _start(records, run_dir, epochs, first_differs=None):
+def _start(records, run_dir, epochs, first_differs=None, more=()):
     """Starts two workers of one training."""
     ports = []
     for _ in range(2):
@@ -43,7 +43,7 @@ def _start(records, run_dir, epochs, first_differs=None):
     command = [sys.executable, "-m", "avl_tf.train", f"--records={records[0]}"]
     command += [f"--evaluate=x={records[1]}", f"--run_dir={run_dir}", *SETTINGS]
     command += [f"--epochs={epochs}", f"--evaluate_every={epochs}"]
-    command += ["--checkpoint_every=2", "--best_metric=x/R@5", "--patience=3"]
+    command += ["--checkpoint_every=2", "--best_metric=x/R@5", *more]
     workers = []
     for index in range(2):
         task = {"type": "worker", "index": index}
@@ -76,6 +76,16 @@ def _weights(run_dir):
         for key in reader.get_variable_to_shape_map()
         if key.startswith(("model/", "optimizer/", "step/"))
     }
+
+
+@pytest.mark.slow
+def test_two_workers_end_together_when_patience_is_over(records, tmp_path):
+    more = ["--patience=1", "--evaluate_every=1", "--learning_rate=1e-9"]
+    for _ in range(2):  # the second time it is over from the start
+        outputs = _finish(_start(records, tmp_path / "run", epochs=9, more=more))
+        history = json.loads((tmp_path / "run" / "recall.json").read_text())["history"]
+        assert 2 <= len(history) < 9
+    assert all("finished before" in errors for _, errors in outputs)
 
 
 @pytest.mark.slow
