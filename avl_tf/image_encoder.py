@@ -3,6 +3,8 @@
 In: uint8 RGB crops. Out: one L2-normalised vector each, as the frozen 2-D features are.
 """
 
+import os
+
 import keras
 
 from avl_tf.backbones import efficientnet_lite, resnet
@@ -65,4 +67,6 @@ def load_weights(encoder: keras.Model, name: str, weights: str) -> None:
         return
     if weights == "imagenet":
         weights = str(efficientnet_lite.packaged_weights())
+    if not os.path.exists(weights):
+        raise FileNotFoundError(f"--image_weights={weights}: there is no such file.")
     efficientnet_lite.load_weights(network, weights)

@@ -79,6 +79,11 @@ def main() -> None:
             "--keep_images is for still images, --backbone_3d for videos: give one."
         )
     recordings = read_manifest(_MANIFEST.value)
+    if config.keep_images and not any(recording.image for recording in recordings):
+        raise ValueError(
+            f"{_MANIFEST.value}: no line has an image for --keep_images to keep. Leave "
+            "the flag out for videos."
+        )
     folder = output.folder
     size = output.recordings_per_shard or _SHARD_SIZE
     tasks = _plan(recordings, folder, config, size, output.seed)

@@ -45,6 +45,7 @@ def main() -> None:
     if flags.FLAGS["split"].present and _SPLITS.value:
         raise ValueError("Give either --split or --splits.")
     manifest.require_split_name(_SPLIT.value, "--split")
+    shares = _shares()
     listing = media_files.list_files(folder)
     ids = [name for name in listing.files if media_files.has_suffix(name, _MEDIA)]
     if not ids:
@@ -76,7 +77,6 @@ def main() -> None:
         _without_ours(listing.files, ids, folder, config),
         "no media, by its suffix",
     )
-    shares = _shares()
     lines = adapter.sift(config, lines, findings, strict=False)
     if shares:
         recordings = [line["recording_id"] for line in lines]
@@ -102,9 +102,12 @@ def _shares():
     for name in named:
         manifest.require_split_name(name, "--splits")
     try:
-        return {name: float(share) for name, share in named.items()}
+        shares = {name: float(share) for name, share in named.items()}
     except ValueError as error:
         raise ValueError(f"--splits: {error}.") from error
+    if shares:
+        manifest.require_shares(shares)
+    return shares
 
 
 def _without_ours(files, ids, folder, config):

