@@ -56,17 +56,14 @@ def load_weights(encoder: keras.Model, name: str, weights: str) -> None:
         ValueError: the file holds other weights, or there is none of that name.
         FileNotFoundError: there is no such file.
     """
-    network = encoder.get_layer(name)
-    if name in resnet.BLOCKS:
-        if weights == "imagenet":
+    module = resnet if name in resnet.BLOCKS else efficientnet_lite
+    if weights == "imagenet":
+        if module is resnet:
             raise ValueError(
                 f"--image_weights=imagenet is for efficientnet_lite0: for {name} give "
                 "the path of torchvision's .pth."
             )
-        resnet.load_weights(network, resnet.require_weights(name, weights))
-        return
-    if weights == "imagenet":
         weights = str(efficientnet_lite.packaged_weights())
     if not os.path.exists(weights):
         raise FileNotFoundError(f"--image_weights={weights}: there is no such file.")
-    efficientnet_lite.load_weights(network, weights)
+    module.load_weights(encoder.get_layer(name), weights)

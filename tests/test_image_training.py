@@ -7,6 +7,7 @@ import corpus
 import numpy as np
 import pytest
 import tensorflow as tf
+from interrupted import assert_goes_on_to_the_same_weights
 from PIL import Image
 
 from avl_tf import (
@@ -17,7 +18,6 @@ from avl_tf import (
     serving,
     trained,
     training,
-    watch,
 )
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
@@ -128,22 +128,10 @@ def test_evaluation_sees_the_middle_for_every_clip(tmp_path):
 
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_weights(records, tmp_path, monkeypatch):
-    whole = _train(tmp_path / "whole", records)
-    real_brief, n_evaluations = watch.brief, []
+    def train(run_dir):
+        return _train(run_dir, records)
 
-    def stop_at_the_second(values):
-        n_evaluations.append(1)
-        if len(n_evaluations) == 2:
-            raise KeyboardInterrupt
-        return real_brief(values)
-
-    monkeypatch.setattr(watch, "brief", stop_at_the_second)
-    with pytest.raises(KeyboardInterrupt):
-        _train(tmp_path / "stopped", records)
-    assert _train(tmp_path / "stopped", records) == whole
-    models = [runs.load_model(str(tmp_path / name))[0] for name in ("whole", "stopped")]
-    weights = [model.get_weights() for model in models]
-    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+    assert_goes_on_to_the_same_weights(train, tmp_path, monkeypatch, stop_at=2)
 
 
 @pytest.mark.slow

@@ -11,9 +11,10 @@ import corpus
 import numpy as np
 import pytest
 import tensorflow as tf
+from interrupted import assert_goes_on_to_the_same_weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from avl_tf import claims, evaluation, losses, optimizers, runs, training, watch
+from avl_tf import claims, evaluation, losses, optimizers, runs, training
 from avl_tf.audio import AudioConfig
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
@@ -115,23 +116,10 @@ def test_a_finished_run_is_not_trained_again(trained, sets):
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(sets, tmp_path, monkeypatch):
-    stage = _stage(sets, epochs=3)
-    whole = _train(tmp_path / "whole", stage)
-    real_brief, n_evaluations = watch.brief, []
+    def train(run_dir):
+        return _train(run_dir, _stage(sets, epochs=3))
 
-    def stop_at_the_third(values):
-        n_evaluations.append(1)
-        if len(n_evaluations) == 3:
-            raise KeyboardInterrupt
-        return real_brief(values)
-
-    monkeypatch.setattr(watch, "brief", stop_at_the_third)
-    with pytest.raises(KeyboardInterrupt):
-        _train(tmp_path / "stopped", stage)
-    assert _train(tmp_path / "stopped", stage) == whole
-    models = [runs.load_model(str(tmp_path / name))[0] for name in ("whole", "stopped")]
-    weights = [model.get_weights() for model in models]
-    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+    assert_goes_on_to_the_same_weights(train, tmp_path, monkeypatch, stop_at=3)
 
 
 def test_a_child_starts_from_its_parents_weights_and_model(trained, sets, tmp_path):

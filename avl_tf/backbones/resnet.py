@@ -47,20 +47,6 @@ def load(name: str, weights: str | None) -> tuple[Callable, str]:
     (video_feature_extractor: model.py, preprocessing.py).
     Differs: batch norms are folded.
     """
-    weights = require_weights(name, weights)
-    model = network(name)
-    model.trainable = False
-    load_weights(model, weights)
-    return model, weights
-
-
-def require_weights(name: str, weights: str | None) -> str:
-    """Returns weights.
-
-    Raises:
-        ValueError: there are none; says what file is meant.
-        FileNotFoundError: there is no such file.
-    """
     if not weights:
         raise ValueError(
             f"{name} needs weights: the path of torchvision's ImageNet file for {name} "
@@ -70,7 +56,10 @@ def require_weights(name: str, weights: str | None) -> str:
         )
     if not os.path.exists(weights):
         raise FileNotFoundError(f"{name}: there is no file {weights}.")
-    return weights
+    model = network(name)
+    model.trainable = False
+    load_weights(model, weights)
+    return model, weights
 
 
 def load_weights(model: keras.Model, weights: str) -> None:
