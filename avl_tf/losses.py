@@ -14,7 +14,7 @@ def masked_margin_softmax(
         margin: what is taken off the matching similarities.
 
     Returns:
-        float32 scalar: the cross-entropy of finding the match among the batch, as a
+        float32 scalar (float64 of float64 embeddings): the cross-entropy of finding the match among the batch, as a
         mean over the batch, summed over both directions.
 
     Source: Rouditchenko et al. 2021 (AVLnet) Eq. 3; authors' loss.py.
@@ -22,9 +22,9 @@ def masked_margin_softmax(
         as in the paper: no two clips of a batch share a ground truth.
     """
     similarity = tf.matmul(audio_embedding, visual_embedding, transpose_b=True)
-    similarity = tf.cast(similarity, tf.float32)
+    similarity = at_least_float32(similarity)
     n_pairs = tf.shape(similarity)[0]
-    similarity -= margin * tf.eye(n_pairs)
+    similarity -= margin * tf.eye(n_pairs, dtype=similarity.dtype)
     match = tf.range(n_pairs)
     loss = 0.0
     for queries_in_rows in (similarity, tf.transpose(similarity)):
@@ -32,3 +32,8 @@ def masked_margin_softmax(
             tf.nn.sparse_softmax_cross_entropy_with_logits(match, queries_in_rows)
         )
     return loss
+
+
+def at_least_float32(tensor: tf.Tensor) -> tf.Tensor:
+    """Raises half precision to float32; float64 stays."""
+    return tf.cast(tensor, tf.float32) if tensor.dtype.size < 4 else tensor

@@ -33,7 +33,10 @@ class Adam(tf.Module):
         self.epsilon = epsilon
         self.count = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.first, self.second = (
-            [tf.Variable(tf.zeros(v.shape), trainable=False) for v in variables]
+            [
+                tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False)
+                for v in variables
+            ]
             for _ in range(2)
         )
 
@@ -41,7 +44,8 @@ class Adam(tf.Module):
         self, gradients: Sequence[tf.Tensor], variables: Sequence, learning_rate
     ) -> None:
         """Takes one step; the variables are those it was made for, in their order."""
-        count = tf.cast(self.count, tf.float32) + 1
+        dtype = self.first[0].dtype if self.first else tf.float32
+        count = tf.cast(self.count, dtype) + 1
         # 1 - beta ** step in single precision would be off by 1e-5 of itself.
         correction_1 = -tf.math.expm1(count * math.log(self.beta_1))
         root_2 = tf.sqrt(-tf.math.expm1(count * math.log(self.beta_2)))
@@ -54,9 +58,9 @@ class Adam(tf.Module):
                 var=variable.handle,
                 m=first.handle,
                 v=second.handle,
-                beta1_power=0.0,
-                beta2_power=0.0,
-                lr=learning_rate * root_2 / correction_1,
+                beta1_power=tf.zeros([], dtype),
+                beta2_power=tf.zeros([], dtype),
+                lr=tf.cast(learning_rate, dtype) * root_2 / correction_1,
                 beta1=self.beta_1,
                 beta2=self.beta_2,
                 epsilon=self.epsilon * root_2,

@@ -22,6 +22,10 @@ INPUTS = {
 
 @pytest.fixture
 def model():
+    return _authors_model()
+
+
+def _authors_model():
     state = state_dict(str(DATA / "tiny_avlnet.pth"))
     config = release.config_of(state, "tiny")
     built = build_model(config)
@@ -45,13 +49,37 @@ def test_evaluation_equals_the_authors(model):
     _close(loss, IO["mms_loss"], 1e-4)
 
 
-def test_five_adam_steps_equal_the_authors(model):
+def _build(policy):
+    """The model of the authors' weights, in float32 or float64."""
+    keras.config.set_dtype_policy(policy)
+    try:
+        return _authors_model()
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+# Adam's steps depend on signs more than on sizes, so a ReLU that rounding flips moves
+# weights by whole steps. In double precision no ReLU is that close, and ours are the
+# authors' numbers: measured 2e-7 (losses) and 2e-6 (embeddings), with AVX-512 and
+# without. In single precision, float32 against float64: losses 5e-7 and 3e-5,
+# embeddings 0.02 % and 1.2 %, with AVX-512 and without.
+@pytest.mark.parametrize(
+    ("policy", "loss_limit", "embedding_limit"),
+    [("float64", 1e-6, 1e-5), ("float32", 3e-4, 0.1)],
+)
+def test_five_adam_steps_equal_the_authors(policy, loss_limit, embedding_limit):
+    model = _build(policy)
+    inputs = {
+        name: array if array.dtype == np.int32 else array.astype(policy)
+        for name, array in INPUTS.items()
+    }
     variables = [variable.value for variable in model.trainable_variables]
+    assert {variable.dtype.name for variable in variables} == {policy}
     optimizer = optimizers.Adam(variables)
     found = []
     for step in range(5):
         with tf.GradientTape() as tape:
-            output = model(INPUTS, training=True)
+            output = model(inputs, training=True)
             loss = losses.masked_margin_softmax(
                 output["audio_embedding"], output["visual_embedding"]
             )
@@ -66,7 +94,9 @@ def test_five_adam_steps_equal_the_authors(model):
             _close(visual, IO["grad/GU_video.fc"], 1e-4)
         optimizer.apply(gradients, variables, 1e-3)
         found.append(float(loss))
-    assert found == pytest.approx(IO["train_losses"], rel=1e-4)
-    after = model(INPUTS, training=False)
-    _close(after["audio_embedding"], IO["audio_embedding_after"], 1e-3)
-    _close(after["visual_embedding"], IO["visual_embedding_after"], 1e-3)
+    assert found == pytest.approx(IO["train_losses"], rel=loss_limit)
+    evaluated = _build("float32")
+    evaluated.set_weights(model.get_weights())
+    after = evaluated(INPUTS, training=False)
+    for name in ("audio_embedding", "visual_embedding"):
+        _close(after[name], IO[f"{name}_after"], embedding_limit)

@@ -433,15 +433,14 @@ def replicas(tmp_path_factory):
 @pytest.mark.parametrize("way", ["plain", "micro", "jit", "sync", "clipped", "images"])
 def test_two_replicas_take_the_same_steps_as_one(replicas, way):
     one, two = replicas
-    assert one[f"{way}/losses"] == pytest.approx(two[f"{way}/losses"], rel=1e-5)
+    # Measured with AVX-512 and without: losses to 1.2e-7, gradients to 8.5e-6 (jit).
+    assert one[f"{way}/losses"] == pytest.approx(two[f"{way}/losses"], rel=1e-6)
     assert one[f"{way}/losses"][0] != one[f"{way}/losses"][1]
     names = [name for name in one if name.startswith(f"{way}/gradient")]
     assert names
-    # The image encoder's twenty batch norms round differently over half the clips.
-    tolerance = 1e-4 if way == "images" else 1e-5
     for name in names:
         scale = np.abs(one[name]).max() + 1e-8
-        assert np.abs(one[name] - two[name]).max() < tolerance * scale, name
+        assert np.abs(one[name] - two[name]).max() < 5e-5 * scale, name
 
 
 @pytest.mark.slow
