@@ -103,11 +103,13 @@ def long_log_mel(
     Args:
         samples: int16 [S], S > 0, at config.sample_rate Hz.
         config: AudioConfig.
-        chunk_frames: how many frames are computed at a time; no matter for the result.
+        chunk_frames: how many frames are computed at a time.
 
     Returns:
-        float32 [T, F], bit for bit log_mel(samples / 32768): the memory needed beside
-        it and the samples does not depend on S.
+        float32 [T, F], the same bit for bit in every call on one processor with one
+        number of threads, and within 2e-4 dB of log_mel(samples / 32768) and of other
+        chunk_frames: what float32 sums of 201 terms may differ by in another order.
+        The memory needed beside it and the samples does not depend on S.
     """
     mean = np.float32(np.sum(samples, dtype=np.int64) / 32768 / len(samples))
     total_frames = n_frames(len(samples), config)

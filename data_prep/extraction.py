@@ -1,9 +1,9 @@
 """What a worker does: recordings of a manifest in, one finished shard out."""
 
-import collections
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -13,12 +13,9 @@ from avl_tf.audio import AudioConfig
 from avl_tf.backbones import Backbone, load_backbone
 from avl_tf.records import Clip, FeatureSpec, Record
 from data_prep import shards, still_images
-from data_prep.frame_queue import Features, FrameQueue
+from data_prep.frame_batches import FrameBatches
 from data_prep.manifest import Recording
 from data_prep.shards import Failure, ShardResult
-
-# Log-mel frames of recordings that wait for others to fill a batch: an hour, 60 MB.
-_MAX_WAITING_FRAMES = 360_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +43,13 @@ class ShardTask:
 
 
 def limit_threads(n_threads: int) -> None:
-    """Keeps TensorFlow to n_threads in this process; before its first operation."""
-    tf.config.threading.set_intra_op_parallelism_threads(n_threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    """Keeps TensorFlow to n_threads in this process; before its first operation.
+
+    One thread an operation: how a sum is dealt to threads decides its last bits.
+    Several batches of a recording are computed at a time instead.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(n_threads)
 
 
 def feature_specs(config: ExtractionConfig) -> dict[str, FeatureSpec | None]:
@@ -86,129 +87,86 @@ def try_recording(recording: Recording, config: ExtractionConfig) -> None:
 def extract(
     recordings: Sequence[Recording], config: ExtractionConfig
 ) -> Iterator[Record | Failure]:
-    """Extracts recordings; their frames go through the CNNs together.
+    """Extracts recordings, one after another.
 
-    A recording's features are the same, bit for bit, whatever the other recordings.
+    On one processor a recording's log-mel and features are the same, bit for bit,
+    whatever the other recordings and, after limit_threads, the number of threads. Other
+    processors may add up in another order (docs/reliability.md).
 
     Yields:
         For each recording, in order, its Record or what went wrong with it.
     """
-    queues = {
-        name: FrameQueue(backbone)
-        for name, backbone in _backbones(config).items()
-        if backbone
-    }
-    in_hand: collections.deque[_InHand] = collections.deque()
-    for recording in recordings:
-        current = _InHand(recording, {name: Features() for name in queues})
-        in_hand.append(current)
-        try:
-            current.decode(queues, config)
-        except Exception as error:  # one odd file must not end a million's extraction
-            current.error = error
-            for name, queue in queues.items():
-                queue.drop(current.features[name])
-        if sum(len(one.log_mel) for one in in_hand) > _MAX_WAITING_FRAMES:
-            for queue in queues.values():
-                queue.flush()
-        while in_hand and in_hand[0].complete:
-            yield in_hand.popleft().result()
-    for queue in queues.values():
-        queue.flush()
-    while in_hand:
-        yield in_hand.popleft().result()
+    backbones = {k: one for k, one in _backbones(config).items() if one}
+    n_threads = tf.config.threading.get_inter_op_parallelism_threads() or 1
+    with ThreadPoolExecutor(n_threads) as pool:
+        for recording in recordings:
+            batches = {
+                name: FrameBatches(backbone, pool, n_threads)
+                for name, backbone in backbones.items()
+            }
+            try:
+                found = _record(recording, batches, config)
+            except Exception as error:  # one odd file must not end a million's
+                found = failure(recording, error)
+                for one in batches.values():
+                    one.drop()
+            yield found
 
 
-class _InHand:
-    """A recording on its way through decoder and CNNs."""
-
-    def __init__(self, recording: Recording, features: dict[str, Features]):
-        self.recording, self.features = recording, features
-        self.log_mel = np.zeros((0, 0), np.float32)
-        self.duration_s = 0.0
-        self.jpeg: bytes | None = None
-        self.error: Exception | None = None
-
-    def decode(self, queues: dict[str, FrameQueue], config: ExtractionConfig) -> None:
-        """Decodes the media once: its frames go into the queues, its sound stays."""
-        recording = self.recording
-        if config.keep_images and not recording.image:
-            raise ValueError(
-                "its line of the manifest has no image, as --keep_images wants."
-            )
-        sinks = [(queue, self.features[name]) for name, queue in queues.items()]
-        views = []
-        if recording.image:
-            image = still_images.read(recording.image)
-            for queue, features in sinks:
-                queue.put(still_images.as_frame(image, queue.backbone), features)
-            if config.keep_images:
-                self.jpeg = still_images.as_jpeg(recording.image, image)
+def _record(
+    recording: Recording, batches: dict[str, FrameBatches], config: ExtractionConfig
+) -> Record:
+    """Decodes the media once: its frames go into the batches, its sound stays."""
+    if config.keep_images and not recording.image:
+        raise ValueError(
+            "its line of the manifest has no image, as --keep_images wants."
+        )
+    sinks = list(batches.values())
+    views, jpeg = [], None
+    if recording.image:
+        image = still_images.read(recording.image)
+        for sink in sinks:
+            sink.put(still_images.as_frame(image, sink.backbone))
+        if config.keep_images:
+            jpeg = still_images.as_jpeg(recording.image, image)
+    else:
+        backbones = [sink.backbone for sink in sinks]
+        views = [media.View(b.fps, b.short_side, b.crop) for b in backbones]
+    # In 16 bits and without a copy: the sound of two hours is 230 MB.
+    sound = bytearray()
+    for index, array in media.decode(
+        recording.media,
+        config.audio.sample_rate,
+        views,
+        recording.start_s,
+        recording.end_s,
+    ):
+        if index is None:
+            sound += array.tobytes()
         else:
-            backbones = [queue.backbone for queue, _ in sinks]
-            views = [media.View(b.fps, b.short_side, b.crop) for b in backbones]
-        # In 16 bits and without a copy: the sound of two hours is 230 MB.
-        sound = bytearray()
-        for index, array in media.decode(
-            recording.media,
-            config.audio.sample_rate,
-            views,
-            recording.start_s,
-            recording.end_s,
-        ):
-            if index is None:
-                sound += array.tobytes()
-            else:
-                queue, features = sinks[index]
-                queue.put(array, features)
-        if not sound:
-            raise media.MediaError(
-                f"{recording.media}: no sound in the span asked for."
-            )
-        for queue, features in sinks:
-            queue.close(features)
-            if not features.n_expected:
-                raise media.MediaError(
-                    f"{recording.media}: no frame in the span asked for."
-                )
-        samples = np.frombuffer(sound, np.int16)
-        if not samples.any():
-            raise media.MediaError(
-                f"{recording.media}: its sound is nothing but zeros."
-            )
-        self.duration_s = len(samples) / config.audio.sample_rate
-        self.log_mel = audio.long_log_mel(samples, config.audio)
-
-    @property
-    def complete(self) -> bool:
-        return self.error is not None or all(
-            features.complete for features in self.features.values()
-        )
-
-    def result(self) -> Record | Failure:
-        errors = [self.error, *(features.error for features in self.features.values())]
-        if error := next(filter(None, errors), None):
-            return failure(self.recording, error)
-        try:
-            return self._record()
-        except ValueError as error:
-            return failure(self.recording, error)
-
-    def _record(self) -> Record:
-        recording = self.recording
-        return Record(
-            id=recording.id,
-            recording_id=recording.recording_id,
-            language=recording.language,
-            split=recording.split,
-            start_s=recording.start_s,
-            end_s=recording.start_s + self.duration_s,
-            log_mel=self.log_mel,
-            **{k: _normalised(f) for k, f in self.features.items()},
-            image=self.jpeg,
-            clips=_clips(recording, self.duration_s),
-            labels=recording.labels,
-        )
+            sinks[index].put(array)
+    if not sound:
+        raise media.MediaError(f"{recording.media}: no sound in the span asked for.")
+    features = {name: one.finish() for name, one in batches.items()}
+    if not all(features.values()):
+        raise media.MediaError(f"{recording.media}: no frame in the span asked for.")
+    samples = np.frombuffer(sound, np.int16)
+    if not samples.any():
+        raise media.MediaError(f"{recording.media}: its sound is nothing but zeros.")
+    duration_s = len(samples) / config.audio.sample_rate
+    return Record(
+        id=recording.id,
+        recording_id=recording.recording_id,
+        language=recording.language,
+        split=recording.split,
+        start_s=recording.start_s,
+        end_s=recording.start_s + duration_s,
+        log_mel=audio.long_log_mel(samples, config.audio),
+        **{name: _normalised(parts) for name, parts in features.items()},
+        image=jpeg,
+        clips=_clips(recording, duration_s),
+        labels=recording.labels,
+    )
 
 
 def failure(recording: Recording, error: Exception) -> Failure:
@@ -253,14 +211,14 @@ def _backbone(name: str, weights: str) -> Backbone:
     return load_backbone(name, weights or None)
 
 
-def _normalised(features: Features) -> np.ndarray:
-    """Takes the rows as [K, D], L2-normalised per time step as the authors'."""
-    # In place and row by row: those of a long video are large.
-    for row in features.rows:
-        row /= np.maximum(np.linalg.norm(row[np.newaxis], axis=1), 1e-12)
-    stacked = np.stack(features.rows)
-    features.rows.clear()
-    return stacked
+def _normalised(parts: list[np.ndarray]) -> np.ndarray:
+    """Takes the parts as [K, D], L2-normalised per time step as the authors'."""
+    # In place, part by part: those of a long video are large.
+    for part in parts:
+        part /= np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12)
+    whole = np.concatenate(parts)
+    parts.clear()
+    return whole
 
 
 def _clips(recording: Recording, duration_s: float) -> tuple[Clip, ...]:

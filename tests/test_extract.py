@@ -117,7 +117,8 @@ def test_a_recording_becomes_its_log_mel_and_features(videos):
     record = _extract_one(recording)
     waveform = media.read_waveform(str(videos / "0.mp4"))
     expected = audio.log_mel(waveform[np.newaxis], AudioConfig())[0]
-    assert np.array_equal(record.log_mel, expected)
+    assert record.log_mel.shape == expected.shape
+    assert np.abs(record.log_mel - expected).max() < 2e-4
     assert record.features_2d.shape == (3, 1280)
     assert np.linalg.norm(record.features_2d, axis=1) == pytest.approx([1, 1, 1])
     assert not np.allclose(record.features_2d[0], record.features_2d[1], atol=1e-3)
@@ -161,8 +162,7 @@ def test_features_of_a_recording_do_not_depend_on_the_others(videos):
         assert records.encode(one) == records.encode(other)
 
 
-def test_a_long_recording_does_not_wait_for_the_batch(videos, monkeypatch):
-    monkeypatch.setattr(extraction, "_MAX_WAITING_FRAMES", 100)
+def test_a_recording_comes_before_the_next_is_decoded(videos):
     recordings = (Recording(n, str(videos / f"{n}.mp4")) for n in "01")
     decoded = []
 
@@ -317,6 +317,21 @@ def test_shards_depend_on_input_and_seed_alone_and_survive_a_kill(videos, tmp_pa
     cut.write_bytes(cut.read_bytes()[:1000])
     assert _extract(manifest, tmp_path / "b", *two).returncode == 0
     assert _shards(tmp_path / "b") == expected
+
+
+@pytest.mark.slow
+def test_the_threads_of_a_worker_do_not_change_a_shard(videos, tmp_path):
+    recordings = tuple(Recording(n, str(videos / f"{n}.mp4")) for n in "01234")
+    name = "all-00000-of-00001.tfrecord"
+    made = []
+    for n_threads in (1, 3):
+        folder = tmp_path / str(n_threads)
+        task = extraction.ShardTask(str(folder), name, recordings, CONFIG)
+        with workers.Workers(n_workers=1, n_threads=n_threads) as pool:
+            (result,) = pool.make_shards([task])
+        assert result.spec.n_records == 5
+        made.append(_shards(folder))
+    assert made[0] == made[1]
 
 
 @pytest.mark.slow

@@ -1,0 +1,63 @@
+"""Frames of one recording in, its features out: a CNN sees them in batches.
+
+A batch holds the frames of one recording, so that its features depend on nothing else.
+Without AVX-512, TensorFlow's sums depend on the shape of a batch and on a frame's place
+in it: in the company of other recordings a feature would differ in its last bits.
+"""
+
+import collections
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import tensorflow as tf
+
+from avl_tf.backbones import Backbone
+
+
+class FrameBatches:
+    """Runs the frames of a recording through a backbone while they come in."""
+
+    def __init__(self, backbone: Backbone, pool: ThreadPoolExecutor, n_threads: int):
+        """Computes at most n_threads batches at a time, in the threads of the pool."""
+        self.backbone = backbone
+        self._pool, self._n_threads = pool, n_threads
+        # On a CPU larger batches gain nothing and need more memory.
+        n_features = 32 if tf.config.list_physical_devices("GPU") else 4
+        self._batch_size = n_features * backbone.frames_per_feature
+        self._frames: list[np.ndarray] = []
+        self._running: collections.deque[Future] = collections.deque()
+        self._done: list[np.ndarray] = []
+
+    def put(self, frame: np.ndarray) -> None:
+        """Takes the next frame, uint8 [H, W, 3]; raises what the backbone raised."""
+        self._frames.append(frame)
+        if len(self._frames) == self._batch_size:
+            self._start()
+
+    def finish(self) -> list[np.ndarray]:
+        """Ends the recording; what its last feature lacks in frames is black.
+
+        Returns:
+            Its features, float32 [K, D] in several parts; none if there was no frame.
+
+        Raises:
+            What the backbone raised.
+        """
+        if self._frames:
+            self._start()
+        self._wait(0)
+        return self._done
+
+    def drop(self) -> None:
+        """Forgets a recording that has failed."""
+        for future in self._running:
+            future.cancel()
+
+    def _start(self) -> None:
+        batch, self._frames = np.stack(self._frames), []
+        self._running.append(self._pool.submit(self.backbone, batch))
+        self._wait(self._n_threads - 1)
+
+    def _wait(self, n_running: int) -> None:
+        while len(self._running) > n_running:
+            self._done.append(self._running.popleft().result())
