@@ -34,9 +34,9 @@ from data_prep import (
     clip_corpus,
     data_card,
     key_frames,
-    local_processes,
     manifest,
     media_files,
+    processes,
     review_page,
     segmenters,
     video_scan,
@@ -146,7 +146,7 @@ def _work(function: Callable, tasks: Sequence) -> Iterator[tuple[Any, Any]]:
     """Runs a task a video on worker processes, with a bar on a terminal."""
     n_workers = _WORKERS.value or len(os.sched_getaffinity(0))
     with tqdm(total=len(tasks), unit="video", disable=None) as bar:
-        for task, result in local_processes.run(function, tasks, n_workers):
+        for task, result in processes.run(function, tasks, n_workers):
             bar.update()
             yield task, result
 

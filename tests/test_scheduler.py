@@ -14,7 +14,11 @@ import pytest
 from test_programs import ROOT, fails_in_one_line, run
 
 from avl_tf import media
-from data_prep.manifest import write_manifest
+from avl_tf.records import shard_name
+from data_prep import processes
+from data_prep.extraction import ExtractionConfig, ShardTask
+from data_prep.manifest import read_manifest, write_manifest
+from data_prep.workers import Workers
 
 N_RECORDINGS = 8
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
@@ -64,11 +68,11 @@ def scheduler(tmp_path):
         pytest.fail("the scheduler did not start")
 
 
-def start_worker(address, cwd):
+def start_worker(address, cwd, nanny="--no-nanny"):
     # Without a nanny nothing starts it again; in a folder that is not the program's.
     options = [
         "--nthreads=1",
-        "--no-nanny",
+        nanny,
         "--no-dashboard",
         f"--local-directory={cwd}",
     ]
@@ -122,6 +126,46 @@ def test_a_killed_worker_of_a_cluster_costs_only_its_task(
     assert again.returncode == 0 and "shards to make" not in again.stderr
 
 
+def make_in_process(manifest, folder, address):
+    """The shards that a cluster makes, by a call, so that patience can be set."""
+    config = ExtractionConfig("efficientnet_lite0", "", "", "")
+    tasks = [
+        ShardTask(str(folder), shard_name("all", i, N_RECORDINGS), (recording,), config)
+        for i, recording in enumerate(read_manifest(str(manifest)))
+    ]
+    with Workers(1, scheduler=address) as pool:
+        for result in pool.make_shards(tasks):
+            yield result.name
+
+
+@pytest.mark.slow
+def test_a_killed_nanny_is_told_if_no_worker_is_left(
+    manifest, scheduler, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(processes, "_PATIENCE_S", 4.0)
+    _, address = scheduler
+    with start_worker(address, tmp_path, "--nanny") as nanny:
+        made = make_in_process(manifest, tmp_path / "out", address)
+        next(made)
+        nanny.send_signal(signal.SIGKILL)
+        with pytest.raises(ConnectionError, match=f"{address} has had no worker for"):
+            list(made)
+    kept = shards(tmp_path / "out")
+    assert 1 <= len(kept) < N_RECORDINGS
+
+    # It goes on with a worker that comes in time, even if another is lost meanwhile.
+    monkeypatch.setattr(processes, "_PATIENCE_S", 60.0)
+    made = make_in_process(manifest, tmp_path / "out", address)
+    with start_worker(address, tmp_path, "--nanny") as nanny:
+        next(made)
+        nanny.send_signal(signal.SIGKILL)
+        with start_worker(address, tmp_path):
+            assert len(list(made)) == N_RECORDINGS - 1
+    found = shards(tmp_path / "out")
+    assert len(found) == N_RECORDINGS
+    assert all(found[name] == kept[name] for name in kept)
+
+
 @pytest.mark.slow
 def test_a_scheduler_that_dies_is_told_in_one_line(manifest, scheduler, tmp_path):
     process, address = scheduler
@@ -134,7 +178,7 @@ def test_a_scheduler_that_dies_is_told_in_one_line(manifest, scheduler, tmp_path
         process.kill()
         _, errors = program.communicate(timeout=120)
     done = subprocess.CompletedProcess([], program.returncode, "", errors)
-    fails_in_one_line(done, address, "is gone", "finished shards are kept")
+    fails_in_one_line(done, address, "is gone", "what is finished is kept")
     assert not (tmp_path / "out" / "spec.json").exists()
 
 

@@ -7,7 +7,7 @@ import narrated
 import numpy as np
 import pytest
 
-from data_prep import key_frames, local_processes, segmenters, video_scan
+from data_prep import key_frames, processes, segmenters, video_scan
 from data_prep.key_frames import KeyFramesTask
 from data_prep.video_scan import ScanTask
 
@@ -108,7 +108,7 @@ def test_key_frames_are_small_pictures_of_the_time(video, tmp_path):
 
 @pytest.mark.slow
 def test_a_task_that_kills_its_process_costs_only_itself():
-    results = dict(local_processes.run(os._exit, [3], 1))
+    results = dict(processes.run(os._exit, [3], 1))
     assert results == {3: None}
-    assert dict(local_processes.run(abs, [-1, -2], 2)) == {-1: 1, -2: 2}
-    assert list(local_processes.run(abs, [], 2)) == []
+    assert dict(processes.run(abs, [-1, -2], 2)) == {-1: 1, -2: 2}
+    assert list(processes.run(abs, [], 2)) == []

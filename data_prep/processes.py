@@ -1,0 +1,288 @@
+"""Work on worker processes, whatever dies; no TensorFlow here.
+
+The processes are this machine's, or those of a dask cluster that is there already. None
+of them is waited for in vain: while nothing gets done, the workers are looked after.
+"""
+
+import contextlib
+import functools
+import itertools
+import logging as standard_logging
+import queue
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import dask
+from absl import logging
+from distributed import (
+    CancelledError,
+    Client,
+    Future,
+    KilledWorker,
+    LocalCluster,
+)
+from distributed.comm import CommClosedError, get_address_host_port
+
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
+_CONNECT_S = 10
+_TASKS_AHEAD = 1000
+_LOOK_EVERY_S = 1.0
+# Without any worker for that long, none is expected any more.
+_PATIENCE_S = 180.0
+_CLOSE_S = 10.0
+# A process a core, which may use the memory it needs: --nworkers=auto would ignore
+# --nthreads, and a limit would kill workers over long videos.
+_WORKER_OPTIONS = "--nworkers=-1 --nthreads=1 --memory-limit=0"
+_SETTINGS = {
+    # A task may lose its worker once by bad luck; twice, and it is to blame.
+    "distributed.scheduler.allowed-failures": 1,
+    # Dask's own makes the C library give memory back after every layer of a CNN, to ask
+    # for it anew: a quarter of the CPU time.
+    "distributed.nanny.pre-spawn-environ": {},
+    # So long after a worker's death, if it is then away once more, dask's local cluster
+    # gives it up for good: a few deaths at the wrong moment, and nobody is left.
+    "distributed.deploy.lost-worker-timeout": "1000 days",
+}
+
+
+class Processes:
+    """Worker processes, started when they are first needed; a context manager.
+
+    Args:
+        n_workers: processes on this machine.
+        scheduler: address of a dask scheduler, whose workers are used instead.
+    """
+
+    def __init__(self, n_workers: int, scheduler: str = ""):
+        self._n_workers, self._scheduler = n_workers, scheduler
+        self._resources = contextlib.ExitStack()
+        self._dead: set = set()  # names of nannies
+        self._last_seen = time.monotonic()
+        self._warned = False
+
+    def __enter__(self) -> "Processes":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._resources.__exit__(*error)
+
+    def run(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+        """Returns function(*arguments), computed by a worker.
+
+        Raises:
+            KilledWorker: the worker died over it, and so did another one.
+            ConnectionError: the scheduler is gone, or has no worker any more.
+            ChildProcessError: worker processes of this machine die as they start.
+            ValueError: the workers cannot run our code.
+            Whatever the function raises.
+        """
+        finished: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        self._submit(finished, function, *arguments)
+        return self._result(self._next(finished))
+
+    def each(
+        self,
+        function: Callable[[_Task], _Result],
+        tasks: Iterable[_Task],
+        suspects: list[_Task],
+    ) -> Iterator[tuple[_Task, _Result]]:
+        """Computes function(task) for all tasks; raises as run does.
+
+        Args:
+            function: of a module, not of __main__.
+            tasks: what it takes.
+            suspects: gets the tasks over which workers died. They may be innocent: a
+                task that waits at a worker shares the blame for its death. Computed by
+                run, when no other is, they cannot be.
+
+        Yields:
+            (task, result) in the order in which they get done.
+        """
+        finished: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        waiting = iter(tasks)
+        running: dict[Future, _Task] = {}
+        # A task for each worker, so that few share the blame when one dies. What a
+        # scheduler knows of does not grow with the tasks, and a large cluster is busy.
+        n_ahead = _TASKS_AHEAD if self._scheduler else self._n_workers
+        for task in itertools.islice(waiting, n_ahead):
+            running[self._submit(finished, function, task)] = task
+        while running:
+            future = self._next(finished)
+            done = running.pop(future)
+            # Before the next task is there, which may kill the worker that holds it.
+            results = []
+            try:
+                results.append((done, self._result(future)))
+            except KilledWorker:
+                suspects.append(done)
+            for task in itertools.islice(waiting, 1):
+                running[self._submit(finished, function, task)] = task
+            yield from results
+
+    def _submit(self, finished, function: Callable, *arguments: Any) -> Future:
+        future = self._client.submit(function, *arguments, pure=False)
+        future.add_done_callback(finished.put)
+        return future
+
+    def _next(self, finished) -> Future:
+        """Waits for a future to finish."""
+        self._last_seen = time.monotonic()
+        while True:
+            try:
+                return finished.get(timeout=_LOOK_EVERY_S)
+            except queue.Empty:
+                self._look_after_workers()
+
+    def _result(self, future: Future) -> Any:
+        """What a finished future holds; computed once more if its worker has died."""
+        while True:
+            try:
+                return future.result(timeout=_LOOK_EVERY_S)
+            except TimeoutError:
+                if future.status == "error":  # the function's own
+                    raise
+                self._look_after_workers()
+            except (CancelledError, CommClosedError) as error:
+                raise ConnectionError(
+                    f"The dask scheduler at {self._scheduler or 'this machine'} is "
+                    "gone. Run the same command again: what is finished is kept."
+                ) from error
+            except ImportError as error:
+                raise ValueError(
+                    f"The workers at {self._scheduler or 'this machine'} cannot run "
+                    f"data_prep ({error}). Install avl_tf there, with the versions of "
+                    "this machine."
+                ) from error
+
+    def _look_after_workers(self) -> None:
+        if not self._scheduler:
+            self._replace_nannies()
+        with contextlib.suppress(OSError, CommClosedError):
+            if self._client.nthreads():
+                self._last_seen, self._warned = time.monotonic(), False
+        waited_s = time.monotonic() - self._last_seen
+        if waited_s > _PATIENCE_S:
+            raise self._lost_all(f"for {waited_s:.0f} s")
+        if waited_s > 2 * _LOOK_EVERY_S and not self._warned:
+            self._warned = True
+            logging.warning(
+                "No worker is there; waiting %.0f s for one to come back.", _PATIENCE_S
+            )
+
+    def _replace_nannies(self) -> None:
+        """A nanny starts its worker again; one found without it twice does not."""
+        nannies = self._cluster.workers
+        dead = {name for name, nanny in nannies.items() if not nanny.is_alive()}
+        for name in dead & self._dead:
+            logging.warning("A worker process did not come back; starting another.")
+            nanny = nannies.pop(name)
+            with contextlib.suppress(Exception):  # it is of no use any more
+                self._cluster.sync(nanny.close, callback_timeout=_CLOSE_S)
+        self._dead = dead
+        if len(nannies) < self._n_workers:
+            self._cluster.scale(self._n_workers)
+
+    def _lost_all(self, since: str) -> OSError:
+        if self._scheduler:
+            return ConnectionError(
+                f"The dask scheduler at {self._scheduler} has had no worker {since}. "
+                f"Start some (dask worker {self._scheduler} {_WORKER_OPTIONS}) and run "
+                "the same command again: what is finished is kept."
+            )
+        return ChildProcessError(
+            f"The worker processes of this machine die as they start ({since}). Is "
+            "there enough memory? Run the same command again, perhaps with fewer "
+            "--workers: what is finished is kept."
+        )
+
+    @functools.cached_property
+    def _cluster(self) -> LocalCluster:
+        try:
+            cluster = LocalCluster(
+                n_workers=self._n_workers,
+                threads_per_worker=1,
+                memory_limit=0,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                silence_logs=standard_logging.CRITICAL,
+            )
+        except (RuntimeError, TimeoutError) as error:
+            raise self._lost_all("all of them") from error
+        self._resources.callback(_close, cluster)
+        return cluster
+
+    @functools.cached_property
+    def _client(self) -> Client:
+        for name in ("distributed", "distributed.client"):  # the second has its own
+            standard_logging.getLogger(name).setLevel(standard_logging.CRITICAL)
+        if self._scheduler:
+            return self._resources.enter_context(_connect(self._scheduler))
+        self._resources.enter_context(dask.config.set(_SETTINGS))
+        client = Client(self._cluster, set_as_default=False)
+        return self._resources.enter_context(client)
+
+
+def run(
+    function: Callable[[_Task], _Result], tasks: Sequence[_Task], n_workers: int
+) -> Iterator[tuple[_Task, _Result | None]]:
+    """Computes function(task) for all tasks on worker processes of this machine.
+
+    Args:
+        function: of a module, not of __main__; it does not raise.
+        tasks: what it takes.
+        n_workers: processes, at most; no more are started than there are tasks.
+
+    Yields:
+        (task, result) in the order in which they get done; a result of None means that
+        the process died over the task, twice while it had no other.
+
+    Raises:
+        ChildProcessError: processes die as they start.
+    """
+    if not tasks:
+        return
+    with Processes(min(n_workers, len(tasks))) as processes:
+        suspects: list[_Task] = []
+        yield from processes.each(function, tasks, suspects)
+        for task in suspects:
+            try:
+                yield task, processes.run(function, task)
+            except KilledWorker:
+                yield task, None
+
+
+def _close(cluster: LocalCluster) -> None:
+    # A nanny whose worker dies while it starts can keep the cluster waiting for ever;
+    # the processes that are left end with this one.
+    with contextlib.suppress(TimeoutError):
+        cluster.close(timeout=_CLOSE_S)
+
+
+def _connect(address: str) -> Client:
+    try:
+        # Client itself takes long to find out, and says it by a traceback.
+        place = get_address_host_port(address, strict=True)
+        socket.create_connection(place, _CONNECT_S).close()
+        client = Client(address, timeout=_CONNECT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ConnectionError(
+            f"--scheduler={address}: no dask scheduler answers there ({error}). Give "
+            "the address that `dask scheduler` prints, as in tcp://10.0.0.5:8786."
+        ) from error
+    threads = client.nthreads()
+    logging.info("%s has %d workers", address, len(threads))
+    if not threads:
+        logging.warning(
+            "Waiting for workers: start `dask worker %s %s`.", address, _WORKER_OPTIONS
+        )
+    if any(n_threads > 1 for n_threads in threads.values()):
+        logging.warning(
+            "Some workers have several threads, of which one at a time uses the CNN. "
+            "Better: dask worker %s %s",
+            address,
+            _WORKER_OPTIONS,
+        )
+    return client

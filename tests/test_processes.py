@@ -1,0 +1,104 @@
+"""Worker processes of this machine that die in every way."""
+
+import os
+import signal
+import time
+
+import pytest
+from distributed import Nanny
+
+from data_prep import processes
+from data_prep.processes import Processes
+
+
+def _die_if_odd(number):
+    if number % 2:
+        os._exit(9)
+    return -number
+
+
+def _slow(number):
+    time.sleep(0.3)
+    return -number
+
+
+def _pid(_):
+    return os.getpid()
+
+
+def _kill(pids):
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_workers_that_die_at_once_ten_times_are_started_again(n_workers):
+    found = dict(processes.run(_die_if_odd, range(10), n_workers))
+    assert found == {n: None if n % 2 else -n for n in range(10)}
+
+
+@pytest.mark.slow
+def test_workers_that_die_for_longer_than_dask_looks_on_are_started_again():
+    begun = time.monotonic()
+
+    def tasks():  # for twice the 15 s after which dask would give a worker up
+        number = 0
+        while time.monotonic() - begun < 30:
+            yield (number := number + 1)
+
+    with Processes(1) as one:
+        suspects = []
+        finished = [number for number, _ in one.each(_die_if_odd, tasks(), suspects)]
+    assert time.monotonic() - begun > 30 and len(finished) > 10
+    assert sorted(finished + suspects) == list(range(1, 1 + len(finished + suspects)))
+    assert all(number % 2 == 0 for number in finished)
+
+
+def test_all_workers_killed_at_once_are_started_again():
+    with Processes(2) as two:
+        results = two.each(_slow, range(8), [])
+        first, _ = next(results)
+        _kill([nanny.pid for nanny in two._cluster.workers.values()])
+        found = dict(results)
+    assert found == {n: -n for n in range(8) if n != first}
+
+
+def test_a_worker_whose_nanny_does_not_start_it_again_is_started(monkeypatch):
+    monkeypatch.setattr(Nanny, "_on_worker_exit_sync", lambda *_: None)
+    with Processes(1) as one:
+        pid = one.run(_pid, 0)
+        _kill([pid])
+        assert one.run(_pid, 0) != pid
+
+
+@pytest.mark.slow
+def test_a_worker_whose_nanny_is_gone_is_started(monkeypatch):
+    setting = "distributed.deploy.lost-worker-timeout"  # dask closes the nanny then
+    monkeypatch.setitem(processes._SETTINGS, setting, "10 ms")
+    found = dict(processes.run(_die_if_odd, range(6), 1))
+    assert found == {n: None if n % 2 else -n for n in range(6)}
+
+
+def test_workers_that_cannot_start_are_told(monkeypatch):
+    dying = ["import os; os._exit(9)"]
+    monkeypatch.setitem(processes._SETTINGS, "distributed.worker.preload", dying)
+    with pytest.raises(ChildProcessError, match="die as they start"):
+        list(processes.run(_slow, range(2), 2))
+
+
+def test_workers_that_can_start_no_more_are_told(monkeypatch, tmp_path):
+    dying = [f"import os; os.path.exists({str(tmp_path / 'die')!r}) and os._exit(9)"]
+    monkeypatch.setitem(processes._SETTINGS, "distributed.worker.preload", dying)
+    monkeypatch.setattr(processes, "_PATIENCE_S", 3.0)
+    with Processes(1) as one:
+        pid = one.run(_pid, 0)
+        (tmp_path / "die").touch()
+        _kill([pid])
+        with pytest.raises(ChildProcessError, match=r"die as they start \(for \d+ s\)"):
+            one.run(_pid, 0)
+
+
+def test_what_a_function_raises_is_raised():
+    with Processes(1) as one, pytest.raises(TypeError):
+        one.run(abs, "x")
