@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -414,12 +415,12 @@ def test_a_recording_that_kills_its_worker_is_left_out(videos, tmp_path, monkeyp
     recordings = tuple(Recording(n, str(videos / f"{n}.mp4")) for n in "0123")
     name = "all-00000-of-00001.tfrecord"
     task = extraction.ShardTask(str(tmp_path), name, recordings, CONFIG)
-    real_submit = workers.Workers._submit
+    real_here = workers.Workers._here
 
-    def submit(self, *arguments):
-        return real_submit(self, _use_dying_extract, *arguments)
+    def here(self, function):
+        return functools.partial(real_here(self, _use_dying_extract), function)
 
-    monkeypatch.setattr(workers.Workers, "_submit", submit)
+    monkeypatch.setattr(workers.Workers, "_here", here)
     with workers.Workers(n_workers=1) as pool:
         (result,) = pool.make_shards([task])
     assert result.spec.n_records == 3
