@@ -1,10 +1,19 @@
 # make demo    the whole path on real recordings; make test    the whole test suite;
 # make bench    ours against the alternatives, as benchmarks/results.json
 # STAMPS_DIR=DIR takes the demo's stamps from a folder instead of from apt.
+# WITHOUT_AVX512=1 tests as on a processor without AVX-512: it is hidden from oneDNN, whose
+# operations TensorFlow then leaves alone by default, from NumPy and from OpenBLAS. Eigen's
+# own code in TensorFlow's wheel has no AVX-512; from XLA, which has, nothing hides it.
 PYTHON ?= python3
 PY := .venv/bin/python
 DEMO := data/demo
 LANGUAGES := es ro ru
+# A test file's fixtures are made in one process, unless another has run out of tests.
+IN_PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=worksteal
+ifdef WITHOUT_AVX512
+ENVIRONMENT := TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell \
+  NPY_DISABLE_CPU_FEATURES="AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL"
+endif
 
 .PHONY: setup demo test test-fast bench lint format clean
 
@@ -33,10 +42,10 @@ demo: setup
 	  "cascade $$(($$(date +%s) - extracted)) s"
 
 test: setup
-	$(PY) -m pytest
+	$(ENVIRONMENT) $(PY) -m pytest $(IN_PARALLEL)
 
 test-fast: setup
-	$(PY) -m pytest -m 'not slow'
+	$(ENVIRONMENT) $(PY) -m pytest $(IN_PARALLEL) -m 'not slow'
 
 bench: .venv/bench-up-to-date
 	$(PY) -m benchmarks.run

@@ -14,8 +14,8 @@ def masked_margin_softmax(
         margin: what is taken off the matching similarities.
 
     Returns:
-        float32 scalar (float64 of float64 embeddings): the cross-entropy of finding
-        the match among the batch, as a mean over the batch, summed over both directions.
+        float32 scalar (float64 of float64 embeddings): the cross-entropy of finding the
+        match among the batch, as a mean over the batch, summed over both directions.
 
     Source: Rouditchenko et al. 2021 (AVLnet) Eq. 3; authors' loss.py.
     Differs: nothing. The mask of the original MMS (Ilharco et al. 2019) is left out,

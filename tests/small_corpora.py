@@ -7,7 +7,7 @@ import tempfile
 
 import made_media
 import numpy as np
-from test_programs import run
+from programs import run
 
 from avl_tf import media
 
@@ -47,8 +47,7 @@ def image(path, seed=0):
 
 def adapt(module, manifest, *arguments, cwd=None):
     """Runs an adapter."""
-    options = {"cwd": cwd} if cwd else {}
-    return run(f"data_prep.{module}", f"--manifest={manifest}", *arguments, **options)
+    return run(f"data_prep.{module}", f"--manifest={manifest}", *arguments, cwd=cwd)
 
 
 def lines(manifest):

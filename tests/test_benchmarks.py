@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from test_programs import fails_in_one_line, run
+from programs import fails_in_one_line, run
 
 from benchmarks import cost_model, duel, export, flops, rows, steps
 from benchmarks.duel import Side

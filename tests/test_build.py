@@ -6,7 +6,7 @@ import shutil
 
 import narrated
 import pytest
-from test_programs import fails_in_one_line, run
+from programs import fails_in_one_line, run
 
 from data_prep.manifest import read_manifest
 
@@ -114,13 +114,13 @@ def test_build_again_decodes_nothing_and_applies_decisions(built, videos):
     "arguments, text",
     [
         (["--videos=nowhere"], "--videos=nowhere: no such folder."),
-        (["--videos=tests/data"], "tests/data: no video in it or below"),
+        (["--videos=."], ".: no video in it or below"),
         (
-            ["--videos=tests", "--decisions=none.json"],
+            ["--videos=.", "--decisions=none.json"],
             "none.json: no such decisions file",
         ),
-        (["--videos=tests", "--language= "], "--language is empty"),
-        (["--videos=tests", "--min_s=51"], "--min_s=51.0 is more than --max_s=50.0"),
+        (["--videos=.", "--language= "], "--language is empty"),
+        (["--videos=.", "--min_s=51"], "--min_s=51.0 is more than --max_s=50.0"),
     ],
 )
 def test_build_ends_mistakes_in_one_line(arguments, text, tmp_path):

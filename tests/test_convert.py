@@ -3,7 +3,7 @@ import pathlib
 import corpus
 import numpy as np
 import tensorflow as tf
-from test_programs import fails_in_one_line, run
+from programs import fails_in_one_line, run
 
 from avl_tf import records
 

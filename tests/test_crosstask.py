@@ -1,8 +1,8 @@
 """data_prep.crosstask on the published layout."""
 
 import pytest
+from programs import fails_in_one_line
 from small_corpora import adapt, lines, report, video
-from test_programs import fails_in_one_line
 
 TASKS = """\
 23521

@@ -5,7 +5,7 @@ import shutil
 
 import corpus
 import pytest
-from test_programs import fails_in_one_line, run
+from programs import fails_in_one_line, run
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,3 @@
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -6,14 +5,13 @@ import json
 import os
 import pathlib
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from made_media import make_media
-from test_programs import fails_in_one_line
+from programs import fails_in_one_line, run, started
 
 from avl_tf import audio, media, records
 from avl_tf.audio import AudioConfig
@@ -22,7 +20,6 @@ from data_prep import extraction, shards, still_images, workers
 from data_prep.extraction import ExtractionConfig
 from data_prep.manifest import Recording, read_manifest, write_manifest
 
-ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = ExtractionConfig("efficientnet_lite0", "", "", "")
 RATE = 16000
 
@@ -61,8 +58,6 @@ def _lines(*names):
 
 def _arguments(manifest, out_dir, *more):
     return [
-        sys.executable,
-        "-m",
         "data_prep.extract",
         f"--manifest={manifest}",
         f"--out_dir={out_dir}",
@@ -72,27 +67,11 @@ def _arguments(manifest, out_dir, *more):
 
 
 def _extract(manifest, out_dir, *more):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        _arguments(manifest, out_dir, *more),
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    return run(*_arguments(manifest, out_dir, *more))
 
 
-@contextlib.contextmanager
-def _started(arguments):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        arguments, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+def _started(*arguments):
+    return started(*_arguments(*arguments), stderr=subprocess.DEVNULL)
 
 
 def _wait_for_shards(out_dir, n_shards):
@@ -293,7 +272,7 @@ def test_shards_depend_on_input_and_seed_alone_and_survive_a_kill(videos, tmp_pa
     assert len(expected) == 3
 
     # Killed as soon as a shard stands; what is there is kept, the rest is made.
-    with _started(_arguments(manifest, tmp_path / "b", *two, "--workers=2")) as process:
+    with _started(manifest, tmp_path / "b", *two, "--workers=2") as process:
         _wait_for_shards(tmp_path / "b", 1)
         process.kill()
     kept = _shards(tmp_path / "b")
@@ -351,7 +330,7 @@ def test_a_thousand_recordings_of_which_some_are_broken_survive_a_kill(
             reasons[f"{i:04d}"] = BROKEN[kind]
     manifest = _manifest(videos, "thousand.jsonl", lines)
     out_dir = tmp_path / "records"
-    with _started(_arguments(manifest, out_dir)) as process:
+    with _started(manifest, out_dir) as process:
         _wait_for_shards(out_dir, 10)
         process.kill()
     notes = {p.name for p in (out_dir / "progress").glob("*.tfrecord.json")}

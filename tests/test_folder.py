@@ -7,8 +7,8 @@ import shutil
 
 import made_media
 import pytest
+from programs import fails_in_one_line, run
 from small_corpora import adapt, lines, report, video, wav
-from test_programs import fails_in_one_line, run
 
 
 def _adapt(folder, manifest, *arguments, cwd=None):

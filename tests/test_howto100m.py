@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from test_programs import fails_in_one_line, run
+from programs import fails_in_one_line, run
 
 from avl_tf import dataset, records
 from avl_tf.records import FeatureSpec

@@ -5,8 +5,8 @@ import pickle
 
 import numpy as np
 import pytest
+from programs import fails_in_one_line
 from small_corpora import adapt, lines, report, video
-from test_programs import fails_in_one_line
 
 from data_prep.captions import extended
 

@@ -7,8 +7,8 @@ import made_media
 import pytest
 import tensorflow as tf
 from PIL import Image
+from programs import fails_in_one_line, run
 from small_corpora import adapt, video, wav
-from test_programs import fails_in_one_line, run
 
 from avl_tf import records
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import torch_files
-from test_programs import fails_in_one_line, run
+from programs import fails_in_one_line, run
 
 from avl_tf import release, runs, serving
 from avl_tf.model import build_model

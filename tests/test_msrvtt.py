@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from programs import fails_in_one_line
 from small_corpora import adapt, lines, report, video
-from test_programs import fails_in_one_line
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import tensorflow as tf
-from test_programs import run
+from programs import run
 
 FLAGS = """\
 --records={folder}/corpus/{language}/records/train

@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from programs import fails_in_one_line
 from small_corpora import adapt, image, lines, report, wav
-from test_programs import fails_in_one_line
 
 A, B, C, D, E = (f"{name[0]}/{name}/{name}.jpg" for name in ("abbey", *"bcde"))
 

@@ -1,15 +1,17 @@
-"""The programs as a user starts them: a process each, the terminal's view of it."""
+"""The programs that train, evaluate and export, one after another."""
 
+import configparser
 import json
-import os
-import pathlib
-import subprocess
-import sys
+import re
 
 import corpus
 import pytest
+from programs import ROOT, fails_in_one_line, run, run_afresh
 
-ROOT = pathlib.Path(__file__).parent.parent
+_SETUP = configparser.ConfigParser()
+_SETUP.read(ROOT / "setup.cfg")
+_COMMANDS = _SETUP["options.entry_points"]["console_scripts"].split("\n")
+PROGRAMS = re.findall(r"= (.*):cli", "\n".join(_COMMANDS))
 
 SMALL = """\
 # A stage that trains in seconds.
@@ -24,27 +26,6 @@ SMALL = """\
 --evaluate_every=2
 --evaluation_clip_s=2
 """
-
-
-def run(module, *arguments, cwd=ROOT):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-
-
-def fails_in_one_line(done, *texts):
-    """The program ended with one clear line that holds the texts, no traceback."""
-    assert done.returncode == 1, done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    for text in texts:
-        assert text in lines[0]
 
 
 @pytest.fixture(scope="module")
@@ -165,14 +146,22 @@ def test_train_and_export_by_themselves(folder, tmp_path):
         f"--run_dir={tmp_path}/run",
         f"--evaluate=aa={folder}/aa/evaluation/train",
     ]
-    done = run("avl_tf.train", *arguments)
+    done = run_afresh("avl_tf.train", *arguments)
     assert done.returncode == 0, done.stderr
     assert "| epoch 4 | aa " in done.stdout
-    done = run("avl_tf.export", f"--run_dir={tmp_path}/run")
+    done = run_afresh("avl_tf.export", f"--run_dir={tmp_path}/run")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == f"{tmp_path}/run/export/1"
     again = run("avl_tf.train", *arguments, "--seed=7")
     fails_in_one_line(again, "--seed=0 then, 7 now", "another --run_dir")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", sorted(PROGRAMS))
+def test_every_program_starts_and_lists_its_flags(module):
+    done = run_afresh(module, "--help")
+    assert done.returncode == 0, done.stderr
+    assert f"python -m {module} --" in done.stdout and "\n  --" in done.stdout
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch_files
-from test_programs import fails_in_one_line, run
+from programs import fails_in_one_line, run
 
 from avl_tf import dataset, records
 from avl_tf.records import FeatureSpec

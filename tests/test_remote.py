@@ -12,8 +12,8 @@ import made_media
 import pytest
 import s3_server
 import tensorflow as tf
+from programs import environment, fails_in_one_line, run, started
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_programs import ROOT, fails_in_one_line, run
 
 from avl_tf import records
 from data_prep.manifest import read_manifest
@@ -79,17 +79,13 @@ def extracted(s3, manifest):
 def trained(s3, extracted):
     """A training that was killed after its first epochs, then run again."""
     second = "runs/one/checkpoints/ckpt-4.index"
-    command = [sys.executable, "-m", "avl_tf.train", *STAGE]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as process:
-        try:
-            until = time.monotonic() + 300
-            # Then that of the epoch before is whole, its entry in the list too.
-            while second not in s3_server.list_keys(s3, BUCKET, second):
-                assert process.poll() is None, process.stderr.read().decode()
-                assert time.monotonic() < until
-                time.sleep(0.05)
-        finally:
-            process.kill()
+    with started("avl_tf.train", *STAGE) as process:
+        until = time.monotonic() + 300
+        # Then that of the epoch before is whole, its entry in the list too.
+        while second not in s3_server.list_keys(s3, BUCKET, second):
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < until
+            time.sleep(0.05)
     assert process.returncode < 0, "it was finished before it was killed"
     done = run("avl_tf.train", *STAGE)
     assert done.returncode == 0, done.stderr
@@ -237,7 +233,10 @@ print("done")
 sys.exit(7)
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", script],
+        env=environment(),
+        capture_output=True,
+        text=True,
     )
     assert (done.returncode, done.stdout) == (7, "done\n"), done.stderr
     assert s3_server.read_all(s3, BUCKET, "first") == {"": b"again"}

@@ -1,17 +1,14 @@
 """Extraction on a dask cluster that is there already: two workers on loopback."""
 
-import contextlib
-import os
 import pathlib
 import re
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
-from test_programs import ROOT, fails_in_one_line, run
+from programs import fails_in_one_line, run, started
 
 from avl_tf import media
 from avl_tf.records import shard_name
@@ -21,7 +18,6 @@ from data_prep.manifest import read_manifest, write_manifest
 from data_prep.workers import Workers
 
 N_RECORDINGS = 8
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
 @pytest.fixture(scope="module")
@@ -36,23 +32,6 @@ def manifest(tmp_path_factory):
     lines = [{"id": str(i), "media": f"{i}.mp4"} for i in range(N_RECORDINGS)]
     write_manifest(str(folder / "manifest.jsonl"), lines)
     return folder / "manifest.jsonl"
-
-
-@contextlib.contextmanager
-def started(*arguments, cwd):
-    process = subprocess.Popen(
-        [sys.executable, "-m", *arguments],
-        cwd=cwd,
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture
@@ -110,7 +89,7 @@ def test_a_killed_worker_of_a_cluster_costs_only_its_task(
     with (
         start_worker(address, tmp_path) as first,
         start_worker(address, tmp_path),
-        started("data_prep.extract", *more, cwd=ROOT) as program,
+        started("data_prep.extract", *more) as program,
     ):
         wait_for_a_shard(out_dir)
         first.send_signal(signal.SIGKILL)
@@ -172,7 +151,7 @@ def test_a_scheduler_that_dies_is_told_in_one_line(manifest, scheduler, tmp_path
     more = arguments(manifest, tmp_path / "out", f"--scheduler={address}")
     with (
         start_worker(address, tmp_path),
-        started("data_prep.extract", *more, cwd=ROOT) as program,
+        started("data_prep.extract", *more) as program,
     ):
         wait_for_a_shard(tmp_path / "out")
         process.kill()

@@ -1,10 +1,11 @@
 import dataclasses
 import pathlib
 import re
+import shutil
 
 import pytest
 from absl import flags
-from test_programs import fails_in_one_line, run
+from programs import fails_in_one_line, run
 
 from avl_tf import settings, stage_flags
 from avl_tf.dataset import ClipConfig
@@ -124,8 +125,10 @@ def test_every_stage_flagfile_parses(path, monkeypatch):
     ids=lambda path: path.name,
 )
 def test_every_other_flagfile_parses_with_its_program(path, tmp_path):
-    """Far enough to miss the data, which are not here."""
+    """Far enough to miss the data, which are not there."""
+    shutil.copytree(CONFIGS, tmp_path / "configs")
     program = "cascade" if "cascade" in path.name else "evaluate"
-    done = run(f"avl_tf.{program}", f"--flagfile={path}", f"--run_dir={tmp_path}/run")
+    arguments = [f"--flagfile=configs/{path.name}", "--run_dir=run"]
+    done = run(f"avl_tf.{program}", *arguments, cwd=tmp_path)
     fails_in_one_line(done)
     assert "data/" in done.stderr or "runs/avlnet" in done.stderr

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from programs import fails_in_one_line, run
 
 from avl_tf import media
 from data_prep import slideshow, stamp_concepts, stamp_corpus, stamps, synthetic_stamps
@@ -362,25 +363,18 @@ def test_fetch_stamps_that_fails_says_why_and_leaves_nothing(tmp_path, monkeypat
     assert os.listdir(tmp_path / "out") == []
 
 
-def _run_program(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "data_prep.stamps", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_program_without_apt_builds_the_synthetic_corpus_and_says_so(tmp_path):
-    done = _run_program(
+def test_program_without_apt_builds_the_synthetic_corpus_and_says_so(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = run(
+        "data_prep.stamps",
         f"--out_dir={tmp_path}/demo",
         "--languages=ro",
         "--train_videos=ro:1",
         "--val_videos=0",
         "--eval_videos=0",
         "--video_s=6",
-        PATH=str(tmp_path),
     )
     assert done.returncode == 0, done.stderr
     assert "SYNTHETIC" in done.stderr and "--stamps_dir" in done.stderr
@@ -400,9 +394,8 @@ def test_program_without_apt_builds_the_synthetic_corpus_and_says_so(tmp_path):
     ],
 )
 def test_program_with_bad_settings_ends_with_one_line(arguments, message, tmp_path):
-    done = _run_program(f"--out_dir={tmp_path}", *arguments)
-    assert done.returncode == 1
-    assert message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    done = run("data_prep.stamps", f"--out_dir={tmp_path}", *arguments)
+    fails_in_one_line(done, message)
 
 
 def test_program_does_not_load_tensorflow():

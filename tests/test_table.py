@@ -1,8 +1,8 @@
 """data_prep.table: a user's own csv."""
 
 import pytest
+from programs import fails_in_one_line
 from small_corpora import adapt, image, lines, report, video, wav
-from test_programs import fails_in_one_line
 
 
 def _adapt(tmp_path, text, *arguments, name="table.csv"):

@@ -1,7 +1,5 @@
 import dataclasses
 import json
-import os
-import pathlib
 import resource
 import shutil
 import subprocess
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from interrupted import assert_goes_on_to_the_same_weights
+from programs import ROOT, environment
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from avl_tf import claims, evaluation, losses, optimizers, runs, training
@@ -21,7 +20,6 @@ from avl_tf.evaluation import EvaluationConfig
 from avl_tf.records import FeatureSpec
 from avl_tf.stage_config import StageConfig
 
-ROOT = pathlib.Path(__file__).parent.parent
 CLIPS = ClipConfig(clip_s=2.0, clips_per_recording=8, shuffle_clips=64)
 
 
@@ -179,7 +177,7 @@ def test_a_second_process_in_a_run_directory_is_sent_away(sets, tmp_path):
     )
     process = subprocess.Popen(
         [sys.executable, "-c", holder, str(run_dir)],
-        cwd=ROOT,
+        env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -407,10 +405,12 @@ def test_settings_that_would_do_nothing_are_an_error(sets, tmp_path, changes, me
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_runs_that_are_killed_end_as_one_that_is_not(tmp_path, seed):
-    script = [sys.executable, "tests/kill_runs.py", str(tmp_path), "2", str(seed)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    script = ROOT / "tests" / "kill_runs.py"
     done = subprocess.run(
-        script, cwd=ROOT, env=environment, capture_output=True, text=True
+        [sys.executable, str(script), str(tmp_path), "2", str(seed)],
+        env=environment(),
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert "2 of 2 endings" in done.stdout
@@ -422,9 +422,9 @@ def replicas(tmp_path_factory):
     folder, found = tmp_path_factory.mktemp("replicas"), []
     for n_devices in (1, 2):
         path = folder / f"{n_devices}.npz"
-        script = [sys.executable, "tests/two_replicas.py", str(n_devices), str(path)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        subprocess.run(script, cwd=ROOT, env=environment, check=True)
+        script = ROOT / "tests" / "two_replicas.py"
+        command = [sys.executable, str(script), str(n_devices), str(path)]
+        subprocess.run(command, env=environment(), check=True)
         found.append(dict(np.load(path)))
     return found
 

@@ -1,7 +1,6 @@
 """Training on several machines, for which two processes on loopback stand."""
 
 import json
-import os
 import re
 import signal
 import socket
@@ -11,7 +10,7 @@ import sys
 import corpus
 import pytest
 import tensorflow as tf
-from test_programs import ROOT, fails_in_one_line, run
+from programs import environment, fails_in_one_line, run
 
 SETTINGS = [
     "--audio_widths=16,16,32",
@@ -51,8 +50,7 @@ def _start(records, run_dir, epochs, first_differs=None, more=()):
         workers.append(
             subprocess.Popen(
                 command + [first_differs] * bool(first_differs and index == 0),
-                cwd=ROOT,
-                env={**os.environ, "TF_CONFIG": config},
+                env={**environment(), "TF_CONFIG": config},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

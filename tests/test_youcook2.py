@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from programs import fails_in_one_line
 from small_corpora import adapt, lines, report, video
-from test_programs import fails_in_one_line
 
 DATABASE = {
     "GLd3aX16zBg": ("training", "113", [(0.1, 0.6, "spread margarine on bread")]),

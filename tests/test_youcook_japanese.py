@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch_files
+from programs import fails_in_one_line
 from small_corpora import adapt, lines, report, video
-from test_programs import fails_in_one_line
 
 CLIPS = {
     "train": [("vid1", 0.0, 0.5), ("vid1", "0.5", np.float64(0.9)), ("vid2", 0.1, 0.8)],
