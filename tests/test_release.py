@@ -34,9 +34,13 @@ def _authors_model():
     return built
 
 
+def _error(found, expected):
+    """The largest difference, relative to the largest that is expected."""
+    return np.abs(np.asarray(found) - expected).max() / np.abs(expected).max()
+
+
 def _close(found, expected, relative):
-    scale = np.abs(expected).max()
-    assert np.abs(np.asarray(found) - expected).max() < relative * scale
+    assert _error(found, expected) < relative
 
 
 def test_evaluation_equals_the_authors(model):
@@ -94,9 +98,16 @@ def test_five_adam_steps_equal_the_authors(policy, loss_limit, embedding_limit):
             _close(visual, IO["grad/GU_video.fc"], 1e-4)
         optimizer.apply(gradients, variables, 1e-3)
         found.append(float(loss))
-    assert found == pytest.approx(IO["train_losses"], rel=loss_limit)
     evaluated = _build("float32")
     evaluated.set_weights(model.get_weights())
     after = evaluated(INPUTS, training=False)
-    for name in ("audio_embedding", "visual_embedding"):
-        _close(after[name], IO[f"{name}_after"], embedding_limit)
+    embedding_errors = [
+        _error(after[name], IO[f"{name}_after"])
+        for name in ("audio_embedding", "visual_embedding")
+    ]
+    loss_error = np.abs(np.array(found) / IO["train_losses"] - 1).max()
+    # python -m pytest tests/test_release.py -k five -rP shows them.
+    print(f"{policy}: losses to {loss_error:.0e}, embeddings to", end=" ")
+    print(", ".join(f"{error:.0e}" for error in embedding_errors))
+    assert loss_error < loss_limit
+    assert max(embedding_errors) < embedding_limit
