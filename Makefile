@@ -8,8 +8,8 @@ PYTHON ?= python3
 PY := .venv/bin/python
 DEMO := data/demo
 LANGUAGES := es ro ru
-# A test file's fixtures are made in one process, unless another has run out of tests.
-IN_PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=worksteal
+# A test file is run by one process, so that its fixtures are made once.
+IN_PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
 ifdef WITHOUT_AVX512
 ENVIRONMENT := TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell \
   NPY_DISABLE_CPU_FEATURES="AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL"
