@@ -20,8 +20,8 @@ class BatchNorm(keras.layers.Layer):
     """Batch normalisation over [B, 1, T, C] as PyTorch does it.
 
     The running variance is the unbiased one, unlike keras.layers.BatchNormalization's.
-    Padding frames count, as the authors'. In training it is no slower on a CPU than
-    TensorFlow's fused kernel, and takes float64 too.
+    Padding frames count, as the authors'. In training it takes float64 too, unlike
+    TensorFlow's fused kernel.
     """
 
     def __init__(

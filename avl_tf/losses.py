@@ -35,5 +35,5 @@ def masked_margin_softmax(
 
 
 def at_least_float32(tensor: tf.Tensor) -> tf.Tensor:
-    """Raises half precision to float32; float64 stays."""
+    """Makes half precision float32; float64 stays."""
     return tf.cast(tensor, tf.float32) if tensor.dtype.size < 4 else tensor

@@ -27,7 +27,7 @@ class Adam(tf.Module):
     ):
         """Makes the slots, zeros, for variables of TensorFlow (.value of Keras')."""
         super().__init__()
-        # As the operation sees them: it takes 1 - beta in single precision, and a bias
+        # As the operation sees them in single precision: it takes 1 - beta, and a bias
         # correction of other betas would be off by 1e-5 of itself.
         self.beta_1, self.beta_2 = (float(np.float32(b)) for b in (beta_1, beta_2))
         self.epsilon = epsilon

@@ -194,7 +194,9 @@ def _embed_function(model: keras.Model, jit_compile: bool):
             inputs,
             training=True,
         )
-        output = {k: losses.at_least_float32(value) for k, value in output.items()}
+        output = {
+            name: losses.at_least_float32(value) for name, value in output.items()
+        }
         return output, new_statistics
 
     return tf.function(embed, jit_compile=True) if jit_compile else embed

@@ -4,6 +4,7 @@ The processes are this machine's, or those of a dask cluster that is there alrea
 of them is waited for in vain: while nothing gets done, the workers are looked after.
 """
 
+import asyncio
 import contextlib
 import functools
 import itertools
@@ -59,7 +60,7 @@ class Processes:
     def __init__(self, n_workers: int, scheduler: str = ""):
         self._n_workers, self._scheduler = n_workers, scheduler
         self._resources = contextlib.ExitStack()
-        self._dead: set = set()  # names of nannies
+        self._dead: set[int | str] = set()  # names of nannies
         self._last_seen = time.monotonic()
         self._warned = False
 
@@ -73,7 +74,8 @@ class Processes:
         """Returns function(*arguments), computed by a worker.
 
         Raises:
-            KilledWorker: the worker died over it, and so did another one.
+            KilledWorker: two workers died over it (of a cluster, as many as its
+                scheduler allows).
             ConnectionError: the scheduler is gone, or has no worker any more.
             ChildProcessError: worker processes of this machine die as they start.
             ValueError: the workers cannot run our code.
@@ -109,18 +111,23 @@ class Processes:
         n_ahead = _TASKS_AHEAD if self._scheduler else self._n_workers
         for task in itertools.islice(waiting, n_ahead):
             running[self._submit(finished, function, task)] = task
-        while running:
-            future = self._next(finished)
-            done = running.pop(future)
-            # Before the next task is there, which may kill the worker that holds it.
-            results = []
-            try:
-                results.append((done, self._result(future)))
-            except KilledWorker:
-                suspects.append(done)
-            for task in itertools.islice(waiting, 1):
-                running[self._submit(finished, function, task)] = task
-            yield from results
+        try:
+            while running:
+                future = self._next(finished)
+                done = running.pop(future)
+                # Before the next task is there, which may kill the worker with it.
+                results = []
+                try:
+                    results.append((done, self._result(future)))
+                except KilledWorker:
+                    suspects.append(done)
+                for task in itertools.islice(waiting, 1):
+                    running[self._submit(finished, function, task)] = task
+                yield from results
+        finally:  # of an error, or of a caller who wants no more
+            if running:
+                with contextlib.suppress(OSError):
+                    self._client.cancel(list(running))
 
     def _submit(self, finished, function: Callable, *arguments: Any) -> Future:
         future = self._client.submit(function, *arguments, pure=False)
@@ -138,17 +145,22 @@ class Processes:
 
     def _result(self, future: Future) -> Any:
         """What a finished future holds; computed once more if its worker has died."""
+        limit_s = _LOOK_EVERY_S
         while True:
             try:
-                return future.result(timeout=_LOOK_EVERY_S)
-            except TimeoutError:
-                if future.status == "error":  # the function's own
+                if future.status == "error":
+                    limit_s = None  # whatever it raises, a timeout too, is its own
+                return future.result(timeout=limit_s)
+            except asyncio.TimeoutError:  # the builtin one from Python 3.11 on
+                if limit_s is None:
                     raise
                 self._look_after_workers()
+                limit_s *= 2  # a large result starts anew with each attempt
             except (CancelledError, CommClosedError) as error:
+                where = f" at {self._scheduler}" if self._scheduler else ""
                 raise ConnectionError(
-                    f"The dask scheduler at {self._scheduler or 'this machine'} is "
-                    "gone. Run the same command again: what is finished is kept."
+                    f"The dask scheduler{where} is gone. Run the same command again: "
+                    "what is finished is kept."
                 ) from error
             except ImportError as error:
                 raise ValueError(
@@ -159,8 +171,10 @@ class Processes:
 
     def _look_after_workers(self) -> None:
         if not self._scheduler:
-            self._replace_nannies()
-        with contextlib.suppress(OSError, CommClosedError):
+            # In the thread of dask's loop, whose objects these are.
+            with contextlib.suppress(asyncio.TimeoutError):
+                self._cluster.sync(self._replace_nannies, callback_timeout=_CLOSE_S)
+        with contextlib.suppress(OSError):
             if self._client.nthreads():
                 self._last_seen, self._warned = time.monotonic(), False
         waited_s = time.monotonic() - self._last_seen
@@ -172,7 +186,7 @@ class Processes:
                 "No worker is there; waiting %.0f s for one to come back.", _PATIENCE_S
             )
 
-    def _replace_nannies(self) -> None:
+    async def _replace_nannies(self) -> None:
         """A nanny starts its worker again; one found without it twice does not."""
         nannies = self._cluster.workers
         dead = {name for name, nanny in nannies.items() if not nanny.is_alive()}
@@ -180,7 +194,7 @@ class Processes:
             logging.warning("A worker process did not come back; starting another.")
             nanny = nannies.pop(name)
             with contextlib.suppress(Exception):  # it is of no use any more
-                self._cluster.sync(nanny.close, callback_timeout=_CLOSE_S)
+                await asyncio.wait_for(nanny.close(), _CLOSE_S / 2)
         self._dead = dead
         if len(nannies) < self._n_workers:
             self._cluster.scale(self._n_workers)
@@ -209,8 +223,8 @@ class Processes:
                 dashboard_address="127.0.0.1:0",
                 silence_logs=standard_logging.CRITICAL,
             )
-        except (RuntimeError, TimeoutError) as error:
-            raise self._lost_all("all of them") from error
+        except (RuntimeError, asyncio.TimeoutError) as error:
+            raise self._lost_all(str(error) or "no answer") from error
         self._resources.callback(_close, cluster)
         return cluster
 
@@ -257,7 +271,7 @@ def run(
 def _close(cluster: LocalCluster) -> None:
     # A nanny whose worker dies while it starts can keep the cluster waiting for ever;
     # the processes that are left end with this one.
-    with contextlib.suppress(TimeoutError):
+    with contextlib.suppress(Exception):  # what was to do is done
         cluster.close(timeout=_CLOSE_S)
 
 

@@ -50,7 +50,10 @@ class Workers:
         for _, result in self._processes.each(function, tasks, suspects):
             yield result
         for task in suspects:
-            yield self._without_killers(task)
+            try:
+                yield self.run(extraction.extract_shard, task)
+            except KilledWorker:
+                yield self._without_killers(task)
 
     def _without_killers(self, task: ShardTask) -> ShardResult:
         """Makes a shard that kills its worker: recordings to blame are left out."""

@@ -14,11 +14,14 @@ import sys
 import threading
 import traceback
 
+from tensorflow.python.eager import context
+
 # The libraries that the programs import, not the programs: those define flags.
 import data_prep.workers  # noqa: F401
 
 
 def main():
+    assert not context.context()._initialized, "TensorFlow has begun to compute"
     gc.freeze()  # what is imported stays
     for line in sys.stdin:
         request = json.loads(line)

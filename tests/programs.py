@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,9 +35,14 @@ def run(module, *arguments, cwd=None):
             "outputs": paths,
         }
         server = _server()
-        server.stdin.write(json.dumps(request) + "\n")
-        server.stdin.flush()
-        status = int(server.stdout.readline())
+        try:
+            server.stdin.write(json.dumps(request) + "\n")
+            server.stdin.flush()
+            status = int(server.stdout.readline())
+        except BaseException:  # a time limit among others: the program is ended too
+            _end(server)
+            _server.cache_clear()
+            raise
         texts = [pathlib.Path(path).read_text() for path in paths]
     return subprocess.CompletedProcess([module, *arguments], status, *texts)
 
@@ -86,6 +92,13 @@ def _server():
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
-    atexit.register(server.kill)
+    atexit.register(_end, server)
     return server
+
+
+def _end(server):
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()

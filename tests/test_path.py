@@ -1,10 +1,10 @@
-"""The whole path as make demo takes it, on a tiny synthetic corpus."""
+"""The whole path as make demo takes it, a new process each, on a tiny corpus."""
 
 import json
 
 import pytest
 import tensorflow as tf
-from programs import run
+from programs import run_afresh as run
 
 FLAGS = """\
 --records={folder}/corpus/{language}/records/train

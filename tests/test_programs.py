@@ -2,7 +2,10 @@
 
 import configparser
 import json
+import os
 import re
+import signal
+import threading
 
 import corpus
 import pytest
@@ -251,3 +254,24 @@ def test_a_finished_run_can_be_a_stages_parent(folder, cascade, tmp_path):
     lines = [[c.strip() for c in line.split("|")[1:4]] for line in text.splitlines()]
     assert ["aa", "target only", f"{folder}/run/aa"] in lines
     assert ["aa", "earlier stage", f"{folder}/run/aa -> start"] in lines
+
+
+class _Interrupted(Exception):
+    pass
+
+
+def test_a_program_that_does_not_end_costs_only_its_test():
+    def interrupt(*_):
+        raise _Interrupted
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    timer = threading.Timer(2, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
+    try:
+        with pytest.raises(_Interrupted):
+            run("http.server", "0", "--bind=127.0.0.1")
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGUSR1, before)
+    done = run("data_prep.folder", "--videos=nowhere", "--manifest=m", "--language=sw")
+    fails_in_one_line(done, "--videos=nowhere: no such folder.")

@@ -121,11 +121,11 @@ def make_in_process(manifest, folder, address):
 def test_a_killed_nanny_is_told_if_no_worker_is_left(
     manifest, scheduler, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(processes, "_PATIENCE_S", 4.0)
     _, address = scheduler
     with start_worker(address, tmp_path, "--nanny") as nanny:
         made = make_in_process(manifest, tmp_path / "out", address)
         next(made)
+        monkeypatch.setattr(processes, "_PATIENCE_S", 4.0)
         nanny.send_signal(signal.SIGKILL)
         with pytest.raises(ConnectionError, match=f"{address} has had no worker for"):
             list(made)
@@ -133,7 +133,7 @@ def test_a_killed_nanny_is_told_if_no_worker_is_left(
     assert 1 <= len(kept) < N_RECORDINGS
 
     # It goes on with a worker that comes in time, even if another is lost meanwhile.
-    monkeypatch.setattr(processes, "_PATIENCE_S", 60.0)
+    monkeypatch.undo()
     made = make_in_process(manifest, tmp_path / "out", address)
     with start_worker(address, tmp_path, "--nanny") as nanny:
         next(made)

@@ -56,6 +56,7 @@ def main(n_devices: int, path: str) -> None:
     found = {"dealt": _dealt(strategy)}
     for way, changes in WAYS.items():
         found |= _steps(strategy, way, changes, even)
+    found |= _steps(strategy, "images_single", {}, even, WITH_IMAGES)
     # In double precision: the rounding of single precision flips ReLUs of the image
     # encoder, which is no matter of the distribution.
     keras.config.set_dtype_policy("float64")

@@ -19,7 +19,8 @@ _PIXEL_FORMATS = {3: "rgb24", 4: "rgba"}
 _KEYFRAME_EVERY_S = 3
 _BITEXACT = {"fflags": "+bitexact"}
 # x264's routines for AVX-512 read memory that nothing has written: once in some hundred
-# videos a packet differed. Those for AVX give the same bytes as they do otherwise.
+# videos a packet differed. Those for AVX, which TensorFlow asks for too, give the same
+# bytes as they do otherwise.
 _H264 = {
     "preset": "veryfast",
     "crf": "20",

@@ -1,0 +1,37 @@
+"""What `make test-fast WITHOUT_AVX512=1` promises: that AVX-512 is hidden."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tensorflow.python.framework import test_util
+
+hidden = pytest.mark.skipif(
+    os.environ.get("ONEDNN_MAX_CPU_ISA") != "AVX2", reason="not WITHOUT_AVX512=1"
+)
+
+
+@hidden
+def test_numpy_has_no_avx512():
+    assert not np.core._multiarray_umath.__cpu_features__["AVX512F"]
+
+
+@hidden
+def test_tensorflow_leaves_onednns_operations_alone():
+    assert not test_util.IsMklEnabled()
+
+
+@hidden
+def test_onednns_matrix_product_has_no_avx512():
+    code = "import tensorflow as tf; tf.matmul(tf.ones((64, 64)), tf.ones((64, 64)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "ONEDNN_VERBOSE": "all"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (isa,) = {line for line in done.stdout.splitlines() if "isa:" in line}
+    assert "AVX2" in isa and "AVX-512" not in isa and "AVX512" not in isa
