@@ -17,6 +17,9 @@ import traceback
 from tensorflow.python.eager import context
 
 # The libraries that the programs import, not the programs: those define flags.
+import avl_tf.evaluation  # noqa: F401
+import avl_tf.serving  # noqa: F401
+import avl_tf.training  # noqa: F401
 import data_prep.workers  # noqa: F401
 
 

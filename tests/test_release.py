@@ -22,13 +22,18 @@ INPUTS = {
 
 @pytest.fixture
 def model():
-    return _authors_model()
+    return _build("float32")
 
 
-def _authors_model():
+def _build(policy):
+    """The model of the authors' weights, in float32 or float64."""
     state = state_dict(str(DATA / "tiny_avlnet.pth"))
     config = release.config_of(state, "tiny")
-    built = build_model(config)
+    keras.config.set_dtype_policy(policy)
+    try:
+        built = build_model(config)
+    finally:
+        keras.config.set_dtype_policy("float32")
     parity = release.load_state(built, config, state)
     assert not parity.missing and not parity.unexpected
     return built
@@ -51,15 +56,6 @@ def test_evaluation_equals_the_authors(model):
     _close(output["visual_embedding"], IO["visual_embedding_eval"], 1e-4)
     loss = losses.masked_margin_softmax(*(output[k] for k in sorted(output)))
     _close(loss, IO["mms_loss"], 1e-4)
-
-
-def _build(policy):
-    """The model of the authors' weights, in float32 or float64."""
-    keras.config.set_dtype_policy(policy)
-    try:
-        return _authors_model()
-    finally:
-        keras.config.set_dtype_policy("float32")
 
 
 # Adam's steps depend on signs more than on sizes, so a ReLU that rounding flips moves
