@@ -10,6 +10,8 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from avl_tf.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class AudioConfig:
@@ -65,7 +67,7 @@ def log_mel(
     """
     waveform = tf.convert_to_tensor(waveform, tf.float32)
     if waveform.shape.rank != 2:
-        raise ValueError(
+        raise UserError(
             f"log_mel takes waveforms of shape [B, S], got {waveform.shape}. Add a "
             "batch axis to a single waveform: waveform[tf.newaxis]."
         )

@@ -15,17 +15,10 @@ import re
 import tensorflow as tf
 from absl import flags, logging
 
-from avl_tf import (
-    board,
-    evaluation,
-    files,
-    metrics,
-    program,
-    runs,
-    serving,
-    stage_flags,
-    tables,
-)
+from avl_tf import evaluation, files, metrics, program, runs, serving
+from avl_tf.errors import UserError
+from avl_tf.evaluation import tables
+from avl_tf.training import stage_flags, tensorboard_log
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the whole cascade.")
 _STAGES = flags.DEFINE_list(
@@ -51,7 +44,7 @@ class _Stage:
 
 def main() -> None:
     if os.environ.get("TF_CONFIG"):
-        raise ValueError(
+        raise UserError(
             "TF_CONFIG is set: a cascade runs on one machine. Train each stage with "
             "avl_tf.train instead."
         )
@@ -96,7 +89,7 @@ def main() -> None:
     )
     files.write_text(files.join(_RUN_DIR.value, "cascade.md"), text + "\n")
     writer = tf.summary.create_file_writer(files.join(_RUN_DIR.value, "tensorboard"))
-    board.write_text(writer, "cascade", text)
+    tensorboard_log.write_text(writer, "cascade", text)
     writer.close()
     print(text)
 
@@ -106,16 +99,14 @@ def _parse_stages(items: list[str]) -> list[_Stage]:
     for item in items:
         match = re.fullmatch(r"([\w.-]+)=([^@]+?)(?:@(.+))?", item.strip())
         if not match:
-            raise ValueError(
-                f"--stages: expected name=flagfile[@parent], got '{item}'."
-            )
+            raise UserError(f"--stages: expected name=flagfile[@parent], got '{item}'.")
         stage = _Stage(*match.groups())
         names = [earlier.name for earlier in stages]
         if stage.name in (*names, "random"):
-            raise ValueError(f"--stages: the name '{stage.name}' is taken.")
+            raise UserError(f"--stages: the name '{stage.name}' is taken.")
         parent = stage.parent
         if parent and parent not in names and not runs.exists(parent):
-            raise ValueError(
+            raise UserError(
                 f"--stages: '{stage.name}' starts from '{parent}', which is no stage "
                 "before it and no run directory."
             )

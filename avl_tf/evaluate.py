@@ -15,20 +15,12 @@ from collections.abc import Mapping
 
 from absl import flags
 
-from avl_tf import (
-    evaluation,
-    files,
-    program,
-    rankings,
-    settings,
-    significance,
-    tables,
-    trained,
-)
-from avl_tf.evaluation import EvaluationConfig
-from avl_tf.rankings import RankedSet
+from avl_tf import evaluation, files, program, settings, trained
+from avl_tf.errors import UserError
+from avl_tf.evaluation import EvaluationConfig, rankings, significance, tables
+from avl_tf.evaluation.rankings import RankedSet
+from avl_tf.evaluation.significance import Difference, ResamplingConfig
 from avl_tf.records import RecordSet
-from avl_tf.significance import Difference, ResamplingConfig
 from avl_tf.trained import Trained
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Run directory of a trained stage.")
@@ -60,7 +52,7 @@ settings.define_flags(ResamplingConfig)
 
 def main() -> None:
     if bool(_RUN_DIR.value) == bool(_EXPORT.value):
-        raise ValueError("Give either --run_dir or --export.")
+        raise UserError("Give either --run_dir or --export.")
     given = evaluation.parse_sets(settings.from_flags(EvaluationConfig).evaluate)
     if _RUN_DIR.value:
         model = trained.open_run(_RUN_DIR.value)
@@ -76,7 +68,7 @@ def main() -> None:
         for records in sets.values():
             each.check_records(records)
     if isinstance(other, dict) and (missing := sorted(sets.keys() - other.keys())):
-        raise ValueError(
+        raise UserError(
             f"{_COMPARE.value}: holds no set '{missing[0]}', only {', '.join(other)}."
         )
 
@@ -160,12 +152,12 @@ def _evaluation_config(models: list[Trained]) -> EvaluationConfig:
         for name in ("evaluation_clip_s", "evaluation_population"):
             ours, theirs = getattr(config, name), getattr(other, name)
             if ours != theirs:
-                raise ValueError(
+                raise UserError(
                     f"{models[0].path} was trained with --{name}={ours}, "
                     f"{models[1].path} with {theirs}. Give --{name} to say which."
                 )
     if not config.evaluate:
-        raise ValueError(
+        raise UserError(
             "--evaluate is missing, and the run was trained without: name the "
             "evaluation sets, name=records with commas between."
         )

@@ -2,7 +2,7 @@
 
     python -m avl_tf.export --run_dir=runs/demo/ro
 
-Writes RUN_DIR/export/1, then 2, 3, ...; avl_tf/serving.py lists its signatures.
+Writes RUN_DIR/export/1, then 2, 3, ...; avl_tf/serving lists its signatures.
 """
 
 from absl import flags

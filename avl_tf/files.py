@@ -18,6 +18,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from avl_tf.errors import UserError
+
 _LOCAL_SCHEMES = ("file", "ram")
 # What is put there is there as a whole or not at all.
 _OBJECT_STORES = ("s3://", "gs://")
@@ -61,7 +63,7 @@ def _reach(root: str) -> None:
                 import tensorflow_io  # noqa: F401  registers more when imported
             _stat(root)
     except (ImportError, NotImplementedError, tf.errors.UnimplementedError) as error:
-        raise ValueError(
+        raise UserError(
             f"{root}: this TensorFlow ({tf.__version__}) cannot open such paths "
             f"({error}). tensorflow-io's file systems load with tensorflow 2.16; "
             "install that, or copy the files to a local folder."
@@ -203,4 +205,4 @@ def read_json(path: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise ValueError(f"{path}: not a JSON file: {error}.") from error
+        raise UserError(f"{path}: not a JSON file: {error}.") from error

@@ -10,9 +10,11 @@ became of every tensor. --export_pth writes a state_dict that the authors' code 
 import tensorflow as tf
 from absl import flags
 
-from avl_tf import files, program, release, runs, text_branch
+from avl_tf import files, program, release, runs
+from avl_tf.errors import UserError
 from avl_tf.model import ModelConfig, build_model
 from avl_tf.records import FeatureSpec
+from avl_tf.release import text_branch
 from avl_tf.torch_weights import state_dict
 from avl_tf.torch_weights.writer import write_state_dict
 
@@ -57,9 +59,7 @@ _PARTIAL = flags.DEFINE_boolean(
 
 def main() -> None:
     if bool(_CHECKPOINT.value) == bool(_EXPORT_PTH.value):
-        raise ValueError(
-            "Give either --checkpoint to import or --export_pth to export."
-        )
+        raise UserError("Give either --checkpoint to import or --export_pth to export.")
     if _EXPORT_PTH.value:
         model, info = runs.load_model(_RUN_DIR.value)
         state = release.to_state(model, info.model)
@@ -67,9 +67,7 @@ def main() -> None:
         print(f"{_EXPORT_PTH.value}: {len(state)} tensors")
         return
     if runs.exists(_RUN_DIR.value):
-        raise ValueError(
-            f"{_RUN_DIR.value} holds a run already. Use another --run_dir."
-        )
+        raise UserError(f"{_RUN_DIR.value} holds a run already. Use another --run_dir.")
     source = _CHECKPOINT.value
     state = state_dict(source)
     config = release.config_of(state, source, _visual_dims())
@@ -78,10 +76,10 @@ def main() -> None:
     try:
         parity = release.load_state(model, config, state)
     except ValueError as error:
-        raise ValueError(f"{source}: {error}") from error
+        raise UserError(f"{source}: {error}") from error
     _report(parity)
     if (parity.missing or parity.unexpected) and not _PARTIAL.value:
-        raise ValueError(
+        raise UserError(
             f"{source}: {len(parity.missing)} tensors missing, "
             f"{len(parity.unexpected)} unexpected (listed above). --allow_partial "
             "takes it all the same."
@@ -102,7 +100,7 @@ def _visual_dims() -> tuple[int, ...] | None:
     try:
         return tuple(int(item) for item in _VISUAL_DIMS.value)
     except ValueError as error:
-        raise ValueError(f"--visual_dims: expected numbers, got {error}.") from error
+        raise UserError(f"--visual_dims: expected numbers, got {error}.") from error
 
 
 def _report(parity: release.Parity) -> None:

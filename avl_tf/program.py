@@ -8,13 +8,30 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
+from avl_tf.errors import UserError
 from avl_tf.media import MediaError
+
+# A folder where a file should be, a full disk, memory that does not suffice, ...; not
+# InvalidArgumentError, which is a shape or a type of ours.
+_OF_FILE_SYSTEMS = {
+    "AlreadyExistsError",
+    "DataLossError",
+    "FailedPreconditionError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "ResourceExhaustedError",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UnimplementedError",
+}
+_PACKAGES = ("avl_tf", "data_prep", "benchmarks")
 
 
 def run(main: Callable[[], None]) -> None:
     """Runs a program's main after its flags are parsed.
 
-    What a user can mend (a wrong file, a wrong setting) ends the program with one line
+    What a user can mend (a wrong file, a wrong setting: errors raised on purpose, and
+    those of the operating system and of file systems) ends the program with one line
     and status 1 (--verbosity=1 shows where it came from); anything else is a defect of
     ours and shows its traceback.
     """
@@ -63,21 +80,21 @@ def _fail(message: str) -> NoReturn:
 
 
 def _is_users(error: Exception) -> bool:
-    # TensorFlow's errors (a folder where a file should be, a full disk) are told by
-    # their module: importing it takes seconds that not every program needs.
-    from_tensorflow = type(error).__module__.startswith("tensorflow.")
-    return from_tensorflow or isinstance(error, (ValueError, OSError, MediaError))
+    # TensorFlow's are told by their names: importing it takes seconds that not every
+    # program needs.
+    kind = type(error)
+    if kind.__module__.startswith("tensorflow."):
+        return kind.__name__ in _OF_FILE_SYSTEMS
+    return isinstance(error, (UserError, OSError, MediaError))
 
 
 def _quiet_log() -> None:
     """Logs our own progress with the time of day, and only warnings of others."""
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.INFO)
-    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
     def wanted(record: standard_logging.LogRecord) -> bool:
-        folder = os.path.dirname(os.path.abspath(record.pathname))
-        return record.levelno > standard_logging.INFO or os.path.dirname(folder) == ours
+        return record.levelno > standard_logging.INFO or is_ours(record.pathname)
 
     handler = logging.get_absl_handler()
     handler.addFilter(wanted)
@@ -85,3 +102,10 @@ def _quiet_log() -> None:
         standard_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
     )
     standard_logging.getLogger("tensorflow").setLevel(standard_logging.WARNING)
+
+
+def is_ours(path: str) -> bool:
+    """Whether a source file belongs to one of our packages, at whatever depth."""
+    top = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    package, *below = os.path.relpath(os.path.abspath(path), top).split(os.sep)
+    return package in _PACKAGES and bool(below)

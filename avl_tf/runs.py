@@ -16,6 +16,7 @@ import keras
 import tensorflow as tf
 
 from avl_tf import files
+from avl_tf.errors import UserError
 from avl_tf.model import ModelConfig, build_model
 from avl_tf.records import FeatureSpec, RecordSet
 
@@ -86,7 +87,7 @@ def read_info(run_dir: str) -> RunInfo:
         value["languages"] = tuple(value["languages"])
         return RunInfo(**value)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not written by this version ({error}).") from error
+        raise UserError(f"{path}: not written by this version ({error}).") from error
 
 
 def check_records(info: RunInfo, records: RecordSet, run_dir: str) -> RecordSet:
@@ -126,7 +127,7 @@ def check_records(info: RunInfo, records: RecordSet, run_dir: str) -> RecordSet:
         if theirs != ours:
             differences.append(f"{name} are of {theirs}, the model's of {ours}")
     if differences:
-        raise ValueError(
+        raise UserError(
             f"{records.name} does not fit the model of {run_dir}: "
             f"{'; '.join(differences)}. Re-run data_prep.extract with the model's "
             "settings, or use a model trained on such records."
@@ -191,7 +192,7 @@ def restore(checkpoint: tf.train.Checkpoint, path: str):
     try:
         return checkpoint.restore(path).assert_existing_objects_matched()
     except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: damaged, or of another model ({str(error).splitlines()[0]}). "
             "Delete it to go on from the checkpoint before."
         ) from error

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 from absl import flags
 
+from avl_tf.errors import UserError
+
 Config = TypeVar("Config")
 
 
@@ -94,7 +96,7 @@ def from_flags(
             try:
                 value = tuple(item_type(item) for item in value)
             except ValueError as error:
-                raise ValueError(
+                raise UserError(
                     f"--{field.name}: expected {item_type.__name__}s with commas "
                     f"between, got '{','.join(flag.value)}'."
                 ) from error
@@ -102,6 +104,33 @@ def from_flags(
     if base is not None:
         return dataclasses.replace(base, **values)
     return config_class(**values)
+
+
+def read_flagfile(
+    path: str, *config_classes: type, others: bool = False, name: str = ""
+) -> flags.FlagValues:
+    """Parses a local flagfile by itself, apart from the program's own flags.
+
+    Args:
+        path: the file.
+        config_classes: whose settings it may set.
+        others: pass over flags that are settings of none of them.
+        name: what the user calls the file, for messages; path if left out.
+
+    Raises:
+        UserError: a flag is unknown or has a wrong value; names the file.
+    """
+    flag_values, name = flags.FlagValues(), name or path
+    for config_class in config_classes:
+        define_flags(config_class, flag_values)
+    flags.DEFINE_string("flagfile", None, "", flag_values=flag_values)
+    try:
+        rest = flag_values([name, f"--flagfile={path}"], known_only=others)[1:]
+    except flags.Error as error:
+        raise UserError(f"{name}: {error}") from error
+    if rest and not others:
+        raise UserError(f"{name}: '{rest[0]}' is not a flag. Write --name=value.")
+    return flag_values
 
 
 def to_flagfile(*configs: Any) -> str:

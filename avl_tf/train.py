@@ -9,7 +9,9 @@ stopped run was.
 
 from absl import flags
 
-from avl_tf import program, stage_flags, tables
+from avl_tf import program
+from avl_tf.evaluation import tables
+from avl_tf.training import stage_flags
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Run directory to make or to resume.")
 _INIT_FROM = flags.DEFINE_string(

@@ -4,12 +4,12 @@ import dataclasses
 
 import tensorflow as tf
 
-from avl_tf import evaluation, files, runs, settings, stage_flags
+from avl_tf import evaluation, files, runs, settings
+from avl_tf.dataset.clip_cutting import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import visual_input
 from avl_tf.records import RecordSet
 from avl_tf.runs import RunInfo
-from avl_tf.windows import ClipConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,10 @@ def _look(path: str, settings_dir: str, is_export: bool) -> Trained:
     flags_path = files.join(settings_dir, runs.FLAGS)
     config, clips = None, ClipConfig()
     if tf.io.gfile.exists(flags_path):
-        flag_values = stage_flags.read_flagfile(flags_path)
+        with files.local_copy(flags_path) as local:
+            flag_values = settings.read_flagfile(
+                local, EvaluationConfig, ClipConfig, others=True, name=flags_path
+            )
         config = settings.from_flags(EvaluationConfig, flag_values)
         clips = settings.from_flags(ClipConfig, flag_values)
     return Trained(path, is_export, info, config, clips.log_mel_reference)

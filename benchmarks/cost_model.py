@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from absl import flags
 
 from avl_tf import program
+from avl_tf.errors import UserError
 from benchmarks import flops, rows
 from benchmarks.run import RESULTS
 from benchmarks.steps import CLIPS as STEP_CLIPS
@@ -71,7 +72,7 @@ def costs(
     """
     needed = ("recording_size", "log_mel", "records_vs_npz", "train_step_full")
     if missing := [name for name in needed if name not in figures]:
-        raise ValueError(f"no row {', '.join(missing)}. Run `make bench` first.")
+        raise UserError(f"no row {', '.join(missing)}. Run `make bench` first.")
     seconds = 60 * minutes
     n_clips = epochs * clips_per_recording
     stored = figures["recording_size"]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from avl_tf.errors import UserError
 from benchmarks.rows import Row, brief
 
 _ROOT = pathlib.Path(__file__).parent.parent
@@ -89,7 +90,7 @@ class Side:
         advice = ""
         if last.startswith("ModuleNotFoundError"):
             advice = " `make bench` installs what the other sides need."
-        raise ValueError(f"{self.program} ended with status {status}: {last}.{advice}")
+        raise UserError(f"{self.program} ended with status {status}: {last}.{advice}")
 
 
 def in_turns(n_repeats: int, *sides: Side) -> list[list[Run]]:
@@ -143,10 +144,10 @@ def check_equal(what: str, ours, other, tolerance: float) -> str:
     """
     ours, other = np.asarray(ours, np.float64), np.asarray(other, np.float64)
     if ours.shape != other.shape:
-        raise ValueError(f"{what}: ours has shape {ours.shape}, theirs {other.shape}.")
+        raise UserError(f"{what}: ours has shape {ours.shape}, theirs {other.shape}.")
     difference = float(np.max(np.abs(ours - other)))
     if not difference <= tolerance:
-        raise ValueError(
+        raise UserError(
             f"{what}: the sides differ by {difference:.3g}, more than {tolerance:.3g}. "
             "They do not do the same work, and their times say nothing."
         )

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 
+from avl_tf.errors import UserError
 from data_prep.manifest import write_text
 
 HEADER = ("name", "ours", "other", "other_name", "unit", "ratio")
@@ -54,7 +55,7 @@ def read(path: str) -> list[dict]:
         try:
             return [{key: row[key] for key in HEADER} for row in json.load(stream)]
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
+            raise UserError(
                 f"{path}: not a file of results ({error!r}). Delete it and run "
                 "`make bench`."
             ) from error

@@ -14,6 +14,7 @@ import platform
 from absl import flags, logging
 
 from avl_tf import program
+from avl_tf.errors import UserError
 from benchmarks import export, extraction, log_mel, ranks, reading, rows, steps
 
 GROUPS = {
@@ -44,7 +45,7 @@ _SHOW = flags.DEFINE_boolean("show", False, "Print the last table, measure nothi
 def main() -> None:
     unknown = set(_ONLY.value) - set(GROUPS)
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"--only={','.join(sorted(unknown))}: the groups are {', '.join(GROUPS)}."
         )
     out = _OUT.value or (None if _QUICK.value else RESULTS)

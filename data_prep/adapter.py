@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tqdm import tqdm
 
+from avl_tf.errors import UserError
 from avl_tf.settings import setting
 from data_prep import checks, manifest
 from data_prep.checks import DEFECTS, Finding, Line
@@ -43,7 +44,7 @@ def dropped_kinds(config: AdapterConfig) -> frozenset[str]:
     if "all" in config.drop:
         return frozenset(DEFECTS)
     if unknown := sorted(set(config.drop) - set(DEFECTS)):
-        raise ValueError(
+        raise UserError(
             f"--drop={unknown[0]}: expected all, or some of {', '.join(DEFECTS)}."
         )
     return frozenset(config.drop)
@@ -86,7 +87,7 @@ def sift(
     n_given = len(lines)
     for number, line in enumerate(lines, 1):
         if not line["id"]:
-            raise ValueError(f"entry {number} of the corpus has an empty id.")
+            raise UserError(f"entry {number} of the corpus has an empty id.")
         manifest.require_split_name(line["split"], f"'{line['id']}'")
     for check in (checks.unusable_files, checks.overlaps, checks.duplicate_ids):
         found = check(lines)
@@ -105,13 +106,13 @@ def sift(
     refused = _tell(report, drop, strict)
     if refused:
         undropped = ",".join(sorted(_kinds(report) & set(DEFECTS) - drop))
-        raise ValueError(
+        raise UserError(
             f"{refused}. {path} lists all; --drop={undropped} leaves them out."
         )
     if report:
         print(f"{path} lists all of that")
     if not lines:
-        raise ValueError(
+        raise UserError(
             f"{config.manifest}: not written, as nothing is left of {n_given} "
             f"recordings: see {path}. Does the folder hold the corpus?"
         )
@@ -163,7 +164,7 @@ def parse_named(items: Sequence[str], flag: str) -> dict[str, str]:
     for item in items:
         name, equals, value = (part.strip() for part in item.partition("="))
         if not (name and equals and value) or name in named:
-            raise ValueError(
+            raise UserError(
                 f"--{flag}: expected NAME=VALUE,NAME=VALUE with each name once, got "
                 f"'{item}'."
             )
@@ -179,9 +180,9 @@ def notes(kind: str, items: Iterable[str], detail: str) -> list[Finding]:
 def report_path(path: str) -> str:
     """Where the report of a manifest is; ValueError if that cannot be a file."""
     if not path:
-        raise ValueError("--manifest is empty: name the file to write.")
+        raise UserError("--manifest is empty: name the file to write.")
     if os.path.isdir(path):
-        raise ValueError(f"--manifest={path} is a folder: name the file to write.")
+        raise UserError(f"--manifest={path} is a folder: name the file to write.")
     return os.path.splitext(path)[0] + ".report.jsonl"
 
 

@@ -9,6 +9,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from avl_tf.errors import UserError
+
 
 def find_file(folder: str, *names: str) -> str:
     """Finds a published file in a folder or below; the first name that is there wins.
@@ -34,7 +36,7 @@ def optional_file(folder: str, *names: str) -> str | None:
             found[name].append(os.path.join(parent, name))
     for name in names:
         if len(found[name]) > 1:
-            raise ValueError(
+            raise UserError(
                 f"{folder}: several files are named {name}: {', '.join(found[name])}. "
                 "Give a folder that has one."
             )
@@ -48,9 +50,9 @@ def read_json(path: str, kind: type = dict) -> Any:
     try:
         value = json.loads(_read_text(path))
     except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}).") from error
+        raise UserError(f"{path}: not JSON ({error}).") from error
     if not isinstance(value, kind):
-        raise ValueError(
+        raise UserError(
             f"{path}: expected a {kind.__name__} in it, got a {type(value).__name__}."
         )
     return value
@@ -62,7 +64,7 @@ def field(value: Any, name: str, kind: type | tuple[type, ...], place: str) -> A
     if not isinstance(found, kind) or isinstance(found, bool):
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join(kind.__name__ for kind in kinds)
-        raise ValueError(
+        raise UserError(
             f"{place}: '{name}' must be a {names}, got {found!r:.80}."
             if isinstance(value, dict)
             else f"{place}: expected an object with '{name}', got {value!r:.80}."
@@ -89,7 +91,7 @@ def read_table(
     header = rows[0] if rows else []
     if not set(columns) <= set(header):
         got = delimiter.join(header)
-        raise ValueError(
+        raise UserError(
             f"{path}: expected the header {delimiter.join(columns)}, got {got:.80}."
         )
     for number, row in enumerate(rows[1:], 1):
@@ -107,7 +109,7 @@ def read_cells(path: str, n_columns: int) -> list[list[str]]:
 
 def _check_width(row: list[str], n_columns: int, place: str) -> None:
     if len(row) != n_columns:
-        raise ValueError(
+        raise UserError(
             f"{place} has not {n_columns} cells. Quote a cell that holds a comma."
         )
 
@@ -117,7 +119,7 @@ def _read_rows(path: str, delimiter: str) -> list[list[str]]:
         try:
             return [row for row in csv.reader(file, delimiter=delimiter) if row]
         except (csv.Error, ValueError) as error:
-            raise ValueError(f"{path}: {error}.") from error
+            raise UserError(f"{path}: {error}.") from error
 
 
 def _read_text(path: str) -> str:
@@ -125,7 +127,7 @@ def _read_text(path: str) -> str:
         try:
             return file.read()
         except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: not a UTF-8 text file ({error}).") from error
+            raise UserError(f"{path}: not a UTF-8 text file ({error}).") from error
 
 
 def _open(path: str):

@@ -30,20 +30,19 @@ from absl import flags, logging
 from tqdm import tqdm
 
 from avl_tf import program, settings
-from data_prep import (
+from avl_tf.errors import UserError
+from data_prep import manifest, media_files, processes
+from data_prep.builder import (
     clip_corpus,
     data_card,
     key_frames,
-    manifest,
-    media_files,
-    processes,
     review_page,
     segmenters,
     video_scan,
 )
-from data_prep.clip_corpus import BuildConfig, ClipCorpus
-from data_prep.decisions import Decisions, read_decisions
-from data_prep.video_scan import Scan, ScanTask
+from data_prep.builder.clip_corpus import BuildConfig, ClipCorpus
+from data_prep.builder.decisions import Decisions, read_decisions
+from data_prep.builder.video_scan import Scan, ScanTask
 
 settings.define_flags(BuildConfig)
 _VIDEOS = flags.DEFINE_string("videos", None, "Folder of videos, nested at will.")
@@ -67,7 +66,7 @@ _RETRY = flags.DEFINE_boolean(
 def main() -> None:
     config = settings.from_flags(BuildConfig)
     if not _LANGUAGE.value.strip():
-        raise ValueError("--language is empty: name what is spoken, such as ja.")
+        raise UserError("--language is empty: name what is spoken, such as ja.")
     segmenters.make(config.segmenter)
     decided = read_decisions(_DECISIONS.value) if _DECISIONS.value else Decisions()
     path_of, failures, n_others = _list_videos(_VIDEOS.value)
@@ -80,7 +79,7 @@ def main() -> None:
     scans = {video: scan for video, scan in scans.items() if not scan.failure}
     _write_failures(failures)
     if not scans:
-        raise ValueError(
+        raise UserError(
             f"{_VIDEOS.value}: none of {len(failures)} videos can be used, see "
             f"{_OUT_DIR.value}/failures.jsonl; the first is {failures[0]['id']}: "
             f"{failures[0]['reason']}"
@@ -110,7 +109,7 @@ def _list_videos(folder: str) -> tuple[dict[str, str], list[dict[str, str]], int
         if media_files.has_suffix(name, media_files.VIDEO_SUFFIXES)
     ]
     if not ids:
-        raise ValueError(
+        raise UserError(
             f"{folder}: no video in it or below, of {len(listing.files)} files. Videos "
             "are files that end in .mp4, .mkv, .webm, .mov and so on."
         )
@@ -163,7 +162,7 @@ def _check_decisions(decided: Decisions, corpus: ClipCorpus) -> int:
         "and the videos with which the page was made."
     )
     if len(unknown) == n_decisions:
-        raise ValueError(message)
+        raise UserError(message)
     logging.warning("%s", message)
     return len(unknown)
 

@@ -8,6 +8,7 @@ import dataclasses
 import os
 from typing import Any
 
+from avl_tf.errors import UserError
 from avl_tf.torch_weights import read_torch_file
 from data_prep.annotations import read_json, read_table
 
@@ -42,7 +43,7 @@ class Captions:
                 for start, end, text in zip(*columns, strict=True)
             ]
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
+            raise UserError(
                 f"the captions of {video} are not lists of start, end and text: "
                 f"{type(error).__name__}: {error}"
             ) from error
@@ -52,7 +53,7 @@ def read_captions(path: str) -> Captions:
     """Reads caption.pickle, or that as .json; ValueError if it is something else."""
     value = read_json(path) if path.endswith(".json") else read_torch_file(path)
     if not isinstance(value, dict) or not value:
-        raise ValueError(
+        raise UserError(
             f"{path}: expected a dictionary of captions by video, got an empty one or "
             f"a {type(value).__name__}."
         )

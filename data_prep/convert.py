@@ -14,7 +14,8 @@ import tensorflow as tf
 from absl import flags
 from tqdm import tqdm
 
-from avl_tf import dataset, program, records, stored_arrays
+from avl_tf import dataset, program, records
+from avl_tf.records import stored_arrays
 from data_prep import shards
 
 _RECORDS = flags.DEFINE_string("records", None, "Folder of records to read.")

@@ -17,6 +17,7 @@ import os
 from absl import flags
 
 from avl_tf import program, settings
+from avl_tf.errors import UserError
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import find_file, optional_file, read_cells, read_lines
@@ -81,7 +82,7 @@ def _read_tasks(path):
         block = lines[start : start + _LINES_OF_A_TASK]
         steps = block[4].split(",") if len(block) == _LINES_OF_A_TASK else []
         if not block[0].isdigit() or not steps or block[3] != str(len(steps)):
-            raise ValueError(
+            raise UserError(
                 f"{path}: expected blocks of id, title, url, number of steps and that "
                 f"many steps with commas between, got {block}."
             )
@@ -95,9 +96,9 @@ def _read_clips(path, steps):
         try:
             index, start_s, end_s = int(step) - 1, float(start), float(end)
         except ValueError as error:
-            raise ValueError(f"{path}: row {number}: {error}.") from error
+            raise UserError(f"{path}: row {number}: {error}.") from error
         if not 0 <= index < len(steps):
-            raise ValueError(
+            raise UserError(
                 f"{path}: row {number} is of step {step}, the task has {len(steps)}."
             )
         clips.append({"start_s": start_s, "end_s": end_s, "label": steps[index]})

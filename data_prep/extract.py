@@ -18,6 +18,7 @@ from absl import flags, logging
 from tqdm import tqdm
 
 from avl_tf import files, program, settings
+from avl_tf.errors import UserError
 from avl_tf.records import FeatureSpec, RecordsSpec
 from data_prep import extraction, shards, workers
 from data_prep.extraction import ExtractionConfig, ShardTask
@@ -70,17 +71,17 @@ def main() -> None:
         _KEEP_IMAGES.value,
     )
     if not (config.backbone_2d or config.backbone_3d or config.keep_images):
-        raise ValueError(
+        raise UserError(
             "--backbone_2d and --backbone_3d are both empty: name one, or give "
             "--keep_images for an image encoder that is trained."
         )
     if config.backbone_3d and config.keep_images:
-        raise ValueError(
+        raise UserError(
             "--keep_images is for still images, --backbone_3d for videos: give one."
         )
     recordings = read_manifest(_MANIFEST.value)
     if config.keep_images and not any(recording.image for recording in recordings):
-        raise ValueError(
+        raise UserError(
             f"{_MANIFEST.value}: no line has an image for --keep_images to keep. Leave "
             "the flag out for videos."
         )

@@ -11,6 +11,7 @@ import tensorflow as tf
 from avl_tf import audio, media, records
 from avl_tf.audio import AudioConfig
 from avl_tf.backbones import Backbone, load_backbone
+from avl_tf.errors import UserError
 from avl_tf.records import Clip, FeatureSpec, Record
 from data_prep import shards, still_images
 from data_prep.frame_batches import FrameBatches
@@ -118,7 +119,7 @@ def _record(
 ) -> Record:
     """Decodes the media once: its frames go into the batches, its sound stays."""
     if config.keep_images and not recording.image:
-        raise ValueError(
+        raise UserError(
             "its line of the manifest has no image, as --keep_images wants."
         )
     sinks = list(batches.values())
@@ -225,7 +226,7 @@ def _clips(recording: Recording, duration_s: float) -> tuple[Clip, ...]:
     clips = []
     for clip in recording.clips:
         if clip["start_s"] >= duration_s:
-            raise ValueError(
+            raise UserError(
                 f"{recording.media}: a clip starts at {clip['start_s']} s, the sound "
                 f"ends at {duration_s:.2f} s. Correct the manifest, or leave such "
                 "clips out (the adapters: --drop=beyond)."

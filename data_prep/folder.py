@@ -17,6 +17,7 @@ import os
 from absl import flags
 
 from avl_tf import program, settings
+from avl_tf.errors import UserError
 from data_prep import adapter, checks, manifest, media_files
 from data_prep.adapter import AdapterConfig
 from data_prep.checks import Finding
@@ -41,15 +42,15 @@ def main() -> None:
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"--videos={folder}: no such folder.")
     if not _LANGUAGE.value.strip():
-        raise ValueError("--language is empty: name what is spoken, such as sw.")
+        raise UserError("--language is empty: name what is spoken, such as sw.")
     if flags.FLAGS["split"].present and _SPLITS.value:
-        raise ValueError("Give either --split or --splits.")
+        raise UserError("Give either --split or --splits.")
     manifest.require_split_name(_SPLIT.value, "--split")
     shares = _shares()
     listing = media_files.list_files(folder)
     ids = [name for name in listing.files if media_files.has_suffix(name, _MEDIA)]
     if not ids:
-        raise ValueError(_nothing_in(folder, listing))
+        raise UserError(_nothing_in(folder, listing))
     paths = [os.path.abspath(os.path.join(folder, name)) for name in ids]
     recording_of, findings = _recordings(ids, paths)
     lines = [
@@ -104,7 +105,7 @@ def _shares():
     try:
         shares = {name: float(share) for name, share in named.items()}
     except ValueError as error:
-        raise ValueError(f"--splits: {error}.") from error
+        raise UserError(f"--splits: {error}.") from error
     if shares:
         manifest.require_shares(shares)
     return shares

@@ -18,6 +18,7 @@ import os
 import numpy as np
 
 from avl_tf.audio import AudioConfig
+from avl_tf.errors import UserError
 from avl_tf.records import Clip, FeatureSpec, Record, RecordsSpec
 from data_prep.annotations import read_table
 from data_prep.captions import Captions
@@ -93,7 +94,7 @@ class Tree:
         for stream in _FEATURES:
             dim = getattr(self.spec, f"features_{stream}").dim
             if arrays[stream].shape[1] != dim:
-                raise ValueError(
+                raise UserError(
                     f"{self._file(index, stream)}: features are "
                     f"{arrays[stream].shape[1]} wide, those of other videos {dim}."
                 )
@@ -127,7 +128,7 @@ class Tree:
             for kind, key in (("2d", "features"), ("3d", "features"), ("spec", "arr_0"))
         }
         if len(arrays["spec"]) != _AUDIO.n_mels:
-            raise ValueError(
+            raise UserError(
                 f"{self._file(index, 'spec')}: arr_0 is {list(arrays['spec'].shape)}, "
                 f"expected [{_AUDIO.n_mels}, T]."
             )
@@ -164,11 +165,11 @@ class Tree:
 
 def _check_ids(ids, path):
     if not ids:
-        raise ValueError(f"{path}: 0 videos in it.")
+        raise UserError(f"{path}: 0 videos in it.")
     seen = set()
     for number, video in enumerate(ids, 1):
         if not video or video in seen:
-            raise ValueError(
+            raise UserError(
                 f"{path}: row {number} "
                 + (f"has video '{video}' a second time." if video else "is empty.")
             )
@@ -183,14 +184,14 @@ def _load(path, key):
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file.") from None
     except KeyError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {error}") from error
     except Exception as error:
         # Damaged archives and headers make zipfile and NumPy raise errors of ten types.
-        raise ValueError(
+        raise UserError(
             f"{path}: damaged, or no npz file: {type(error).__name__}: {error!s:.200}"
         ) from error
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(
+        raise UserError(
             f"{path}: {key} is {array.dtype} {list(array.shape)}, expected a matrix of "
             "numbers."
         )

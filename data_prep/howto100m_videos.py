@@ -24,6 +24,7 @@ import os
 from absl import flags
 
 from avl_tf import program, settings
+from avl_tf.errors import UserError
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import read_table
@@ -56,7 +57,7 @@ def main() -> None:
     rows = read_table(_CSV.value, [])
     columns = rows[0].keys() if rows else ()
     if "video_id" not in columns and "path" not in columns:
-        raise ValueError(
+        raise UserError(
             f"{_CSV.value}: expected a column video_id or path, got "
             f"{','.join(columns) or 'no rows'}."
         )
@@ -113,10 +114,10 @@ def _open_captions():
     given = [name for name in (_CAPTIONS.value, _CAPTIONS_DIR.value) if name]
     if _CLIPS.value == "random":
         if given:
-            raise ValueError("Captions are for --clips=asr; random clips need none.")
+            raise UserError("Captions are for --clips=asr; random clips need none.")
         return None
     if len(given) != 1:
-        raise ValueError("--clips=asr needs either --captions or --captions_dir.")
+        raise UserError("--clips=asr needs either --captions or --captions_dir.")
     if _CAPTIONS.value:
         return read_captions(_CAPTIONS.value)
     return find_captions(_CAPTIONS_DIR.value)

@@ -21,6 +21,7 @@ from absl import flags, logging
 from tqdm import tqdm
 
 from avl_tf import program, records, settings
+from avl_tf.errors import UserError
 from data_prep import howto100m, released_pickles, shards
 from data_prep.captions import find_captions, read_captions
 from data_prep.shards import OutputConfig
@@ -107,10 +108,10 @@ def _open(split: str) -> released_pickles.ReleasedClips | howto100m.Tree:
         "captions_dir": _CAPTIONS_DIR.value,
     }
     if bool(_PICKLE.value) == bool(_CSV.value):
-        raise ValueError("Give either --pickle or --howto100m_csv.")
+        raise UserError("Give either --pickle or --howto100m_csv.")
     if _PICKLE.value:
         if unused := [f"--{name}" for name, value in of_tree.items() if value]:
-            raise ValueError(f"{', '.join(unused)}: only with --howto100m_csv.")
+            raise UserError(f"{', '.join(unused)}: only with --howto100m_csv.")
         logging.info("reading %s", _PICKLE.value)
         return released_pickles.read_clips(
             _PICKLE.value,
@@ -120,10 +121,10 @@ def _open(split: str) -> released_pickles.ReleasedClips | howto100m.Tree:
             backbones=(_BACKBONE_2D.value, _BACKBONE_3D.value),
         )
     if not _ROOT.value:
-        raise ValueError("--root is missing: the folder that the csv's paths are in.")
+        raise UserError("--root is missing: the folder that the csv's paths are in.")
     captions = None
     if _CAPTIONS.value and _CAPTIONS_DIR.value:
-        raise ValueError("Give either --captions or --captions_dir.")
+        raise UserError("Give either --captions or --captions_dir.")
     if _CAPTIONS.value:
         captions = read_captions(_CAPTIONS.value)
     elif _CAPTIONS_DIR.value:
@@ -136,7 +137,7 @@ def _open(split: str) -> released_pickles.ReleasedClips | howto100m.Tree:
 def _split() -> str:
     if _SPLIT.value is not None:
         if not re.fullmatch(r"[A-Za-z0-9_.]+", _SPLIT.value):
-            raise ValueError(
+            raise UserError(
                 f"--split={_SPLIT.value} names files; use letters, digits, _ and . "
                 "only."
             )

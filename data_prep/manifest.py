@@ -22,6 +22,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from avl_tf.errors import UserError
+
 _SPLIT_CHARACTERS = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_."
 )
@@ -65,16 +67,16 @@ def read_manifest(path: str) -> list[Recording]:
                     continue
                 recording = _parse_line(line, f"{path}, line {number}", folder)
                 if recording.id in seen:
-                    raise ValueError(
+                    raise UserError(
                         f"{path}, line {number}: id '{recording.id}' stands in line "
                         f"{seen[recording.id]} already. Ids must be unique."
                     )
                 seen[recording.id] = number
                 recordings.append(recording)
         except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: not a UTF-8 text file ({error}).") from error
+            raise UserError(f"{path}: not a UTF-8 text file ({error}).") from error
     if not recordings:
-        raise ValueError(f"{path}: the manifest is empty. Write one recording a line.")
+        raise UserError(f"{path}: the manifest is empty. Write one recording a line.")
     _check_splits(recordings, path)
     return recordings
 
@@ -92,7 +94,7 @@ def write_text(path: str, text: str) -> None:
 def require_local(path: str) -> None:
     """ValueError if a path is a URL, which would become a local folder of that name."""
     if "://" in path:
-        raise ValueError(
+        raise UserError(
             f"{path}: manifests and media are local files; copy it to a local folder, "
             "or mount it as one. Only records and runs can be remote."
         )
@@ -111,7 +113,7 @@ def path_in_manifest(media: str, manifest: str) -> str:
 def require_split_name(split: str, place: str) -> None:
     """ValueError, which begins with `place`, if a split's name cannot name files."""
     if not split or not set(split) <= _SPLIT_CHARACTERS:
-        raise ValueError(
+        raise UserError(
             f"{place}: split '{split}' names files; use letters, digits, _ and . only."
         )
 
@@ -120,7 +122,7 @@ def require_shares(fractions: Mapping[str, float]) -> None:
     """Makes sure that fractions are shares of 1; ValueError if not."""
     shares = list(fractions.values())
     if not all(share > 0 for share in shares) or abs(sum(shares) - 1) > 1e-6:
-        raise ValueError(
+        raise UserError(
             f"the fractions of the splits are {shares}: expected numbers above 0 that "
             "sum to 1."
         )
@@ -155,7 +157,7 @@ def split_by_recording(
 
     order = sorted(set(recording_ids), key=place)
     if len(order) < len(shares):
-        raise ValueError(f"{len(order)} recordings cannot fill {len(shares)} splits.")
+        raise UserError(f"{len(order)} recordings cannot fill {len(shares)} splits.")
     sizes = [max(1, round(share * len(order))) for share in shares]
     while extra := sum(sizes) - len(order):
         # The largest split pays for what rounding has added or lost.
@@ -182,13 +184,13 @@ def _parse_line(line: str, place: str, folder: str) -> Recording:
     try:
         value = json.loads(line)
     except ValueError as error:
-        raise ValueError(f"{place}: not JSON ({error}).") from error
+        raise UserError(f"{place}: not JSON ({error}).") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{place}: expected a JSON object, got {line.strip()[:60]}.")
+        raise UserError(f"{place}: expected a JSON object, got {line.strip()[:60]}.")
     value.pop("duration_s", None)
     known = {field.name for field in dataclasses.fields(Recording)}
     if unknown := sorted(set(value) - known):
-        raise ValueError(
+        raise UserError(
             f"{place}: unknown field '{unknown[0]}'. Known: {sorted(known)}."
         )
     for name in ("id", "media", "image", "language", "split", "recording_id"):
@@ -197,7 +199,7 @@ def _parse_line(line: str, place: str, folder: str) -> Recording:
         if text is None and name == "image":
             continue
         if not isinstance(text, str) or not text:
-            raise ValueError(f"{place}: '{name}' must be a text, got {text!r}.")
+            raise UserError(f"{place}: '{name}' must be a text, got {text!r}.")
     if "split" in value:
         require_split_name(value["split"], place)
     for name in ("media", "image"):
@@ -206,14 +208,14 @@ def _parse_line(line: str, place: str, folder: str) -> Recording:
     _check_span(value, place)
     clips = value.get("clips", [])
     if not isinstance(clips, list) or not all(isinstance(c, dict) for c in clips):
-        raise ValueError(f"{place}: 'clips' must be a list of objects, got {clips!r}.")
+        raise UserError(f"{place}: 'clips' must be a list of objects, got {clips!r}.")
     for clip in clips:
         if "start_s" not in clip or "end_s" not in clip:
-            raise ValueError(f"{place}: a clip needs start_s and end_s, got {clip}.")
+            raise UserError(f"{place}: a clip needs start_s and end_s, got {clip}.")
         _check_span(clip, place)
     value["clips"] = tuple(clips)
     if not isinstance(value.get("labels", {}), dict):
-        raise ValueError(f"{place}: 'labels' must be an object.")
+        raise UserError(f"{place}: 'labels' must be an object.")
     value.setdefault("recording_id", value["id"])
     return Recording(**value)
 
@@ -226,7 +228,7 @@ def _check_span(value: dict[str, Any], place: str) -> None:
         for n in numbers
     )
     if not good or (end is not None and end <= start):
-        raise ValueError(
+        raise UserError(
             f"{place}: a span in seconds needs 0 <= start_s < end_s, got start_s="
             f"{start!r}, end_s={end!r}. Correct it, or take it out."
         )
@@ -237,7 +239,7 @@ def _check_splits(recordings: list[Recording], path: str) -> None:
     for recording in recordings:
         split = split_of.setdefault(recording.recording_id, recording.split)
         if split != recording.split:
-            raise ValueError(
+            raise UserError(
                 f"{path}: recording '{recording.recording_id}' is in the splits "
                 f"'{split}' and '{recording.split}'. Put all its lines in one."
             )

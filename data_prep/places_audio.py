@@ -31,6 +31,7 @@ import re
 from absl import flags
 
 from avl_tf import program, settings
+from avl_tf.errors import UserError
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import field, read_json, read_lines
@@ -72,7 +73,7 @@ def main() -> None:
     config = settings.from_flags(AdapterConfig)
     folders = adapter.parse_named(_CAPTIONS.value, "captions")
     if _SPLITS_OF.value and _SPLITS_OF.value not in folders:
-        raise ValueError(
+        raise UserError(
             f"--splits_of={_SPLITS_OF.value}: expected one of {', '.join(folders)}."
         )
     images = MediaFiles(_IMAGES.value, IMAGE_SUFFIXES)
@@ -129,7 +130,7 @@ def _read_captions(path, language):
     if path.endswith(".txt"):
         for number, line in enumerate(read_lines(path), 1):
             if len(line.split()) != 2:
-                raise ValueError(
+                raise UserError(
                     f"{path}: line {number}: expected '/IMAGE /WAV', got '{line:.80}'."
                 )
             image, wav = line.split()

@@ -26,6 +26,8 @@ from distributed import (
 )
 from distributed.comm import CommClosedError, get_address_host_port
 
+from avl_tf.errors import UserError
+
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
 _CONNECT_S = 10
@@ -163,7 +165,7 @@ class Processes:
                     "what is finished is kept."
                 ) from error
             except ImportError as error:
-                raise ValueError(
+                raise UserError(
                     f"The workers at {self._scheduler or 'this machine'} cannot run "
                     f"data_prep ({error}). Install avl_tf there, with the versions of "
                     "this machine."

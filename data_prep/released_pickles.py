@@ -20,6 +20,7 @@ import math
 import numpy as np
 
 from avl_tf.audio import AudioConfig
+from avl_tf.errors import UserError
 from avl_tf.records import Clip, FeatureSpec, Record, RecordsSpec
 from avl_tf.torch_weights import read_torch_file
 
@@ -92,11 +93,11 @@ def read_clips(
             made.append(record)
             _check_alike(record, made[0])
         except ValueError as error:
-            raise ValueError(f"{place}: {error}") from error
+            raise UserError(f"{place}: {error}") from error
         n_pooled += lacks_steps
         left_out |= {str(k) for k in clip.keys() - _ARRAYS - record.labels.keys()}
     if full and n_pooled == len(made):
-        raise ValueError(
+        raise UserError(
             f"{path}: no clip has full-resolution features, only a pooled vector. "
             "Leave out --features=full."
         )
@@ -137,7 +138,7 @@ def _checked_list(value, path):
     found = f"a {type(value).__name__}"
     if isinstance(value, list):
         if not value:
-            raise ValueError(f"{path}: 0 clips in it.")
+            raise UserError(f"{path}: 0 clips in it.")
         kinds = sorted({type(clip).__name__ for clip in value})
         if kinds == ["dict"] and "audio" in value[0]:
             return value
@@ -146,7 +147,7 @@ def _checked_list(value, path):
             found += f" with {_fields(value[0])}"
     elif isinstance(value, dict):
         found += f" with {_fields(value)}"
-    raise ValueError(
+    raise UserError(
         f"{path}: a pickle of another corpus? Expected a list of clips, each a "
         f"dictionary with audio, 2d and 3d, got {found}."
     )
@@ -156,7 +157,7 @@ def _record(clip, index, language, split, full):
     """Makes a record, and says whether it lacks full-resolution features."""
     audio = clip.get("audio")
     if not _is_array(audio, 2) or len(audio) != _AUDIO.n_mels:
-        raise ValueError(
+        raise UserError(
             f"audio is {_describe(audio)}, expected [{_AUDIO.n_mels}, T], a log-mel "
             "spectrogram in dB."
         )
@@ -166,7 +167,7 @@ def _record(clip, index, language, split, full):
         lacks_steps |= pooled is not None and steps is None
         streams[stream] = steps if full and steps is not None else pooled
     if streams["2d"] is None:
-        raise ValueError(f"no 2d features, only {_fields(clip)}.")
+        raise UserError(f"no 2d features, only {_fields(clip)}.")
     duration_s = audio.shape[1] / _AUDIO.frame_rate
     span = _span(clip)
     start_s, end_s = span or (0.0, duration_s)
@@ -202,7 +203,7 @@ def _pooled(clip, stream):
         if vectors is None:
             continue
         if not (_is_array(vectors, 1) or _is_array(vectors, 2)) or not vectors.size:
-            raise ValueError(
+            raise UserError(
                 f"{name} is {_describe(vectors)}, expected numbers [D] or [K, D]."
             )
         return vectors.reshape(-1, vectors.shape[-1]).max(axis=0, keepdims=True)
@@ -218,7 +219,7 @@ def _check_alike(record, first):
             for vectors in (getattr(record, name), getattr(first, name))
         )
         if ours != theirs:
-            raise ValueError(
+            raise UserError(
                 f"{name} has {ours}, clip 0 has {theirs}. All clips must have features "
                 "of the same CNNs."
             )
@@ -239,7 +240,7 @@ def _with_unique_ids(made, path):
             key = (record.id, record.start_s, record.end_s, *content)
             first = seen.setdefault(key, index)
             if first != index:
-                raise ValueError(
+                raise UserError(
                     f"{path}: clips {first} and {index} are the same, '{record.id}'. "
                     "Leave one of them out."
                 )

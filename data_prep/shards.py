@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from avl_tf import files, records, stored_arrays
-from avl_tf.records import RecordsSpec, ShardSpec
+from avl_tf import files, records
+from avl_tf.errors import UserError
+from avl_tf.records import RecordsSpec, ShardSpec, stored_arrays
 from avl_tf.settings import setting
 
 # What went wrong with a recording: {"id", "media", "reason"}.
@@ -94,13 +95,13 @@ def claim(
     if tf.io.gfile.exists(path):
         note = files.read_json(path)
         if note["fingerprint"] != fingerprint:
-            raise ValueError(
+            raise UserError(
                 f"{folder} was begun with other input or other settings. Use another "
                 "--out_dir, or delete this one."
             )
         return note["about"]
     if tf.io.gfile.exists(files.join(folder, records.SPEC_NAME)):
-        raise ValueError(f"{folder} holds records already. Use another --out_dir.")
+        raise UserError(f"{folder} holds records already. Use another --out_dir.")
     about = describe()
     files.write_json(path, {"fingerprint": fingerprint, "about": about})
     return about

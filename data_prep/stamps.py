@@ -33,10 +33,11 @@ from collections.abc import Sequence
 from absl import flags, logging
 
 from avl_tf import program
-from data_prep import synthetic_stamps
+from avl_tf.errors import UserError
+from data_prep.demo_videos import synthetic_stamps
+from data_prep.demo_videos.stamp_concepts import PACKAGE
+from data_prep.demo_videos.stamp_corpus import CorpusConfig, build_corpus
 from data_prep.manifest import require_local
-from data_prep.stamp_concepts import PACKAGE
-from data_prep.stamp_corpus import CorpusConfig, build_corpus
 
 _OUT_DIR = flags.DEFINE_string("out_dir", None, "Folder to build the corpus in.")
 _STAMPS_DIR = flags.DEFINE_string(
@@ -155,7 +156,7 @@ def parse_train_videos(
     for entry in entries:
         match = re.fullmatch(r"([^:]+):([0-9]+)", entry.strip())
         if not match or match[1] in counts:
-            raise ValueError(
+            raise UserError(
                 f"--train_videos: '{entry}': expected LANG:N, such as es:64, with one "
                 "entry for each language."
             )
@@ -166,7 +167,7 @@ def parse_train_videos(
 def main() -> None:
     out_dir, stamps_dir, synthetic = _OUT_DIR.value, _STAMPS_DIR.value, _SYNTHETIC.value
     if synthetic and stamps_dir:
-        raise ValueError("--synthetic and --stamps_dir exclude each other.")
+        raise UserError("--synthetic and --stamps_dir exclude each other.")
     require_local(out_dir)
     languages = tuple(_LANGUAGES.value)
     config = CorpusConfig(

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from avl_tf import images, media
 from avl_tf.backbones import Backbone
+from avl_tf.errors import UserError
 
 _QUALITY = 95
 
@@ -27,7 +28,7 @@ def read(path: str) -> np.ndarray:
 def as_frame(image: np.ndarray, backbone: Backbone) -> np.ndarray:
     """An image as a backbone wants its frames; ValueError if it wants motion."""
     if backbone.frames_per_feature > 1:
-        raise ValueError(
+        raise UserError(
             f"{backbone.name} needs {backbone.frames_per_feature} frames of video, "
             "this is an image. Leave --backbone_3d empty for images."
         )

@@ -15,6 +15,7 @@ import os
 from absl import flags
 
 from avl_tf import program, settings
+from avl_tf.errors import UserError
 from data_prep import adapter, manifest
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import read_table
@@ -40,11 +41,11 @@ def main() -> None:
     columns = ("media", "start_s", "end_s") if _ROWS.value == "clips" else ("media",)
     rows = read_table(path, columns, delimiter)
     if not rows:
-        raise ValueError(f"{path}: no rows below the header.")
+        raise UserError(f"{path}: no rows below the header.")
     numbered = [(row, f"{path}: row {number}") for number, row in enumerate(rows, 1)]
     if _ROWS.value == "clips":
         if unused := [name for name in _OF_CLIPS if name in rows[0]]:
-            raise ValueError(
+            raise UserError(
                 f"{path}: column {unused[0]} has no place where rows are clips: leave "
                 "it out, or use --rows=recordings."
             )
@@ -84,7 +85,7 @@ def _recordings_of_clips(numbered):
         )
         start_s, end_s = _number(row, "start_s", place), _number(row, "end_s", place)
         if start_s is None or end_s is None:
-            raise ValueError(f"{place}: a clip needs start_s and end_s.")
+            raise UserError(f"{place}: a clip needs start_s and end_s.")
         clip = {"start_s": start_s, "end_s": end_s, "label": _cell(row, "label")}
         more = {k: row[k] for k in row if k not in (*_OWN, "label") and row[k]}
         line["clips"].append({**clip, **more})
@@ -93,7 +94,7 @@ def _recordings_of_clips(numbered):
 
 def _common(row, place):
     if not _cell(row, "media"):
-        raise ValueError(f"{place}: media is empty.")
+        raise UserError(f"{place}: media is empty.")
     split = _cell(row, "split") or _SPLIT.value
     manifest.require_split_name(split, place)
     return {
@@ -117,7 +118,7 @@ def _number(row, name, place):
     try:
         return float(row[name])
     except ValueError:
-        raise ValueError(
+        raise UserError(
             f"{place}: {name} is '{row[name]}', expected seconds, such as 12.5."
         ) from None
 
@@ -125,7 +126,7 @@ def _number(row, name, place):
 def _check_span(start_s, end_s, place):
     stop_s = float("inf") if end_s is None else end_s
     if not 0 <= start_s < stop_s:
-        raise ValueError(
+        raise UserError(
             f"{place}: expected 0 <= start_s < end_s, got {start_s} and {end_s}."
         )
 

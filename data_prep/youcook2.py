@@ -14,6 +14,7 @@ otherwise the annotation's "subset" does.
 from absl import flags
 
 from avl_tf import program, settings
+from avl_tf.errors import UserError
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import (
@@ -95,7 +96,7 @@ def _clips(entry, place):
     for annotation in field(entry, "annotations", list, place):
         segment = field(annotation, "segment", list, place)
         if len(segment) != 2 or not all(isinstance(s, int | float) for s in segment):
-            raise ValueError(f"{place}: a segment must be [start, end], got {segment}.")
+            raise UserError(f"{place}: a segment must be [start, end], got {segment}.")
         sentence = field(annotation, "sentence", str, place)
         clips.append({"start_s": segment[0], "end_s": segment[1], "label": sentence})
     return clips

@@ -18,6 +18,7 @@ import collections
 from absl import flags
 
 from avl_tf import program, settings
+from avl_tf.errors import UserError
 from avl_tf.torch_weights import read_torch_file
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
@@ -73,18 +74,18 @@ def _read_clips(path):
     """Video -> its clips, from one pickle."""
     pickled = read_torch_file(path)
     if not isinstance(pickled, list) or not all(isinstance(c, dict) for c in pickled):
-        raise ValueError(
+        raise UserError(
             f"{path}: expected a list of clips, got a {type(pickled).__name__}."
         )
     clips = collections.defaultdict(list)
     for index, clip in enumerate(pickled):
         video = clip.get("video_id", clip.get("id"))
         if not isinstance(video, str) or not video:
-            raise ValueError(f"{path}, clip {index}: no video_id, only {_names(clip)}.")
+            raise UserError(f"{path}, clip {index}: no video_id, only {_names(clip)}.")
         try:
             start_s, end_s = float(clip["start"]), float(clip["end"])
         except (KeyError, TypeError, ValueError):
-            raise ValueError(
+            raise UserError(
                 f"{path}, clip {index}: no start and end in seconds, only "
                 f"{_names(clip)}."
             ) from None

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from avl_tf import runs, watch
+from avl_tf import runs
+from avl_tf.training import loop
 
 
 def assert_goes_on_to_the_same_weights(train, folder, monkeypatch, stop_at):
     """train(run_dir) trains; it is stopped as its evaluation number stop_at ends."""
     whole = train(folder / "whole")
-    real_brief, n_evaluations = watch.brief, []
+    real_brief, n_evaluations = loop.brief, []
 
     def stop(values):
         n_evaluations.append(1)
@@ -17,7 +18,7 @@ def assert_goes_on_to_the_same_weights(train, folder, monkeypatch, stop_at):
             raise KeyboardInterrupt
         return real_brief(values)
 
-    monkeypatch.setattr(watch, "brief", stop)
+    monkeypatch.setattr(loop, "brief", stop)
     with pytest.raises(KeyboardInterrupt):
         train(folder / "stopped")
     assert train(folder / "stopped") == whole

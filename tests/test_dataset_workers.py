@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from avl_tf import dataset, files, record_index, records
+from avl_tf import dataset, files, records
 from avl_tf.dataset import ClipConfig
+from avl_tf.records import record_index
 
 CLIPS = ClipConfig(clip_s=2.0, clips_per_recording=4)
 

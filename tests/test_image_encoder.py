@@ -8,10 +8,9 @@ import recipe_weights
 import tensorflow as tf
 from test_backbones import TorchResNet, random_frames
 
-from avl_tf import image_encoder
 from avl_tf.backbones import load_backbone
 from avl_tf.backbones.trainable import Trainable
-from avl_tf.model import ModelConfig, build_model
+from avl_tf.model import ModelConfig, build_model, image_encoder
 
 DATA = pathlib.Path(__file__).parent / "data"
 

@@ -1,4 +1,4 @@
-"""Imports point one way: data_prep -> avl_tf, programs -> libraries."""
+"""Imports point one way: data_prep -> avl_tf, programs -> libraries, room to room."""
 
 import ast
 import pathlib
@@ -7,11 +7,23 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 MODULES = sorted([*ROOT.glob("avl_tf/**/*.py"), *ROOT.glob("data_prep/**/*.py")])
-PROGRAMS = {
-    str(path.relative_to(ROOT).with_suffix("")).replace("/", ".")
-    for path in MODULES
-    if "def cli()" in path.read_text()
-}
+# A room (a package, or a module that stands alone) imports from those above it only.
+ROOMS = [
+    *("errors", "settings", "media", "program", "files"),
+    *("audio", "images", "losses", "metrics", "layers"),
+    *("torch_weights", "backbones", "records", "dataset", "model", "runs"),
+    *("evaluation", "trained", "serving", "release", "training"),
+]
+# Closed wings of data_prep: the one program that comes in.
+WINGS = {"builder": "build", "demo_videos": "stamps"}
+
+
+def _name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+PROGRAMS = {_name(path) for path in MODULES if "def cli()" in path.read_text()}
 
 
 def _imports(path):
@@ -23,13 +35,31 @@ def _imports(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def _rooms(path):
+    """The rooms of avl_tf that a module imports from, but for its own."""
+    ours = [name.split(".") for name in _imports(path) if name.startswith("avl_tf.")]
+    return {parts[1] for parts in ours} - {_name(path).split(".")[1]} - {"__version__"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_imports_point_one_way(path):
     imported = set(_imports(path))
     assert not PROGRAMS & imported
     assert not any(name.split(".")[0] in ("torch", "PIL", "tests") for name in imported)
-    if path.parts[len(ROOT.parts)] == "avl_tf":
+    package, *inside = _name(path).split(".")
+    if package == "avl_tf":
         assert not any(name.split(".")[0] == "data_prep" for name in imported)
+        if inside and _name(path) not in PROGRAMS:
+            assert _rooms(path) <= set(ROOMS[: ROOMS.index(inside[0])])
+    for wing, door in WINGS.items():
+        if inside[:1] not in ([wing], [door]):
+            assert not any(name.startswith(f"data_prep.{wing}") for name in imported)
+
+
+def test_every_room_is_on_the_list():
+    rooms = {_name(p).split(".")[1] for p in MODULES if _name(p).startswith("avl_tf.")}
+    programs = {name.split(".")[1] for name in PROGRAMS if name.startswith("avl_tf.")}
+    assert rooms - programs == set(ROOMS)
 
 
 def test_every_program_is_a_console_command():

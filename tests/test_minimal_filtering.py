@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from avl_tf import encoders, minimal_filtering
+from avl_tf.model import audio_encoders, minimal_filtering
 
 
 @pytest.mark.parametrize("n_steps", [1, 3, 4, 9, 63, 64])
@@ -40,7 +40,7 @@ def test_only_wide_layers_of_stride_one_are_filtered(
     monkeypatch.setattr(
         minimal_filtering, "convolve", lambda *args: calls.append(1) or real(*args)
     )
-    layer = encoders.TimeConv(
+    layer = audio_encoders.TimeConv(
         width, (1, 9), strides=(1, strides), padding="same", use_bias=False
     )
     inputs = tf.random.stateless_normal([2, 1, 13, 512], [0, 0])
@@ -52,7 +52,7 @@ def test_only_wide_layers_of_stride_one_are_filtered(
 
 def test_half_precision_is_not_filtered(monkeypatch):
     monkeypatch.setattr(minimal_filtering, "convolve", None)
-    layer = encoders.TimeConv(
+    layer = audio_encoders.TimeConv(
         512, (1, 9), padding="same", use_bias=False, dtype="mixed_bfloat16"
     )
     assert layer(tf.zeros([1, 1, 5, 512])).dtype == tf.bfloat16

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from avl_tf import encoders, heads, model
-from avl_tf.model import ModelConfig
+from avl_tf import layers, model
+from avl_tf.model import ModelConfig, audio_encoders, heads
 
 SMALL = ModelConfig((12, 5), audio_widths=(16, 16, 24, 32, 48), embedding_dim=64)
 
@@ -34,7 +34,7 @@ def test_full_size_has_the_releases_parameters():
 @pytest.mark.parametrize("n_frames", [1, 16, 17, 1000, 1024])
 def test_the_audio_map_has_a_step_every_sixteen_frames(n_frames):
     log_mel = keras.Input((None, 40))
-    audio_map = encoders.resdavenet(log_mel, SMALL.audio_widths, 2)
+    audio_map = audio_encoders.resdavenet(log_mel, SMALL.audio_widths, 2)
     built = keras.Model(log_mel, audio_map)
     found = built(tf.zeros([2, n_frames, 40]))
     assert found.shape == (2, -(-n_frames // 16), 48)
@@ -42,7 +42,7 @@ def test_the_audio_map_has_a_step_every_sixteen_frames(n_frames):
 
 def test_strided_convolution_pads_four_and_four():
     x = keras.Input((None, 3))
-    whole = keras.Model(x, encoders.resdavenet(x, (3, 2), blocks_per_stage=1))
+    whole = keras.Model(x, audio_encoders.resdavenet(x, (3, 2), blocks_per_stage=1))
     padding, conv = (whole.get_layer(f"layer1_0_conv1{end}") for end in ("_pad", ""))
     layer = keras.Model(padding.input, conv.output)
     random = np.random.default_rng(0)
@@ -57,7 +57,7 @@ def test_strided_convolution_pads_four_and_four():
 
 
 def test_batch_norm_keeps_the_unbiased_variance_as_pytorch():
-    layer = encoders.BatchNorm(momentum=0.9)
+    layer = layers.BatchNorm(momentum=0.9)
     x = np.random.default_rng(0).normal(3, 2, (4, 1, 5, 2)).astype(np.float32)
     flat = x.reshape(-1, 2)
     output = layer(x, training=True)

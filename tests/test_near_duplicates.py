@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from avl_tf import media
-from data_prep import near_duplicates
-from data_prep.fingerprints import (
+from data_prep.builder import near_duplicates
+from data_prep.builder.fingerprints import (
     FRAMES_FPS,
     FRAMES_SHORT_SIDE,
     AudioFingerprint,
     Fingerprint,
     FramesFingerprint,
 )
-from data_prep.near_duplicates import Match
+from data_prep.builder.near_duplicates import Match
 
 RATE = narrated.RATE
 

@@ -3,8 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from avl_tf import rankings
-from avl_tf.rankings import RankedSet
+from avl_tf.evaluation import rankings
+from avl_tf.evaluation.rankings import RankedSet
 
 
 def _ranked(clip_ids="p q r", **changes):

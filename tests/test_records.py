@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from avl_tf import record_index, records
-from avl_tf.records import FeatureSpec, Record
+from avl_tf import records
+from avl_tf.records import FeatureSpec, Record, record_index
 
 
 def _spec_of(path):

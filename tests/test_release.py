@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from avl_tf import losses, optimizers, release
+from avl_tf import losses, release
 from avl_tf.model import build_model
 from avl_tf.torch_weights import state_dict
+from avl_tf.training import optimizers
 
 DATA = pathlib.Path(__file__).parent / "data"
 IO = np.load(DATA / "tiny_avlnet_io.npz")

@@ -7,9 +7,9 @@ import urllib.parse
 
 import pytest
 
-from data_prep import decisions, review_page
-from data_prep.clip_selection import VideoClip
-from data_prep.decisions import Decisions
+from data_prep.builder import decisions, review_page
+from data_prep.builder.clip_selection import VideoClip
+from data_prep.builder.decisions import Decisions
 
 ODD = "more/a<b>&'\"#%41?=é </script><script>alert(1)</script>.mp4"
 

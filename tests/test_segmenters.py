@@ -6,7 +6,7 @@ import narrated
 import numpy as np
 import pytest
 
-from data_prep import segmenters
+from data_prep.builder import segmenters
 
 _TOLERANCE_S = 0.35
 

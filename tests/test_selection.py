@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from avl_tf import dataset, record_index, records, selection
-from avl_tf.dataset import ClipConfig
+from avl_tf import dataset, records
+from avl_tf.dataset import ClipConfig, training_records
+from avl_tf.records import record_index
 
 CLIPS = ClipConfig(clip_s=2.0, clips_per_recording=4)
 SKIP = dataclasses.replace(CLIPS, on_corrupt="skip")
@@ -25,7 +26,7 @@ def _recordings_read(opened, clips, n_batches):
 
 def _fraction(path, fraction, seed=0):
     clips = dataclasses.replace(CLIPS, fraction=fraction, fraction_seed=seed)
-    return selection.open_training_records(path, clips), clips
+    return training_records.open_training_records(path, clips), clips
 
 
 def test_a_fraction_is_counted_exactly_and_only_its_recordings_are_read(tmp_path):
@@ -34,7 +35,7 @@ def test_a_fraction_is_counted_exactly_and_only_its_recordings_are_read(tmp_path
     assert (opened.n_records, clips.n_clips(opened)) == (4, 16)
     steps = dataset.steps_per_epoch(opened, clips, 4)
     assert steps == 4
-    chosen = selection.choose([f"r{i}" for i in range(10)], 0.4, 0)
+    chosen = training_records.choose([f"r{i}" for i in range(10)], 0.4, 0)
     assert _recordings_read(opened, clips, steps) == chosen
     assert _recordings_read(opened, clips, 3 * steps) == chosen
 
@@ -42,13 +43,13 @@ def test_a_fraction_is_counted_exactly_and_only_its_recordings_are_read(tmp_path
 def test_a_smaller_fraction_lies_within_a_larger_one():
     ids = [f"v{i}" for i in range(200)]
     fractions = (0.02, 0.04, 0.1, 0.2, 0.5, 0.8, 1.0)
-    chosen = [selection.choose(ids, fraction, 7) for fraction in fractions]
+    chosen = [training_records.choose(ids, fraction, 7) for fraction in fractions]
     assert [len(part) for part in chosen] == [4, 8, 20, 40, 100, 160, 200]
     for smaller, larger in zip(chosen, chosen[1:], strict=False):
         assert smaller < larger
-    assert chosen[2] == selection.choose(reversed(ids), 0.1, 7)
-    assert chosen[2] != selection.choose(ids, 0.1, 8)
-    assert len(selection.choose(ids[:3], 0.01, 7)) == 1
+    assert chosen[2] == training_records.choose(reversed(ids), 0.1, 7)
+    assert chosen[2] != training_records.choose(ids, 0.1, 8)
+    assert len(training_records.choose(ids[:3], 0.01, 7)) == 1
 
 
 def test_all_records_of_a_recording_are_in_or_out(tmp_path):
@@ -131,7 +132,7 @@ def _set_with_wrong_bytes(folder, place):
 
 
 def _read_to_the_end(path, clips, n_batches):
-    opened = selection.open_training_records(path, clips)
+    opened = training_records.open_training_records(path, clips)
     batches = dataset.train_batches(opened, clips, 4, seed=0).take(n_batches)
     return list(dataset.read(batches, opened))
 
@@ -150,7 +151,7 @@ def test_a_damaged_record_is_skipped_named_and_counted(tmp_path, case, caplog):
     change, reason = WRONG_CONTENT[case]
     path = _set_with_wrong_content(tmp_path, change)
     with caplog.at_level(logging.WARNING):
-        opened = selection.open_training_records(path, SKIP)
+        opened = training_records.open_training_records(path, SKIP)
     assert "train-00001-of-00002.tfrecord: 1 of 4 records" in caplog.text
     assert "record 1 (r3, " in caplog.text
     assert reason in caplog.text
@@ -178,7 +179,7 @@ def test_wrong_bytes_cost_as_few_records_as_the_framing_allows(
     with pytest.raises(ValueError, match=expected):
         _read_to_the_end(path, CLIPS, 8)
     with caplog.at_level(logging.WARNING):
-        opened = selection.open_training_records(path, SKIP)
+        opened = training_records.open_training_records(path, SKIP)
     assert f"{len(lost)} of 4 records" in caplog.text
     assert opened.n_skipped == len(lost)
     steps = dataset.steps_per_epoch(opened, SKIP, 4)
@@ -191,7 +192,7 @@ def test_two_damaged_records_beside_each_other_are_both_found(tmp_path):
     for name in ("r1", "r7"):
         entry = next(entry for entry in entries if entry.id == name)
         _flip(tmp_path / entry.shard, entry.offset + 5000)
-    opened = selection.open_training_records(path, SKIP)
+    opened = training_records.open_training_records(path, SKIP)
     assert opened.n_skipped == 3
     assert _recordings_read(opened, SKIP, 5) == {"r0", "r2", "r4", "r5", "r6"}
 
@@ -202,9 +203,9 @@ def test_a_cut_shard_is_read_to_its_last_whole_record(tmp_path, part, n_lost, ca
     shard = tmp_path / "train-00000-of-00002.tfrecord"
     shard.write_bytes(shard.read_bytes()[: int(part * shard.stat().st_size)])
     with pytest.raises(ValueError, match="bytes long"):
-        selection.open_training_records(path, CLIPS)
+        training_records.open_training_records(path, CLIPS)
     with caplog.at_level(logging.WARNING):
-        opened = selection.open_training_records(path, SKIP)
+        opened = training_records.open_training_records(path, SKIP)
     assert opened.n_skipped == n_lost
     assert "the file ends within it" in caplog.text
 
@@ -215,7 +216,7 @@ def test_a_shard_cut_between_two_records_is_told(tmp_path, caplog):
     shard = tmp_path / entries[0].shard
     shard.write_bytes(shard.read_bytes()[: entries[1].offset])
     with caplog.at_level(logging.WARNING):
-        assert selection.open_training_records(path, SKIP).n_skipped == 3
+        assert training_records.open_training_records(path, SKIP).n_skipped == 3
     assert "3 of 4 records" in caplog.text
     assert "4 were written" in caplog.text
 
@@ -224,7 +225,7 @@ def test_a_missing_shard_is_an_error_even_where_damage_is_skipped(tmp_path):
     path = corpus.make_set(str(tmp_path))
     (tmp_path / "train-00000-of-00002.tfrecord").unlink()
     with pytest.raises(ValueError, match="missing"):
-        selection.open_training_records(path, SKIP)
+        training_records.open_training_records(path, SKIP)
 
 
 def test_nothing_but_damaged_records_is_an_error(tmp_path):
@@ -235,7 +236,7 @@ def test_nothing_but_damaged_records_is_an_error(tmp_path):
         encode=lambda record, storage: b"garbage",
     )
     with pytest.raises(ValueError, match="all 1 records are damaged"):
-        selection.open_training_records(path, SKIP)
+        training_records.open_training_records(path, SKIP)
 
 
 def test_a_fraction_of_a_set_with_a_damaged_record_is_an_error(tmp_path):
@@ -246,9 +247,9 @@ def test_a_fraction_of_a_set_with_a_damaged_record_is_an_error(tmp_path):
 
 def test_a_sound_set_is_read_as_it_is(tmp_path):
     path = corpus.make_set(str(tmp_path))
-    plain = selection.open_training_records(path, CLIPS)
+    plain = training_records.open_training_records(path, CLIPS)
     assert plain == records.open_records(path)
-    assert selection.open_training_records(path, SKIP) == plain
+    assert training_records.open_training_records(path, SKIP) == plain
 
 
 def test_annotated_clips_of_a_part_are_counted(tmp_path):
@@ -259,7 +260,7 @@ def test_annotated_clips_of_a_part_are_counted(tmp_path):
     path = corpus.write_records(str(tmp_path), made)
     for fraction in (0.3, 0.5, 1.0):
         opened, _ = _fraction(path, fraction)
-        chosen = selection.choose([f"r{i}" for i in range(6)], fraction, 0)
+        chosen = training_records.choose([f"r{i}" for i in range(6)], fraction, 0)
         expected = sum(max(1, int(name[1:])) for name in chosen)
         assert opened.n_clips == expected
         assert opened.n_records == math.floor(6 * fraction + 0.5)

@@ -15,8 +15,8 @@ from avl_tf.audio import AudioConfig
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig
-from avl_tf.signatures import decode_wav
-from avl_tf.stage_config import StageConfig
+from avl_tf.serving.signatures import decode_wav
+from avl_tf.training.stage_config import StageConfig
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,13 @@ import pytest
 from absl import flags
 from programs import fails_in_one_line, run
 
-from avl_tf import settings, stage_flags
+from avl_tf import settings
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig
 from avl_tf.settings import setting
-from avl_tf.stage_config import StageConfig
+from avl_tf.training import stage_flags
+from avl_tf.training.stage_config import StageConfig
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 

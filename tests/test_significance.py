@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from avl_tf import metrics, significance
-from avl_tf.significance import ResamplingConfig
+from avl_tf import metrics
+from avl_tf.evaluation import significance
+from avl_tf.evaluation.significance import ResamplingConfig
 
 
 def _both(rank):

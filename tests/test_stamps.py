@@ -12,7 +12,13 @@ import pytest
 from programs import fails_in_one_line, run
 
 from avl_tf import media
-from data_prep import slideshow, stamp_concepts, stamp_corpus, stamps, synthetic_stamps
+from data_prep import stamps
+from data_prep.demo_videos import (
+    slideshow,
+    stamp_concepts,
+    stamp_corpus,
+    synthetic_stamps,
+)
 from data_prep.manifest import read_manifest
 
 CONFIG = stamp_corpus.CorpusConfig(

@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from avl_tf import devices, losses, optimizers, steps
+from avl_tf import losses
 from avl_tf.model import ModelConfig, build_model
-from avl_tf.stage_config import StageConfig
+from avl_tf.training import devices, optimizers, steps
+from avl_tf.training.stage_config import StageConfig
 
 CONFIG = ModelConfig((6,), audio_widths=(8, 8), embedding_dim=8)
 

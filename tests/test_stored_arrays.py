@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from avl_tf import stored_arrays
-from avl_tf.stored_arrays import StoredArray
+from avl_tf.records import stored_arrays
+from avl_tf.records.stored_arrays import StoredArray
 
 RANDOM = np.random.default_rng(0)
 FEATURES = RANDOM.normal(size=(9, 5)).astype(np.float16)

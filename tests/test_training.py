@@ -13,12 +13,13 @@ from interrupted import assert_goes_on_to_the_same_weights
 from programs import ROOT, environment
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from avl_tf import claims, evaluation, losses, optimizers, runs, training
+from avl_tf import evaluation, losses, runs, training
 from avl_tf.audio import AudioConfig
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.records import FeatureSpec
-from avl_tf.stage_config import StageConfig
+from avl_tf.training import lock, optimizers
+from avl_tf.training.stage_config import StageConfig
 
 CLIPS = ClipConfig(clip_s=2.0, clips_per_recording=8, shuffle_clips=64)
 
@@ -172,8 +173,8 @@ def test_a_run_whose_evaluation_set_has_changed_is_left_alone(sets, tmp_path):
 def test_a_second_process_in_a_run_directory_is_sent_away(sets, tmp_path):
     run_dir = tmp_path / "run"
     holder = (
-        "import sys; from avl_tf import claims\n"
-        "with claims.sole_process(sys.argv[1]): print('held', flush=True), input()"
+        "import sys; from avl_tf.training import lock\n"
+        "with lock.sole_process(sys.argv[1]): print('held', flush=True), input()"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", holder, str(run_dir)],
@@ -196,11 +197,11 @@ def test_a_second_process_in_a_run_directory_is_sent_away(sets, tmp_path):
 
 
 def test_a_lock_removes_the_folders_that_it_made_and_no_other(tmp_path):
-    with claims.sole_process(str(tmp_path / "a" / "run")):
+    with lock.sole_process(str(tmp_path / "a" / "run")):
         assert (tmp_path / "a" / "run").is_dir()
     assert not (tmp_path / "a").exists()
     (tmp_path / "prepared").mkdir()
-    with claims.sole_process(str(tmp_path / "prepared")):
+    with lock.sole_process(str(tmp_path / "prepared")):
         pass
     assert (tmp_path / "prepared").is_dir()
 

@@ -7,9 +7,10 @@ import narrated
 import numpy as np
 import pytest
 
-from data_prep import key_frames, processes, segmenters, video_scan
-from data_prep.key_frames import KeyFramesTask
-from data_prep.video_scan import ScanTask
+from data_prep import processes
+from data_prep.builder import key_frames, segmenters, video_scan
+from data_prep.builder.key_frames import KeyFramesTask
+from data_prep.builder.video_scan import ScanTask
 
 
 @pytest.fixture(scope="module")

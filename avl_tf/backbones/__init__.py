@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from avl_tf.backbones import efficientnet_lite, external, resnet, resnext3d
+from avl_tf.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Backbone:
         expected = (*frames.shape[:1], *size, 3)
         if frames.dtype != np.uint8 or frames.shape != expected or 0 in expected[1:]:
             side = self.crop or "1 or more"
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: frames are {frames.dtype} {list(frames.shape)}, "
                 f"expected uint8 [K, H, W, 3], H and W {side}. Decode them as RGB24, "
                 f"scaled to a short side of {self.short_side} pixels"
@@ -79,7 +80,7 @@ class Backbone:
             features.append(self.network(chunk).numpy())
         features = np.concatenate(features)
         if not np.isfinite(features).all():
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: a feature is not finite. The weights, {self.weights}, "
                 "are damaged or belong to another network."
             )
@@ -119,7 +120,7 @@ def load_backbone(name: str, weights: str | os.PathLike | None = None) -> Backbo
     elif kind == "hub" and detail:
         compute, source = external.load_hub(detail, weights)
     else:
-        raise ValueError(
+        raise UserError(
             f"Unknown backbone {name!r}, expected efficientnet_lite0, "
             f"{', '.join(resnet.BLOCKS)}, resnext101_3d, keras:NAME or hub:HANDLE."
         )

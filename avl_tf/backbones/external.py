@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from avl_tf.errors import UserError
+
 
 def load_keras(name: str, weights: str | None = None) -> tuple[Callable, str]:
     """Loads a network of keras.applications, its classifier cut off.
@@ -32,7 +34,7 @@ def load_keras(name: str, weights: str | None = None) -> tuple[Callable, str]:
     """
     builders = dict(inspect.getmembers(keras.applications, inspect.isfunction))
     if name not in builders or name.startswith("NASNet"):
-        raise ValueError(
+        raise UserError(
             f"keras:{name}: keras.applications has no network of this name that takes "
             "images of any size, expected one of "
             f"{', '.join(n for n in builders if not n.startswith('NASNet'))}."
@@ -43,7 +45,7 @@ def load_keras(name: str, weights: str | None = None) -> tuple[Callable, str]:
     model = _build(builders[name], f"keras:{name}", weights)
     for variable in model.weights:
         if not np.isfinite(variable.numpy()).all():
-            raise ValueError(f"{weights}: {variable.path} is not finite.")
+            raise UserError(f"{weights}: {variable.path} is not finite.")
 
     def compute(images: tf.Tensor) -> tf.Tensor:
         return model(preprocess(tf.cast(images, tf.float32)), training=False)
@@ -60,7 +62,7 @@ def _build(builder, name, weights):
             pooling="avg",
         )
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"{weights or 'imagenet'} does not hold the weights of {name} without its "
             f"classifier: {error}"
         ) from error
@@ -90,7 +92,7 @@ def load_hub(handle: str, weights: str | None = None) -> tuple[Callable, str]:
         OSError: nothing is found there, or it cannot be downloaded.
     """
     if weights:
-        raise ValueError(f"hub:{handle} has its own weights, got weights={weights}.")
+        raise UserError(f"hub:{handle} has its own weights, got weights={weights}.")
     import tensorflow_hub  # slow, and only needed here
 
     module = tensorflow_hub.load(handle)
@@ -109,9 +111,9 @@ def load_hub(handle: str, weights: str | None = None) -> tuple[Callable, str]:
     try:
         features = compute(tf.zeros((2, 224, 224, 3), tf.uint8))
     except (TypeError, ValueError, tf.errors.OpError) as error:
-        raise ValueError(f"hub:{handle} does not take images: {error}") from error
+        raise UserError(f"hub:{handle} does not take images: {error}") from error
     if features.shape.rank != 2 or len(features) != 2:
-        raise ValueError(
+        raise UserError(
             f"hub:{handle} makes {list(features.shape)} of 2 images, expected [2, D]. "
             "Use the module's feature vector, not its classifier or its map."
         )
@@ -121,7 +123,7 @@ def load_hub(handle: str, weights: str | None = None) -> tuple[Callable, str]:
 def _output_key(outputs) -> str:
     if "default" in outputs or len(outputs) == 1:
         return "default" if "default" in outputs else next(iter(outputs))
-    raise ValueError(f"it has the outputs {sorted(outputs)}, and none named default")
+    raise UserError(f"it has the outputs {sorted(outputs)}, and none named default")
 
 
 def _image_function(module, handle):
@@ -131,7 +133,7 @@ def _image_function(module, handle):
     else:
         names = [n for n in ("default", "serving_default") if n in module.signatures]
         if not names:
-            raise ValueError(
+            raise UserError(
                 f"hub:{handle} can not be called and has no signature named default "
                 f"or serving_default, only {list(module.signatures)}."
             )
@@ -151,5 +153,5 @@ def _by_keyword(signature, handle):
     """A signature takes its only input by name."""
     names = list(signature.structured_input_signature[1])
     if len(names) != 1:
-        raise ValueError(f"hub:{handle} takes {names}, expected one input: images.")
+        raise UserError(f"hub:{handle} takes {names}, expected one input: images.")
     return lambda images: signature(**{names[0]: images})

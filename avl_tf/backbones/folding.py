@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 import keras
 import numpy as np
 
+from avl_tf.errors import UserError
+
 
 def load_state(
     model: keras.Model,
@@ -78,7 +80,7 @@ def _check_keys(
             more = ", ..." if len(keys) > 3 else ""
             problems.append(f"{len(keys)} keys {word}: {', '.join(keys[:3])}{more}")
     if problems:
-        raise ValueError(
+        raise UserError(
             f"{source} does not hold the weights of {model.name}; "
             f"{'; '.join(problems)}. Give the plain state_dict of this network, or "
             "ask for the network that the file belongs to."
@@ -88,7 +90,7 @@ def _check_keys(
 def _finite(array: np.ndarray, key: str, source: str) -> np.ndarray:
     array = np.asarray(array, np.float32)
     if not np.isfinite(array).all() or (key.endswith("_var") and (array < 0).any()):
-        raise ValueError(
+        raise UserError(
             f"{source}: {key} holds values that are not finite, or a negative "
             "variance; the file is damaged. Fetch it again."
         )
@@ -105,7 +107,7 @@ def _check_shapes(layer, arrays, keys, source) -> tuple[int, int]:
     expected = (shape[axes[0]], shape[axes[1]], *shape[:-2])
     for key, array in zip(keys, arrays, strict=True):
         if array.shape != expected:
-            raise ValueError(
+            raise UserError(
                 f"{source}: {key} has shape {list(array.shape)}, expected "
                 f"{list(expected)}. Ask for the network, and the width, of the file."
             )

@@ -13,6 +13,7 @@ import numpy as np
 
 from avl_tf.backbones import folding
 from avl_tf.backbones.trainable import Trainable, scaled
+from avl_tf.errors import UserError
 from avl_tf.torch_weights import state_dict
 
 # Blocks of each of the four stages.
@@ -48,7 +49,7 @@ def load(name: str, weights: str | None) -> tuple[Callable, str]:
     Differs: batch norms are folded.
     """
     if not weights:
-        raise ValueError(
+        raise UserError(
             f"{name} needs weights: the path of torchvision's ImageNet file for {name} "
             "(the authors' resnet152 features are of the V1 weights, "
             "resnet152-b121ed2d.pth or resnet152-394f9c45.pth). For frozen features, "

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from avl_tf.backbones import folding
 from avl_tf.backbones.resnet import norm_name
+from avl_tf.errors import UserError
 from avl_tf.torch_weights import state_dict
 
 FRAMES_PER_CLIP = 16
@@ -38,7 +39,7 @@ def load(weights: str | None) -> tuple[Callable, str]:
     Differs: batch norms are folded.
     """
     if not weights:
-        raise ValueError(
+        raise UserError(
             "resnext101_3d needs weights: the path of resnext101.pth, the Kinetics "
             "file that the README of video_feature_extractor (antoine77340) links to."
         )

@@ -7,7 +7,7 @@ import dataclasses
 
 import keras
 
-from avl_tf.encoders import BatchNorm
+from avl_tf.layers import BatchNorm
 
 
 @dataclasses.dataclass(frozen=True)

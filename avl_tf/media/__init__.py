@@ -22,6 +22,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from avl_tf.errors import UserError
 from avl_tf.media.file import MediaError, MediaFile, require_file
 from avl_tf.media.orientation import orientation
 from avl_tf.media.pictures import Pictures, View, exact, to_array
@@ -74,9 +75,7 @@ def decode(
     """
     start, end = _check_span(start_s, end_s)
     if sample_rate is not None and sample_rate < 1:
-        raise ValueError(
-            f"sample_rate is {sample_rate}, expected a rate in Hz above 0."
-        )
+        raise UserError(f"sample_rate is {sample_rate}, expected a rate in Hz above 0.")
     require_file(path)
     return _decode(path, sample_rate, views, start, end, allow_truncated)
 
@@ -264,7 +263,7 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """
     frame = to_frame(image)
     if height < 1 or width < 1:
-        raise ValueError(f"height is {height}, width {width}: expected 1 or more.")
+        raise UserError(f"height is {height}, width {width}: expected 1 or more.")
     return to_array(frame, (width, height), frame.format.name)
 
 
@@ -273,7 +272,7 @@ def _check_span(
 ) -> tuple[Fraction, Fraction | None]:
     """Makes the limits exact; None stays None."""
     if not 0 <= start_s < math.inf or (end_s is not None and not end_s > start_s):
-        raise ValueError(
+        raise UserError(
             f"start_s is {start_s} and end_s {end_s}, expected 0 <= start_s < end_s."
         )
     endless = end_s is None or end_s == math.inf

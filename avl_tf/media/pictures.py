@@ -9,6 +9,7 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation
 
+from avl_tf.errors import UserError
 from avl_tf.media.file import MediaFile
 from avl_tf.media.progress import TimedFrame
 
@@ -45,9 +46,9 @@ class View:
     def __post_init__(self):
         for name, value in dataclasses.asdict(self).items():
             if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} is {value}, expected a number above 0.")
+                raise UserError(f"{name} is {value}, expected a number above 0.")
         if self.crop and self.short_side and self.crop > self.short_side:
-            raise ValueError(
+            raise UserError(
                 f"crop is {self.crop}, more than the short side of {self.short_side}."
             )
 
@@ -103,7 +104,7 @@ class Pictures:
         if self._size is None:
             self._size = _output_size(frame, self._stretch, view.short_side)
             if view.crop and view.crop > min(self._size):
-                raise ValueError(
+                raise UserError(
                     f"{self._file.path}: crop is {view.crop}, the shorter side "
                     f"{min(self._size)} pixels. Crop less, or scale by short_side."
                 )

@@ -15,6 +15,8 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from avl_tf.errors import UserError
+
 _PIXEL_FORMATS = {3: "rgb24", 4: "rgba"}
 _KEYFRAME_EVERY_S = 3
 _BITEXACT = {"fflags": "+bitexact"}
@@ -53,18 +55,18 @@ def write_video(
             or not finite, or a rate that cannot be encoded.
     """
     if not 0 < fps < math.inf:
-        raise ValueError(f"fps is {fps}, expected a number above 0.")
+        raise UserError(f"fps is {fps}, expected a number above 0.")
     rates = av.Codec("aac", "w").audio_rates
     if sample_rate not in rates:
-        raise ValueError(f"sample_rate is {sample_rate}, AAC knows {sorted(rates)}.")
+        raise UserError(f"sample_rate is {sample_rate}, AAC knows {sorted(rates)}.")
     sound = _to_int16(waveform).astype(np.float32) / 32768
     frames = iter(frames)
     first = next(frames, None)
     if first is None:
-        raise ValueError(f"{path}: no frame to write.")
+        raise UserError(f"{path}: no frame to write.")
     height, width = first.shape[:2]
     if height % 2 or width % 2 or first.shape[2:] != (3,):
-        raise ValueError(
+        raise UserError(
             f"{path}: a frame has shape {first.shape}, expected [H, W, 3] with even "
             "height and width."
         )
@@ -80,7 +82,7 @@ def write_video(
         written = 0
         for index, image in enumerate(itertools.chain([first], frames)):
             if image.shape != first.shape:
-                raise ValueError(
+                raise UserError(
                     f"{path}: frame {index} has shape {image.shape}, the first one "
                     f"{first.shape}."
                 )
@@ -139,7 +141,7 @@ def to_frame(image: np.ndarray) -> av.VideoFrame:
         or image.shape[2] not in _PIXEL_FORMATS
         or not image.size
     ):
-        raise ValueError(
+        raise UserError(
             f"an image is {image.dtype} {image.shape}, expected uint8 [H, W, 3 or 4]."
         )
     pixels = _PIXEL_FORMATS[image.shape[2]]
@@ -161,7 +163,7 @@ def _encode(
 
 def _to_int16(waveform: np.ndarray) -> np.ndarray:
     if waveform.ndim != 1 or not np.isfinite(waveform).all():
-        raise ValueError(
+        raise UserError(
             f"a waveform has shape {waveform.shape}, expected [S] of finite numbers."
         )
     return np.clip(np.rint(waveform * 32768.0), -32768, 32767).astype(np.int16)

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from avl_tf.errors import UserError
 from avl_tf.torch_weights.byte_window import Window
 from avl_tf.torch_weights.pickle_names import allowed_names
 from avl_tf.torch_weights.pickle_values import UnsafePickleError, resolve
@@ -32,7 +33,7 @@ _BIG_ENDIAN = "it is from a big-endian machine; save it again on a little-endian
 _WRAPPERS = ("state_dict", "net", "model")
 
 
-class TorchFileError(ValueError):
+class TorchFileError(UserError):
     """A file is damaged, or in a form that is not read here."""
 
 
@@ -63,7 +64,7 @@ def read_torch_file(path: str | os.PathLike) -> object:
             raise UnsafePickleError(f"{os.fspath(path)}: {error}.") from error
         except Exception as error:
             # A damaged archive alone makes zipfile raise errors of seven types.
-            ours = type(error) is ValueError
+            ours = isinstance(error, UserError)
             reason = (
                 error if ours else f"it is damaged: {type(error).__name__}: {error}"
             )
@@ -92,7 +93,7 @@ def state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
         weights = next(inner, weights)
     problem = _not_weights(weights)
     if problem:
-        raise ValueError(
+        raise UserError(
             f"{os.fspath(path)}: expected a model's state_dict (name -> tensor), alone "
             f'or under "state_dict", "net" or "model"; got {problem}.'
         )
@@ -116,7 +117,7 @@ def _not_weights(value):
 def _read(file: BinaryIO) -> object:
     size = file.seek(0, os.SEEK_END)
     if size == 0:
-        raise ValueError("it is empty")
+        raise UserError("it is empty")
     budget = Budget(size)
     names = allowed_names(budget, _storage_loader(budget))
     window = Window(file, 0, size)
@@ -128,7 +129,7 @@ def _read(file: BinaryIO) -> object:
     if _is_magic(value):
         value = _read_legacy(window, names, budget)
     if window.remaining:
-        raise ValueError(f"{window.remaining} bytes follow its data; was it joined?")
+        raise UserError(f"{window.remaining} bytes follow its data; was it joined?")
     return resolve(value)
 
 
@@ -137,7 +138,7 @@ def _read_zip(archive, names, budget):
     entries = {info.filename: info for info in archive.infolist()}
     pickles = [name for name in entries if name.endswith("/data.pkl")]
     if len(pickles) != 1:
-        raise ValueError(
+        raise UserError(
             f"it is a zip archive with {len(pickles)} data.pkl; torch.save writes one"
         )
     prefix = pickles[0].removesuffix("/data.pkl")
@@ -145,12 +146,10 @@ def _read_zip(archive, names, budget):
     def entry(name):
         info = entries.get(f"{prefix}/{name}")
         if info is None:
-            raise ValueError(f"it is damaged: its zip archive lacks {name:.50}")
+            raise UserError(f"it is damaged: its zip archive lacks {name:.50}")
         # Torch compresses nothing; a small entry that becomes large is an attack.
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
-            raise ValueError(
-                f"{name:.50} in its zip archive is compressed or encrypted"
-            )
+            raise UserError(f"{name:.50} in its zip archive is compressed or encrypted")
         return Window(archive.open(info), 0, info.file_size)
 
     def contents(name):
@@ -159,7 +158,7 @@ def _read_zip(archive, names, budget):
         return window.read(len(window))
 
     if f"{prefix}/byteorder" in entries and contents("byteorder") != b"little":
-        raise ValueError(_BIG_ENDIAN)
+        raise UserError(_BIG_ENDIAN)
     storages = StorageTable(budget)
     value = load(Window.of_bytes(contents("data.pkl")), names, storages.find)
     for key, storage in storages.by_key.items():
@@ -179,22 +178,22 @@ def _read_legacy(window, names, budget):
     each key the item count (int64) and the items.
     """
     if load(window, {}) != _LEGACY_PROTOCOL:
-        raise ValueError(f"its torch protocol is not {_LEGACY_PROTOCOL}")
+        raise UserError(f"its torch protocol is not {_LEGACY_PROTOCOL}")
     machine = load(window, {})
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:
-        raise ValueError(_BIG_ENDIAN)
+        raise UserError(_BIG_ENDIAN)
     storages = StorageTable(budget)
     value = load(window, names, storages.find)
     keys = load(window, {})
     if not isinstance(keys, list):
-        raise ValueError("it is damaged: it has no list of storages")
+        raise UserError("it is damaged: it has no list of storages")
     for key in keys:
         storage = storages.by_key.get(key) if isinstance(key, str) else None
         if storage is None or storage.window is not None:
-            raise ValueError("it is damaged: it lists an unknown storage, or one twice")
+            raise UserError("it is damaged: it lists an unknown storage, or one twice")
         (n_items,) = _ITEM_COUNT.unpack(window.read(_ITEM_COUNT.size))
         if n_items * storage.dtype.stored.itemsize != storage.size:
-            raise ValueError(f"it is damaged: storage {key:.50} has {n_items} items")
+            raise UserError(f"it is damaged: storage {key:.50} has {n_items} items")
         storage.window = window.cut(storage.size)
     return value
 
@@ -217,7 +216,7 @@ def _storage_loader(budget):
             raise UnsafePickleError("a tensor's data is not a byte string")
         window = data.restarted()
         if not _is_magic(load(window, {})):
-            raise ValueError("it is damaged: a tensor's data is in no torch format")
+            raise UserError("it is damaged: a tensor's data is in no torch format")
         storage = _read_legacy(window, names, budget)
         if not isinstance(storage, Storage) or window.remaining:
             raise UnsafePickleError("a tensor's data is more than one storage")

@@ -3,6 +3,8 @@
 import io
 from typing import BinaryIO
 
+from avl_tf.errors import UserError
+
 _PIECE = 1 << 20
 
 
@@ -40,7 +42,7 @@ class Window:
         self._file.seek(self._advance(size))
         data = self._file.read(size)
         if len(data) != size:
-            raise ValueError("the file became shorter while it was read")
+            raise UserError("the file became shorter while it was read")
         return data
 
     def readline(self) -> bytes:
@@ -66,11 +68,11 @@ class Window:
         for start in range(0, len(self), _PIECE):
             piece = target[start : start + _PIECE]
             if self._file.readinto(piece) != len(piece):
-                raise ValueError("the file became shorter while it was read")
+                raise UserError("the file became shorter while it was read")
 
     def _advance(self, size: int) -> int:
         if not 0 <= size <= self.remaining:
-            raise ValueError(
+            raise UserError(
                 f"it is cut short or damaged: {size} bytes are wanted at byte "
                 f"{self.position}, {self.remaining} are left"
             )

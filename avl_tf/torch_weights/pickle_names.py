@@ -7,6 +7,7 @@ of it is rebuilt here as plain data; nothing of torch's or Python's own is calle
 
 from collections.abc import Callable
 
+from avl_tf.errors import UserError
 from avl_tf.torch_weights.byte_window import Window
 from avl_tf.torch_weights.pickle_values import (
     AttributedDict,
@@ -122,7 +123,7 @@ def allowed_names(
 def _refuse_metadata(metadata):
     # {"conj": True}: the stored numbers are not yet conjugated, or negated.
     if metadata:
-        raise ValueError(
+        raise UserError(
             "a tensor's conjugation or negation is pending; save tensor.resolve_conj()"
             ".resolve_neg()"
         )

@@ -8,6 +8,7 @@ are not yet found, Constructors for the names it met. resolve() leaves only plai
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from avl_tf.errors import UserError
 from avl_tf.torch_weights.byte_window import Window
 
 _MAX_DEPTH = 64
@@ -15,7 +16,7 @@ _KEY_TYPES = frozenset([str, int, float, bool, bytes, type(None)])
 _SCALAR_TYPES = _KEY_TYPES | {complex}
 
 
-class UnsafePickleError(ValueError):
+class UnsafePickleError(UserError):
     """A file asks for something that is neither plain data nor a known array."""
 
 
@@ -84,7 +85,7 @@ def _resolve(value, depth, done):
     if id(value) in done:
         return done[id(value)][1]
     if depth > _MAX_DEPTH:
-        raise ValueError(f"its data is nested over {_MAX_DEPTH} deep, or in itself")
+        raise UserError(f"its data is nested over {_MAX_DEPTH} deep, or in itself")
     if isinstance(value, Window):
         result = value.restarted().read(len(value))
     elif isinstance(value, list):

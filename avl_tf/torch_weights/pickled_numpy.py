@@ -10,6 +10,7 @@ import re
 
 import numpy as np
 
+from avl_tf.errors import UserError
 from avl_tf.torch_weights.byte_window import Window
 from avl_tf.torch_weights.pickle_values import (
     Constructor,
@@ -43,7 +44,7 @@ class Budget:
         """
         self._left -= size
         if self._left < 0:
-            raise ValueError(
+            raise UserError(
                 f"its arrays take more than {_MAX_EXPANSION} times the file's size: it "
                 "names the same data many times over"
             )
@@ -67,7 +68,7 @@ def read_array(
     if not isinstance(data, Window):
         raise UnsafePickleError(f"an array's data is {describe(data)}")
     if len(data) != n_items * dtype.itemsize:
-        raise ValueError(
+        raise UserError(
             f"it is damaged: an array of {n_items} x {dtype} has {len(data)} bytes"
         )
     budget.spend(len(data))
@@ -90,7 +91,7 @@ def checked_shape(shape: object) -> tuple[int, ...]:
         or len(shape) > _MAX_RANK
         or not all(type(size) is int and size >= 0 for size in shape)
     ):
-        raise ValueError("it is damaged: a shape is not a tuple of sizes")
+        raise UserError("it is damaged: a shape is not a tuple of sizes")
     return shape
 
 
@@ -157,7 +158,7 @@ class NumpyArray(Placeholder):
         elif order in ("C", "F"):
             axes = tuple(range(len(shape)))
         else:
-            raise ValueError("it is damaged: an array is in no known order")
+            raise UserError("it is damaged: an array is in no known order")
         self._contents = data, dtype.dtype, shape, "F" if order == "F" else "C", axes
 
     def set_state(self, state: object) -> None:
@@ -168,7 +169,7 @@ class NumpyArray(Placeholder):
 
     def value(self) -> np.ndarray:
         if self._contents is None:
-            raise ValueError("it is damaged: an array has no data")
+            raise UserError("it is damaged: an array has no data")
         data, dtype, shape, order, axes = self._contents
         array = read_array(data, dtype, math.prod(shape), self._budget)
         array = array.reshape(shape, order=order).transpose(axes)

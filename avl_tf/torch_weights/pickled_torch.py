@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from avl_tf.errors import UserError
 from avl_tf.torch_weights.byte_window import Window
 from avl_tf.torch_weights.pickle_values import (
     Constructor,
@@ -81,7 +82,7 @@ class Storage(Placeholder):
         """Reads the numbers [n_items]; bfloat16 becomes float32."""
         if dtype.name not in self._arrays:
             if self.window is None:
-                raise ValueError("it is damaged: a tensor's numbers are not in it")
+                raise UserError("it is damaged: a tensor's numbers are not in it")
             n_items = self.size // dtype.stored.itemsize
             array = read_array(self.window, dtype.stored, n_items, self._budget)
             if dtype.name == "bfloat16":
@@ -115,7 +116,7 @@ class Tensor(Placeholder):
         self._size = checked_shape(size)
         self._stride = checked_shape(stride)
         if len(self._size) != len(self._stride):
-            raise ValueError("it is damaged: a tensor has not a stride for each size")
+            raise UserError("it is damaged: a tensor has not a stride for each size")
         self._budget = budget
 
     def value(self) -> np.ndarray:
@@ -130,7 +131,7 @@ class Tensor(Placeholder):
         ]
         reach = sum((n - 1) * step for n, step in zip(self._size, steps, strict=True))
         if n_items > len(flat) or self._offset + reach >= len(flat):
-            raise ValueError(
+            raise UserError(
                 f"a tensor of shape {self._size} reaches beyond its {len(flat)} stored "
                 "numbers: the file is damaged, or the tensor was expanded; save "
                 "tensor.contiguous()"
@@ -185,7 +186,5 @@ class StorageTable:
         storage = Storage(TorchDtype(dtype), n_items, self._budget)
         known = self.by_key.setdefault(key, storage)
         if (known.dtype.name, known.size) != (storage.dtype.name, storage.size):
-            raise ValueError(
-                f"it is damaged: storage {key:.50} is declared in two ways"
-            )
+            raise UserError(f"it is damaged: storage {key:.50} is declared in two ways")
         return known

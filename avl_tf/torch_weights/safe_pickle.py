@@ -18,6 +18,7 @@ import pickletools
 from collections.abc import Callable, Mapping
 from struct import Struct
 
+from avl_tf.errors import UserError
 from avl_tf.torch_weights.byte_window import Window
 from avl_tf.torch_weights.pickle_values import (
     AttributedDict,
@@ -63,7 +64,7 @@ def load(
 def _refusal(opcode, window):
     known = pickletools.code2op.get(opcode.decode("latin-1"))
     if known is None:
-        return ValueError(f"it is no pickle: byte {window.position - 1} is {opcode!r}")
+        return UserError(f"it is no pickle: byte {window.position - 1} is {opcode!r}")
     return UnsafePickleError(f"it uses the pickle instruction {known.name}")
 
 
@@ -83,7 +84,7 @@ class _Machine:
 
     def top(self):
         if not self.stack:
-            raise ValueError("it is damaged: its pickle reads from an empty stack")
+            raise UserError("it is damaged: its pickle reads from an empty stack")
         return self.stack[-1]
 
     def pop(self):
@@ -92,7 +93,7 @@ class _Machine:
 
     def pop_last(self, count):
         if len(self.stack) < count:
-            raise ValueError("it is damaged: its pickle reads from an empty stack")
+            raise UserError("it is damaged: its pickle reads from an empty stack")
         start = len(self.stack) - count
         items = self.stack[start:]
         del self.stack[start:]
@@ -100,14 +101,14 @@ class _Machine:
 
     def pop_to_mark(self):
         if not self.stacks_below:
-            raise ValueError("it is damaged: its pickle returns to a mark it never set")
+            raise UserError("it is damaged: its pickle returns to a mark it never set")
         items, self.stack = self.stack, self.stacks_below.pop()
         return items
 
 
 def _check_protocol(machine, protocol):
     if protocol > 5:
-        raise ValueError(f"its pickle is of protocol {protocol}; 0 to 5 are known")
+        raise UserError(f"its pickle is of protocol {protocol}; 0 to 5 are known")
 
 
 def _mark(machine, _):
@@ -138,7 +139,7 @@ def _set_items(machine, items):
 
 def _dictionary(items):
     if len(items) % 2:
-        raise ValueError("it is damaged: its pickle holds a key without a value")
+        raise UserError("it is damaged: its pickle holds a key without a value")
     return checked_dict(zip(items[::2], items[1::2], strict=True))
 
 
@@ -148,7 +149,7 @@ def _remember(machine, index):
 
 def _recall(machine, index):
     if index not in machine.memo:
-        raise ValueError("it is damaged: its pickle recalls what it never remembered")
+        raise UserError("it is damaged: its pickle recalls what it never remembered")
     machine.push(machine.memo[index])
 
 
@@ -159,7 +160,7 @@ def _push_global(machine, module_and_name):
 def _push_stack_global(machine, _):
     module, name = machine.pop_last(2)
     if type(module) is not str or type(name) is not str:
-        raise ValueError("it is damaged: a name in its pickle is not text")
+        raise UserError("it is damaged: a name in its pickle is not text")
     _push_name(machine, f"{module}.{name}")
 
 
@@ -178,11 +179,11 @@ def _call(machine, _):
     if not isinstance(function, Constructor) or function.build is None:
         raise UnsafePickleError(f"it calls {describe(function)}")
     if type(arguments) is not tuple:
-        raise ValueError(f"it is damaged: {function.name} has no tuple of arguments")
+        raise UserError(f"it is damaged: {function.name} has no tuple of arguments")
     try:
         machine.push(function.build(*arguments))
     except TypeError as error:
-        raise ValueError(f"it calls {function.name} wrongly: {error}") from error
+        raise UserError(f"it calls {function.name} wrongly: {error}") from error
 
 
 def _set_state(machine, _):
@@ -204,7 +205,7 @@ def _read_quoted(window):
     # pickletools' own reader takes ASCII only; Python 2 wrote bytes this way too.
     line = window.readline().removesuffix(b"\n")
     if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
-        raise ValueError("it is damaged: a string in its pickle has no quotes")
+        raise UserError("it is damaged: a string in its pickle has no quotes")
     return codecs.escape_decode(line[1:-1])[0].decode("latin-1")
 
 

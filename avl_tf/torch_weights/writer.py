@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from avl_tf.errors import UserError
+
 _STORAGES = {"float32": "FloatStorage", "int64": "LongStorage"}
 
 
@@ -25,7 +27,7 @@ def write_state_dict(path: str, state: Mapping[str, np.ndarray]) -> None:
     arrays = {key: np.asarray(array, order="C") for key, array in state.items()}
     for key, array in arrays.items():
         if array.dtype.name not in _STORAGES:
-            raise ValueError(
+            raise UserError(
                 f"{key}: {array.dtype} arrays are not written, only float32."
             )
     temporary = f"{path}.tmp-{os.getpid()}"

@@ -1,0 +1,215 @@
+"""From a record to its clips: where they start, their log-mel, their visual vector."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from avl_tf import audio, images
+from avl_tf.records import RecordSet, Span
+from avl_tf.records.schema import RecordsSpec
+from avl_tf.settings import setting
+
+SAMPLINGS = ("random", "annotated", "whole")
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipConfig:
+    """Which training records are read, and how clips are cut from them."""
+
+    clip_sampling: str = setting(
+        "random",
+        "Training clips: random windows of whole recordings (the papers), the "
+        "annotated clips, or each recording as a whole.",
+        choices=SAMPLINGS,
+    )
+    clip_s: float = setting(
+        10.0,
+        "Seconds a training clip: random windows are as long, other clips are padded "
+        "or cut to it (the paper: 10 in pre-training, 51.2 in fine-tuning).",
+        lower=0.1,
+    )
+    clips_per_recording: int = setting(
+        32, "Random windows drawn from a recording each epoch (the paper: 32).", lower=1
+    )
+    shuffle_clips: int = setting(
+        0,
+        "Clips held back to be mixed across recordings; 0 fills batches with whole "
+        "recordings' windows, as the authors.",
+        lower=0,
+    )
+    log_mel_reference: str = setting(
+        "stored",
+        "Whose loudest bin is 0 dB: as stored in the records, or each clip's own.",
+        choices=("stored", "clip"),
+    )
+    fraction: float = setting(
+        1.0,
+        "Part of the training recordings that is used; a smaller part lies within a "
+        "larger one (Figure 3 of the cascaded paper: 0.02 to 1).",
+        lower=1e-6,
+        upper=1.0,
+    )
+    fraction_seed: int = setting(0, "Seed of which part --fraction takes.", lower=0)
+    on_corrupt: str = setting(
+        "error",
+        "A damaged training record: stop and name it, or skip it. For skip, all "
+        "training records are read once before the first step.",
+        choices=("error", "skip"),
+    )
+
+    def n_clips(self, records: RecordSet | Span) -> int:
+        """Counts the clips that records give in one epoch."""
+        if self.clip_sampling == "random":
+            return records.n_records * self.clips_per_recording
+        if self.clip_sampling == "annotated":
+            return records.n_clips
+        return records.n_records
+
+
+def cut(
+    parsed: dict[str, tf.Tensor],
+    clips: ClipConfig,
+    spec: RecordsSpec,
+    window_seed: tuple[tf.Tensor, tf.Tensor] | None,
+) -> dict[str, tf.Tensor]:
+    """Cuts a record into its clips.
+
+    Args:
+        parsed: what record_schema.parse returned.
+        clips: how; of random windows the starts are drawn with window_seed.
+        spec: of the record's set.
+        window_seed: two numbers; None in evaluation, where nothing is drawn.
+
+    Returns:
+        The fields of a batch (see dataset) with the record's M clips in place of B;
+        log_mel is float16.
+
+    Differs: a clip that starts behind the last feature step takes the last step (the
+    authors print a line and take zeros).
+    """
+    starts_s, ends_s = _spans(parsed, clips, spec, window_seed)
+    log_mel, n_frames = _log_mels(parsed["log_mel"], clips, spec, starts_s, ends_s)
+    rates = [stream.rate_hz for stream in spec.streams.values()]
+    maxima = [
+        features.maxima(_feature_steps(features.n_steps, rate, starts_s, ends_s))
+        for features, rate in zip(parsed["features"], rates, strict=True)
+    ]
+    clip_id = tf.strings.join(
+        [
+            parsed["id"],
+            "@",
+            tf.strings.as_string(starts_s, precision=2),
+            "-",
+            tf.strings.as_string(ends_s, precision=2),
+        ]
+    )
+    batch = {"log_mel": log_mel, "n_frames": n_frames, "clip_id": clip_id}
+    if maxima:
+        batch["visual"] = _visual(maxima)
+    if spec.images:
+        batch["image"] = _crops(parsed["image"], tf.size(n_frames), window_seed)
+    return batch
+
+
+def pool_features(
+    windows: Sequence[tf.Tensor], masks: Sequence[tf.Tensor]
+) -> tf.Tensor:
+    """Pools the visual streams of clips to one vector each.
+
+    Args:
+        windows: for each stream [M, K, D].
+        masks: for each stream bool [M, K], true where a time step counts; at least one
+            step a clip must.
+
+    Returns:
+        float32 [M, sum of D]: the maximum over time of each stream, L2-normalised by
+        itself, side by side.
+
+    Source: authors' youtube_dataloader.py and youcook_dataloader.py.
+    """
+    maxima = []
+    for window, mask in zip(windows, masks, strict=True):
+        counted = tf.where(mask[..., tf.newaxis], window, window.dtype.min)
+        maxima.append(tf.reduce_max(counted, axis=1))
+    return _visual(maxima)
+
+
+def _visual(maxima: Sequence[tf.Tensor]) -> tf.Tensor:
+    normalised = [
+        tf.math.l2_normalize(tf.cast(highest, tf.float32), axis=-1)
+        for highest in maxima
+    ]
+    return tf.concat(normalised, axis=-1)
+
+
+def _crops(jpeg, n_clips, window_seed):
+    """The image of a record for each of its clips, uint8 [M, H, W, 3]."""
+    image = images.decode_jpeg(jpeg)
+    if window_seed is None:
+        return tf.repeat(images.centre_crop(image)[tf.newaxis], n_clips, axis=0)
+    # Of its own: the starts of the windows are drawn with the seed itself.
+    seed = tf.random.fold_in(_as_seed(window_seed), 1)
+    return images.random_crops(image, n_clips, seed)
+
+
+def _as_seed(window_seed):
+    return [tf.cast(part, tf.int64) for part in window_seed]
+
+
+def _spans(parsed, clips: ClipConfig, spec: RecordsSpec, window_seed):
+    """Starts and ends [M] of a record's clips in seconds from its start."""
+    end_s = parsed["end_s"] - parsed["start_s"]
+    if clips.clip_sampling == "random":
+        # Whole seconds with replacement, one second short of the end as the authors'.
+        n_frames = tf.cast(parsed["log_mel"].n_steps, tf.float32)
+        duration_s = tf.floor(n_frames / spec.audio.frame_rate)
+        latest = tf.cast(duration_s - tf.math.ceil(clips.clip_s + 1.0), tf.int32)
+        starts = tf.random.stateless_uniform(
+            [clips.clips_per_recording],
+            seed=_as_seed(window_seed),
+            maxval=tf.maximum(latest, 1),
+            dtype=tf.int32,
+        )
+        starts_s = tf.cast(starts, tf.float32)
+        return starts_s, starts_s + clips.clip_s
+    whole = tf.zeros([1]), end_s[tf.newaxis]
+    if clips.clip_sampling == "whole":
+        return whole
+    annotated = parsed["clip_starts_s"], parsed["clip_ends_s"]
+    return tf.cond(tf.size(annotated[0]) > 0, lambda: annotated, lambda: whole)
+
+
+def _log_mels(stored, clips: ClipConfig, spec: RecordsSpec, starts_s, ends_s):
+    """Log-mels [M, T, F] of the clips, and their true lengths [M] in frames."""
+    # librosa.time_to_frames(start, n_fft=window): the frame whose window starts there.
+    start_sample = starts_s * spec.audio.sample_rate - spec.audio.window_length / 2
+    start = tf.cast(tf.floor(start_sample / spec.audio.hop_length), tf.int32)
+    start = tf.clip_by_value(start, 0, stored.n_steps - 1)
+    # Rounded: the difference of two times in single precision misses by a little.
+    n_samples = tf.round((ends_s - starts_s) * spec.audio.sample_rate)
+    n_frames = audio.n_frames(tf.cast(n_samples, tf.int32), spec.audio)
+    width = round(clips.clip_s * spec.audio.frame_rate)
+    n_frames = tf.minimum(tf.minimum(n_frames, stored.n_steps - start), width)
+    n_frames = tf.maximum(n_frames, 1)
+    log_mel = stored.windows(start, n_frames, width)
+    if clips.log_mel_reference == "clip":
+        valid = (tf.range(width) < n_frames[:, tf.newaxis])[..., tf.newaxis]
+        level = tf.cast(log_mel, tf.float32)
+        lowest = level.dtype.min
+        loudest = tf.reduce_max(tf.where(valid, level, lowest), [1, 2], keepdims=True)
+        level = tf.maximum(level - loudest, -spec.audio.dynamic_range_db)
+        log_mel = tf.cast(tf.where(valid, level, 0.0), log_mel.dtype)
+    return log_mel, n_frames
+
+
+def _feature_steps(n_stored, rate: float, starts_s, ends_s):
+    """Steps [int(rate * start), int(rate * end) + 1) of each clip, as indices [M, N].
+
+    A clip of fewer than N steps repeats its last: no maximum changes.
+    """
+    first = tf.minimum(tf.cast(rate * starts_s, tf.int32), n_stored - 1)
+    behind = tf.minimum(tf.cast(rate * ends_s, tf.int32) + 1, n_stored)
+    behind = tf.maximum(behind, first + 1)
+    index = first[:, tf.newaxis] + tf.range(tf.reduce_max(behind - first))
+    return tf.minimum(index, behind[:, tf.newaxis] - 1)

@@ -1,0 +1,142 @@
+"""Evaluation of a model on sets of records: embeddings, then ranks."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from avl_tf import dataset, metrics
+from avl_tf.errors import UserError
+from avl_tf.evaluation.rankings import RankedSet
+from avl_tf.records import RecordSet, open_records
+from avl_tf.settings import setting
+
+EmbedFunction = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """What a model is evaluated on and how, in training and afterwards."""
+
+    evaluate: tuple[str, ...] = setting(
+        (), "Evaluation sets, name=records with commas between."
+    )
+    evaluation_clip_s: float = setting(
+        51.2,
+        "Seconds that evaluation clips are padded or cut to (the authors: 51.2 for "
+        "YouCook2, 30.72 for MSR-VTT).",
+        lower=0.1,
+    )
+    evaluation_batch_size: int = setting(
+        64,
+        "Clips embedded at once in evaluation; recall is over the whole set.",
+        lower=1,
+    )
+    evaluation_population: int = setting(
+        0,
+        "Queries that recall is divided by when clips are missing and count as misses "
+        "(MSR-VTT: 1000, of which 968 have sound); 0 is the clips there are.",
+        lower=0,
+    )
+
+
+def parse_sets(items: Iterable[str]) -> dict[str, RecordSet]:
+    """Opens name=records items, as in --evaluate.
+
+    Raises:
+        ValueError: an item is not name=records, or a name stands twice.
+        FileNotFoundError: there are no such records.
+    """
+    sets: dict[str, RecordSet] = {}
+    for item in items:
+        name, equals, path = item.partition("=")
+        if not (name and equals and path):
+            raise UserError(
+                f"--evaluate: expected name=records with commas between, got '{item}'."
+            )
+        if name in sets:
+            raise UserError(f"--evaluate: the name '{name}' stands twice.")
+        sets[name] = open_records(path)
+    return sets
+
+
+def embed_function(model: keras.Model) -> EmbedFunction:
+    """Compiles a model's evaluation pass once for batches of any size."""
+    signature = {
+        name: tf.TensorSpec(tensor.shape, tensor.dtype)
+        for name, tensor in model.input.items()
+    }
+
+    @tf.function(input_signature=[signature])
+    def embed(inputs):
+        return model(inputs, training=False)
+
+    return lambda batch: embed({name: batch[name] for name in signature})
+
+
+def embed_all(
+    embed: EmbedFunction, batches: Iterable[dict[str, tf.Tensor]]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Embeds every clip of the batches of an evaluation set.
+
+    Returns:
+        audio embeddings float32 [N, D], visual embeddings [N, D], and the clip ids.
+
+    Raises:
+        ValueError: an embedding is not finite; names the clip.
+    """
+    audio, visual, ids = [], [], []
+    for batch in batches:
+        output = embed(batch)
+        audio.append(output["audio_embedding"].numpy())
+        visual.append(output["visual_embedding"].numpy())
+        ids += [clip_id.decode() for clip_id in batch["clip_id"].numpy()]
+        finite = np.isfinite(audio[-1]).all(1) & np.isfinite(visual[-1]).all(1)
+        if not finite.all():
+            clip_id = ids[len(ids) - len(finite) + int(np.argmin(finite))]
+            raise UserError(
+                f"clip {clip_id}: its embedding is not finite. The weights or the "
+                "features hold a NaN."
+            )
+    return np.concatenate(audio), np.concatenate(visual), ids
+
+
+def rank_set(
+    embed: EmbedFunction,
+    records: RecordSet,
+    config: EvaluationConfig,
+    log_mel_reference: str = "stored",
+) -> RankedSet:
+    """Ranks all clips of a set at once.
+
+    Args:
+        embed: as from embed_function.
+        records: the evaluation set.
+        config: all but its list of sets is used.
+        log_mel_reference: that of dataset.ClipConfig.
+
+    Raises:
+        ValueError: the set has more clips than config.evaluation_population, a shard
+            is damaged or an embedding is not finite.
+    """
+    if 0 < config.evaluation_population < records.n_clips:
+        raise UserError(
+            f"--evaluation_population={config.evaluation_population}, but "
+            f"{records.name} has {records.n_clips} clips. It is their number together "
+            "with those that are missing."
+        )
+    batches = dataset.evaluation_batches(
+        records,
+        config.evaluation_clip_s,
+        config.evaluation_batch_size,
+        log_mel_reference,
+    )
+    audio, visual, clip_ids = embed_all(embed, dataset.read(batches, records))
+    return RankedSet(
+        clip_ids=tuple(clip_ids),
+        ranks=metrics.embedding_ranks(audio, visual),
+        n_queries=config.evaluation_population or len(clip_ids),
+        clip_s=config.evaluation_clip_s,
+    )

@@ -1,0 +1,141 @@
+"""How sure retrieval metrics are: bootstrap intervals, and a paired test of two models.
+
+Ranks in, plain NumPy. Queries are drawn again, the clips that they are ranked against
+stay. What varies is which queries the set happens to hold, not the seed of training.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from avl_tf import metrics
+from avl_tf.errors import UserError
+from avl_tf.settings import setting
+
+CONFIDENCE = 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class ResamplingConfig:
+    """How often queries are drawn again, and from which seed."""
+
+    resamples: int = setting(
+        10_000,
+        "Resamples of the queries for confidence intervals and p values.",
+        lower=1,
+    )
+    resampling_seed: int = setting(0, "Seed of the resamples.", lower=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """One metric of two models on the same queries; difference is a - b."""
+
+    a: float
+    b: float
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+
+
+def confidence_intervals(
+    found: Mapping[str, np.ndarray],
+    config: ResamplingConfig,
+    n_queries: int | None = None,
+) -> dict[str, tuple[float, float]]:
+    """95 % percentile bootstrap intervals of every metric of metrics.summary.
+
+    Args:
+        found: the ranks by direction, as from metrics.embedding_ranks.
+        config: number and seed of the resamples; the same give the same intervals.
+        n_queries: n of metrics.recall_at_k; queries that could not be posed are misses
+            in every resample.
+
+    Returns:
+        {"a2v/R@1": (low, high), ...}, in the metric's unit.
+
+    Raises:
+        ValueError: as metrics.recall_at_k.
+
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 13.3.
+    """
+    pair = _stack(found)
+    n = pair.shape[-1]
+    random = np.random.default_rng(config.resampling_seed)
+    drawn = [
+        _values(pair[:, random.integers(n, size=n)], n_queries)
+        for _ in range(config.resamples)
+    ]
+    return dict(zip(metrics.KEYS, _interval(drawn), strict=True))
+
+
+def compare(
+    found_a: Mapping[str, np.ndarray],
+    found_b: Mapping[str, np.ndarray],
+    config: ResamplingConfig,
+    n_queries: int | None = None,
+) -> dict[str, Difference]:
+    """Tests every metric of two models on the same queries.
+
+    The interval of a - b is a paired bootstrap: both models' ranks of the same draws.
+    The p value is that of a paired randomisation test, two-sided: were the models
+    alike, the two ranks of a query could as well stand the other way round. They are
+    swapped by the throw of a coin, and p is how often the difference is then at least
+    as large as the one found: (1 + times) / (1 + resamples).
+
+    Args:
+        found_a, found_b: the ranks by direction, entry i of both being the same query
+            among the same clips.
+        config, n_queries: as for confidence_intervals.
+
+    Raises:
+        ValueError: the numbers of ranks differ, or as metrics.recall_at_k.
+
+    Source: Smucker, Allan and Carterette 2007 (A Comparison of Statistical Significance
+        Tests for Information Retrieval Evaluation) for the test; Phipson and Smyth 2010
+        for the 1 + in p.
+    """
+    a, b = _stack(found_a), _stack(found_b)
+    if a.shape != b.shape:
+        raise UserError(f"{a.shape[1]} ranks of a, {b.shape[1]} of b.")
+    n = a.shape[-1]
+    random = np.random.default_rng(config.resampling_seed)
+    values_a, values_b = _values(a, n_queries), _values(b, n_queries)
+    observed = values_a - values_b
+    drawn, swapped = [], []
+    for _ in range(config.resamples):
+        index = random.integers(n, size=n)
+        drawn.append(_values(a[:, index], n_queries) - _values(b[:, index], n_queries))
+        swap = random.random(n) < 0.5
+        first, second = np.where(swap, b, a), np.where(swap, a, b)
+        swapped.append(_values(first, n_queries) - _values(second, n_queries))
+    # Sums that are equal on paper differ in their last bits.
+    as_large = np.abs(swapped) >= np.abs(observed) - 1e-9
+    p_values = (1 + as_large.sum(axis=0)) / (1 + config.resamples)
+    rows = zip(
+        values_a.tolist(),
+        values_b.tolist(),
+        observed.tolist(),
+        _interval(drawn),
+        p_values.tolist(),
+        strict=True,
+    )
+    return {key: Difference(*row) for key, row in zip(metrics.KEYS, rows, strict=True)}
+
+
+def _stack(found: Mapping[str, np.ndarray]) -> np.ndarray:
+    return np.stack([found[direction] for direction in metrics.DIRECTIONS])
+
+
+def _values(pair: np.ndarray, n_queries: int | None) -> np.ndarray:
+    """The metrics of ranks [2, N] in the order of metrics.KEYS."""
+    found = dict(zip(metrics.DIRECTIONS, pair, strict=True))
+    summary = metrics.summary(found, n_queries)
+    return np.array([summary[key] for key in metrics.KEYS])
+
+
+def _interval(drawn: list[np.ndarray]) -> list[tuple[float, float]]:
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(drawn, [tail, 100 - tail], axis=0)
+    return list(zip(low.tolist(), high.tolist(), strict=True))

@@ -1,0 +1,98 @@
+"""Retrieval results as Markdown tables that can be pasted into a paper."""
+
+from collections.abc import Iterable, Mapping
+
+from avl_tf import metrics
+from avl_tf.evaluation.significance import Difference
+
+SET_COLUMNS = ("stage", "set")
+_TITLES = {"a2v": "A->V", "v2a": "V->A"}
+
+
+def markdown(rows: Iterable[Mapping], columns: tuple[str, ...]) -> str:
+    """Formats rows of metrics.
+
+    Args:
+        rows: mappings with the columns' texts, "n", and metrics by their keys.
+        columns: what stands left of the metrics.
+
+    Returns:
+        A Markdown table: R@1/5/10 in percent and MedR of both directions, and n.
+    """
+    names = [f"R@{k}" for k in metrics.CUTOFFS] + ["MedR"]
+    keys = [f"{d}/{name}" for d in metrics.DIRECTIONS for name in names]
+    cells = [
+        [str(row[column]) for column in columns]
+        + [_number(key, row[key]) for key in keys]
+        + [str(row["n"])]
+        for row in rows
+    ]
+    header = [*columns, *(f"{_TITLES[k[:3]]} {k[4:]}" for k in keys), "n"]
+    return _layout(header, cells, len(columns))
+
+
+def intervals(rows: Iterable[Mapping]) -> str:
+    """Formats every metric with its confidence interval, a line a metric.
+
+    Args:
+        rows: mappings with "set", "n", metrics by their keys, and "intervals", (low,
+            high) by the same keys.
+    """
+    cells = [
+        [row["set"], name]
+        + [
+            f"{_number(key, row[key])} {_span(key, row['intervals'][key])}"
+            for key in (f"{direction}/{name}" for direction in metrics.DIRECTIONS)
+        ]
+        + [str(row["n"])]
+        for row in rows
+        for name in metrics.METRICS
+    ]
+    return _layout(["set", "metric", *_TITLES.values(), "n"], cells, 2)
+
+
+def comparison(rows: Iterable[Mapping]) -> str:
+    """Formats the difference of two models, a line a metric and direction.
+
+    Args:
+        rows: mappings with "set", "n" and "differences", a Difference a metric's key.
+    """
+    cells = []
+    for row in rows:
+        for key in metrics.KEYS:
+            of: Difference = row["differences"][key]
+            cells.append(
+                [row["set"], _TITLES[key[:3]], key[4:]]
+                + [_number(key, value) for value in (of.a, of.b)]
+                + [_number(key, of.difference, "+"), _span(key, of.interval, "+")]
+                + [f"{of.p_value:.4f}" if of.p_value >= 1e-4 else "<0.0001"]
+                + [str(row["n"])]
+            )
+    header = ["set", "query", "metric", "A", "B", "A - B", "95 % interval", "p", "n"]
+    return _layout(header, cells, 3)
+
+
+def _number(key: str, value: float, sign: str = "") -> str:
+    return format(value, f"{sign}.{3 if key.endswith('MRR') else 1}f")
+
+
+def _span(key: str, interval: tuple[float, float], sign: str = "") -> str:
+    return f"[{', '.join(_number(key, end, sign) for end in interval)}]"
+
+
+def _layout(header: list[str], cells: list[list[str]], n_left: int) -> str:
+    """A Markdown table whose first n_left columns are texts, the others numbers."""
+    widths = [max(3, *map(len, column)) for column in zip(header, *cells, strict=True)]
+
+    def line(row: list[str]) -> str:
+        padded = [
+            cell.ljust(width) if i < n_left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [
+        "-" * width if i < n_left else "-" * (width - 1) + ":"
+        for i, width in enumerate(widths)
+    ]
+    return "\n".join([line(header), line(rule), *map(line, cells)])

@@ -1,0 +1,91 @@
+"""Layers that the audio and the image encoders have in common."""
+
+import keras
+import tensorflow as tf
+
+
+class BatchNorm(keras.layers.Layer):
+    """Batch normalisation over [B, 1, T, C] as PyTorch does it.
+
+    The running variance is the unbiased one, unlike keras.layers.BatchNormalization's.
+    Padding frames count, as the authors'. In training it takes float64 too, unlike
+    TensorFlow's fused kernel.
+    """
+
+    def __init__(
+        self,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        synchronized: bool = False,
+        **kwargs,
+    ):
+        """Synchronized: over the batches of all replicas; otherwise over each's own."""
+        super().__init__(**kwargs)
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.synchronized = synchronized
+
+    def build(self, input_shape):
+        def add(name, initializer, trainable):
+            return self.add_weight(
+                shape=(input_shape[-1],),
+                initializer=initializer,
+                name=name,
+                trainable=trainable,
+                autocast=False,
+            )
+
+        self.gamma, self.beta = add("gamma", "ones", True), add("beta", "zeros", True)
+        self.moving_mean = add("moving_mean", "zeros", False)
+        self.moving_variance = add("moving_variance", "ones", False)
+
+    def call(self, inputs, training=False):
+        inputs = tf.cast(inputs, self.variable_dtype)  # half precision is too coarse
+        gamma, beta, running_mean, running_variance = (
+            tf.convert_to_tensor(weight)
+            for weight in (
+                self.gamma,
+                self.beta,
+                self.moving_mean,
+                self.moving_variance,
+            )
+        )
+        if training:
+            mean, variance = self._moments(inputs)
+            scale = tf.math.rsqrt(variance + self.epsilon) * gamma
+            # The mean is taken off first: the sum of two large terms loses digits.
+            outputs = (inputs - mean) * scale + beta
+        else:
+            outputs, _, _ = tf.compat.v1.nn.fused_batch_norm(
+                inputs,
+                gamma,
+                beta,
+                running_mean,
+                running_variance,
+                self.epsilon,
+                is_training=False,
+            )
+        return tf.cast(outputs, self.compute_dtype)
+
+    def _moments(self, inputs):
+        """Mean and variance of a batch; the running ones move towards them."""
+        mean, variance = tf.nn.moments(inputs, [0, 1, 2])
+        n = tf.size(inputs, tf.int64) // tf.size(mean, tf.int64)
+        n = tf.cast(n, mean.dtype)
+        replica = tf.distribute.get_replica_context()
+        if self.synchronized and replica.num_replicas_in_sync > 1:
+            own_mean = mean
+            mean = replica.all_reduce("MEAN", own_mean)
+            spread = tf.math.squared_difference(own_mean, mean)
+            variance = replica.all_reduce("MEAN", variance + spread)
+            n *= replica.num_replicas_in_sync
+        unbiased = variance * n / tf.maximum(n - 1, 1)
+        for running, value in (
+            (self.moving_mean, mean),
+            (self.moving_variance, unbiased),
+        ):
+            running.assign(running * self.momentum + value * (1 - self.momentum))
+        return mean, variance
+
+    def compute_output_shape(self, input_shape):
+        return input_shape

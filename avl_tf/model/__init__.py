@@ -1,0 +1,188 @@
+"""AVLnet as a functional Keras model: ModelConfig in, two towers and one space out."""
+
+import dataclasses
+
+import keras
+
+from avl_tf.audio import AudioConfig
+from avl_tf.backbones.trainable import Trainable
+from avl_tf.errors import UserError
+from avl_tf.images import SIDE
+from avl_tf.model import audio_encoders, heads, image_encoder
+from avl_tf.settings import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """What the model is built from; saved with every run.
+
+    audio and visual_dims (the widths of the visual streams, 2D first; none with an
+    image encoder) come from the records or from the parent run, the rest from flags.
+    """
+
+    visual_dims: tuple[int, ...]
+    audio: AudioConfig = AudioConfig()
+    audio_widths: tuple[int, ...] = setting(
+        (128, 128, 256, 512, 1024),
+        "Channels of ResDAVEnet's first layer and of its stages (the authors': "
+        "128,128,256,512,1024).",
+    )
+    blocks_per_stage: int = setting(
+        2, "Residual blocks in each stage of ResDAVEnet (the authors': 2).", lower=1
+    )
+    embedding_dim: int = setting(
+        4096, "Width of the shared embedding space (the paper's: 4096).", lower=1
+    )
+    audio_head: str = setting(
+        "official",
+        "official: the gate before the last linear layer, as the released weights; "
+        "paper: the gate in the embedding space, as Eq. 2; fused: as the released "
+        "AVLnet-Text-Fused, for clips without words.",
+        choices=("official", "paper", "fused"),
+    )
+    image_encoder: str = setting(
+        "",
+        "CNN that is trained with the model on the images of the records "
+        "(data_prep.extract --keep_images); empty: frozen features (the papers: either "
+        "for Places, with resnet152).",
+        choices=("", *image_encoder.NAMES),
+    )
+    image_width: float = setting(
+        1.0,
+        "Factor on the channels of the image encoder's layers; weights from a file are "
+        "of 1.",
+        lower=1e-3,
+    )
+    visual_scale: float = setting(
+        1.0,
+        "Factor on the L2-normalised visual features inside the model (the authors': "
+        "1; about 20 lets short trainings start at once).",
+        lower=0,
+    )
+    mask_padding_in_training: bool = setting(
+        False,
+        "Average over the true frames only in training too (the authors average over "
+        "the padding).",
+    )
+    pad_db: float = setting(
+        0.0,
+        "Log-mel value of padding frames in dB (the authors': 0, the loudest value; "
+        "-80 is silence).",
+    )
+
+    def to_json(self) -> dict:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict, path: str) -> "ModelConfig":
+        """Reads what to_json wrote; ValueError names the file and the fault."""
+        try:
+            value = dict(value, audio=AudioConfig(**value["audio"]))
+            for name in ("visual_dims", "audio_widths"):
+                value[name] = tuple(value[name])
+            return cls(**value)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{path}: not the model configuration of this version ({error})."
+            ) from error
+
+
+def build_model(
+    config: ModelConfig,
+    initialize: bool = True,
+    mixed_precision: str = "off",
+    sync_batch_norm: bool = False,
+) -> keras.Model:
+    """Builds AVLnet; without initialize its weights are zeros, to be set.
+
+    mixed_precision is the type of the activations: off (float32), float16 or bfloat16.
+    With sync_batch_norm, batch norm in training is over the clips of all replicas.
+
+    Inputs, by name: log_mel float32 [B, T, F]; n_frames int32 [B], the true length of
+    each clip; visual float32 [B, sum(visual_dims)], each stream's max over the clip,
+    L2-normalised (dataset.pool_features); or, with an image encoder in place of visual,
+    image uint8 [B, 224, 224, 3].
+    Outputs, by name: audio_embedding and visual_embedding [B, embedding_dim], not
+    normalised: their dot product is the similarity.
+
+    Source: Rouditchenko et al. 2021 (AVLnet) section 2; authors' model.py.
+    Differs: visual_scale, mask_padding_in_training and pad_db, each off by default.
+    """
+    if len(config.audio_widths) < 2 or min(config.audio_widths) < 1:
+        raise UserError(
+            f"--audio_widths needs the width of the first layer and of at least one "
+            f"stage, all positive; got {config.audio_widths}."
+        )
+    before = keras.config.dtype_policy()
+    if mixed_precision != "off":
+        keras.config.set_dtype_policy(f"mixed_{mixed_precision}")
+    try:
+        return _build(config, initialize, sync_batch_norm)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _build(config: ModelConfig, initialize: bool, sync_batch_norm: bool) -> keras.Model:
+    log_mel = keras.Input((None, config.audio.n_mels), name="log_mel")
+    n_frames = keras.Input((), dtype="int32", name="n_frames")
+    if config.image_encoder:
+        seen = keras.Input((SIDE, SIDE, 3), dtype="uint8", name="image")
+        how = Trainable(config.image_width, initialize, sync_batch_norm)
+        visual = image_encoder.build(config.image_encoder, how)(seen)
+    else:
+        seen = visual = keras.Input((sum(config.visual_dims),), name="visual")
+
+    padded = heads.MaskPadding(config.pad_db, name="mask_padding")(log_mel, n_frames)
+    audio_map = audio_encoders.resdavenet(
+        padded,
+        config.audio_widths,
+        config.blocks_per_stage,
+        initialize,
+        sync_batch_norm,
+    )
+    audio = heads.MeanPool(config.mask_padding_in_training, name="audio_pool")(
+        audio_map, n_frames, log_mel
+    )
+    if config.audio_head == "official":
+        audio = heads.gated_unit(
+            audio, config.audio_widths[-1], "audio_gate", initialize
+        )
+        audio = heads.linear(
+            audio, config.embedding_dim, "audio_projection", initialize
+        )
+    elif config.audio_head == "fused":
+        audio = heads.linear(
+            audio, config.embedding_dim // 2, "audio_projection", initialize
+        )
+        audio = heads.gated_unit(audio, config.embedding_dim, "audio_gate", initialize)
+    else:
+        audio = heads.gated_unit(audio, config.embedding_dim, "audio_gate", initialize)
+
+    scaled = visual
+    if config.visual_scale != 1:
+        scaled = keras.layers.Rescaling(config.visual_scale, name="visual_scale")(
+            visual
+        )
+    video = heads.gated_unit(scaled, config.embedding_dim, "visual_gate", initialize)
+    return keras.Model(
+        {"log_mel": log_mel, "n_frames": n_frames, seen.name: seen},
+        {"audio_embedding": audio, "visual_embedding": video},
+        name="avlnet",
+    )
+
+
+def audio_branch(model: keras.Model) -> keras.Model:
+    """The audio tower of a model from build_model, sharing its weights."""
+    inputs = {name: model.input[name] for name in ("log_mel", "n_frames")}
+    return keras.Model(inputs, model.output["audio_embedding"], name="audio_branch")
+
+
+def visual_input(config: ModelConfig) -> str:
+    """What a model sees by: its input "visual" or "image"."""
+    return "image" if config.image_encoder else "visual"
+
+
+def visual_branch(model: keras.Model) -> keras.Model:
+    """The visual tower of a model from build_model, sharing its weights."""
+    inputs = {k: v for k, v in model.input.items() if k in ("visual", "image")}
+    return keras.Model(inputs, model.output["visual_embedding"], name="visual_branch")

@@ -1,0 +1,106 @@
+"""Audio encoders: log-mel frames to a map of local audio features.
+
+The ResNets of the papers are one-dimensional over time. They are built here of 2-D
+convolutions with kernels of one row, which ran faster than 1-D ones when measured.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from avl_tf.layers import BatchNorm
+from avl_tf.model import minimal_filtering
+
+KERNEL_WIDTH = 9
+_FILTERED_WIDTH = 512
+
+
+class TimeConv(keras.layers.Conv2D):
+    """Convolution over [B, 1, T, C]; wide ones of stride 1 by minimal filtering.
+
+    TensorFlow's own takes two to three times as long there on CPUs, most of it for the
+    kernel's gradient (benchmarks/ has the figures). In half precision, whose errors it
+    would make larger, and on GPUs, whose library does the same, it is not used.
+    """
+
+    def call(self, inputs):
+        filtered = (
+            self.strides == (1, 1)
+            and self.kernel_size == (1, KERNEL_WIDTH)
+            and min(self.kernel.shape[-2:]) >= _FILTERED_WIDTH
+            and self.compute_dtype == "float32"
+            and not tf.config.list_physical_devices("GPU")
+        )
+        if not filtered:
+            return super().call(inputs)
+        return minimal_filtering.convolve(inputs, tf.convert_to_tensor(self.kernel))
+
+
+def resdavenet(
+    log_mel: keras.KerasTensor,
+    widths: Sequence[int],
+    blocks_per_stage: int,
+    initialize: bool = True,
+    sync_batch_norm: bool = False,
+) -> keras.KerasTensor:
+    """Builds ResDAVEnet on log-mel frames.
+
+    Args:
+        log_mel: [B, T, F].
+        widths: channels of the first layer and of each of the stages.
+        blocks_per_stage: residual blocks in each stage; the first halves the time.
+        initialize: draw initial weights; else they are zeros, to be set.
+        sync_batch_norm: batch norm in training is over the clips of all replicas.
+
+    Returns:
+        [B, T', widths[-1]] with T' = ceil(T / 2**stages): 160 ms a step by default.
+
+    Source: Rouditchenko et al. 2021 (AVLnet) section 2.1; authors' model_davenet.py.
+    Differs: the batch norm over the raw spectrogram, which the authors' state has but
+        their forward pass never calls, is not built.
+    """
+
+    def conv(x, width, kernel_width, stride, name, fan_out=None):
+        """The authors' convolution: padding 4 + 4 (none for width 1), no bias."""
+        # "same" with stride 2 pads 3 + 4, so the padding is explicit there.
+        margin = (kernel_width - 1) // 2
+        explicit = stride > 1 and margin > 0
+        if explicit:
+            padding = ((0, 0), (margin, margin))
+            x = keras.layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)
+        deviation = (2.0 / (fan_out or kernel_width * width)) ** 0.5
+        normal = keras.initializers.RandomNormal(stddev=deviation)
+        return TimeConv(
+            width,
+            (1, kernel_width),
+            strides=(1, stride),
+            padding="valid" if explicit else "same",
+            use_bias=False,
+            kernel_initializer=normal if initialize else "zeros",
+            name=name,
+        )(x)
+
+    def norm(x, name):
+        return BatchNorm(synchronized=sync_batch_norm, name=name)(x)
+
+    def basic_block(x, width, stride, name):
+        y = conv(x, width, KERNEL_WIDTH, stride, f"{name}_conv1")
+        y = keras.layers.ReLU()(norm(y, f"{name}_bn1"))
+        y = conv(y, width, KERNEL_WIDTH, 1, f"{name}_conv2")
+        y = norm(y, f"{name}_bn2")
+        if stride != 1 or x.shape[-1] != width:
+            x = conv(x, width, 1, stride, f"{name}_downsample_conv")
+            x = norm(x, f"{name}_downsample_bn")
+        return keras.layers.ReLU()(keras.layers.Add()([y, x]))
+
+    x = keras.layers.Reshape((1, -1, log_mel.shape[-1]), name="as_row")(log_mel)
+    # Their 40 x 1 kernel over [F, T] is a 1 x 1 kernel with F input channels.
+    fan_out = log_mel.shape[-1] * widths[0]
+    x = conv(x, widths[0], 1, 1, "conv1", fan_out)
+    x = keras.layers.ReLU()(norm(x, "bn1"))
+    for stage, width in enumerate(widths[1:], 1):
+        for block in range(blocks_per_stage):
+            stride = 2 if block == 0 else 1
+            x = basic_block(x, width, stride, f"layer{stage}_{block}")
+    return keras.layers.Reshape((-1, widths[-1]), name="audio_map")(x)

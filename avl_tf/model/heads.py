@@ -1,0 +1,83 @@
+"""From local features to the shared space: pooling over time and gated projections."""
+
+import keras
+import tensorflow as tf
+
+
+class MaskPadding(keras.layers.Layer):
+    """Sets the log-mel frames [B, T, F] from n_frames [B] on to pad_db.
+
+    The authors pad with 0 dB, which in log-mel relative to the loudest bin is the
+    loudest value there is; -80 is silence.
+    """
+
+    def __init__(self, pad_db: float, **kwargs):
+        super().__init__(**kwargs)
+        self.pad_db = pad_db
+
+    def call(self, log_mel, n_frames):
+        mask = tf.sequence_mask(n_frames, tf.shape(log_mel)[1])[..., tf.newaxis]
+        return tf.where(mask, log_mel, tf.cast(self.pad_db, log_mel.dtype))
+
+    def compute_output_shape(self, log_mel_shape, n_frames_shape):
+        return log_mel_shape
+
+
+class MeanPool(keras.layers.Layer):
+    """Averages an audio map [B, T', C] over time to [B, C].
+
+    In evaluation over the steps that hold audio, n_frames // round(T / T'), at least
+    one. In training over all steps, padding included, unless mask_in_training.
+
+    Source: authors' model.py. Differs: mask_in_training (as everything_at_once does).
+    """
+
+    def __init__(self, mask_in_training: bool, **kwargs):
+        super().__init__(**kwargs)
+        self.mask_in_training = mask_in_training
+
+    def call(self, audio_map, n_frames, log_mel, training=False):
+        if training and not self.mask_in_training:
+            return tf.reduce_mean(audio_map, axis=1)
+        n_steps = tf.shape(audio_map)[1]
+        ratio = tf.round(tf.shape(log_mel)[1] / n_steps)
+        valid = tf.maximum(1, n_frames // tf.cast(ratio, n_frames.dtype))
+        valid = tf.minimum(valid, tf.cast(n_steps, valid.dtype))
+        mask = tf.sequence_mask(valid, n_steps, audio_map.dtype)[..., tf.newaxis]
+        total = tf.reduce_sum(audio_map * mask, axis=1)
+        return total / tf.cast(valid[:, tf.newaxis], audio_map.dtype)
+
+    def compute_output_shape(self, audio_map_shape, n_frames_shape, log_mel_shape):
+        return (audio_map_shape[0], audio_map_shape[2])
+
+
+def linear(
+    x: keras.KerasTensor, width: int, name: str, initialize: bool = True
+) -> keras.KerasTensor:
+    """A linear layer with PyTorch's initial values, U(-1, 1) / sqrt(fan_in).
+
+    Without initialize they are zeros, to be set.
+    """
+    limit = x.shape[-1] ** -0.5
+
+    def uniform():
+        return (
+            keras.initializers.RandomUniform(-limit, limit) if initialize else "zeros"
+        )
+
+    return keras.layers.Dense(
+        width, kernel_initializer=uniform(), bias_initializer=uniform(), name=name
+    )(x)
+
+
+def gated_unit(
+    x: keras.KerasTensor, width: int, name: str, initialize: bool = True
+) -> keras.KerasTensor:
+    """Projects [B, C] to [B, width] and re-weights each dimension by a gate.
+
+    Source: Rouditchenko et al. 2021 (AVLnet) Eqs. 1-2; authors' GatedEmbedding.
+    """
+    projected = linear(x, width, f"{name}_fc", initialize)
+    gate = linear(projected, width, f"{name}_gate", initialize)
+    gate = keras.layers.Activation("sigmoid", name=f"{name}_sigmoid")(gate)
+    return keras.layers.Multiply(name=f"{name}_gated")([projected, gate])

@@ -1,0 +1,167 @@
+"""Folders of records: shards (uncompressed TFRecords), their spec.json, sets of them.
+
+GZIP would read two to three times slower. What a record is, is in record_schema, whose
+names are here too.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+
+import tensorflow as tf
+
+from avl_tf import files
+from avl_tf.errors import UserError
+from avl_tf.records.schema import (
+    Clip,
+    FeatureSpec,
+    Record,
+    RecordsSpec,
+    ShardSpec,
+    decode,
+    encode,
+    parse,
+)
+
+__all__ = [
+    "SPEC_NAME",
+    "Clip",
+    "FeatureSpec",
+    "Record",
+    "RecordSet",
+    "RecordsSpec",
+    "ShardSpec",
+    "Span",
+    "decode",
+    "encode",
+    "open_records",
+    "parse",
+    "shard_name",
+    "write_shard",
+]
+
+SPEC_NAME = "spec.json"
+_SUFFIX = ".tfrecord"
+
+
+def shard_name(split: str, index: int, n_shards: int) -> str:
+    """Names a shard: train-00003-of-00016.tfrecord."""
+    return f"{split}-{index:05d}-of-{n_shards:05d}{_SUFFIX}"
+
+
+def write_shard(path: str, records: Iterable[bytes], n_clips: int) -> ShardSpec:
+    """Writes a file of serialised records, whole or not at all."""
+    digest, n_bytes, n_records = hashlib.sha256(), 0, 0
+    with files.replacing(path) as temporary:
+        with tf.io.TFRecordWriter(temporary) as writer:
+            for record in records:
+                writer.write(record)
+                n_records += 1
+        # Piece by piece: a shard may be large, and a file object holds what it reads
+        # twice.
+        with tf.io.gfile.GFile(temporary, "rb") as stream:
+            while piece := stream.read(1 << 20):
+                digest.update(piece)
+                n_bytes += len(piece)
+    return ShardSpec(n_records, n_clips, n_bytes, digest.hexdigest())
+
+
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """Records of a shard that lie one behind the other, from a byte of the file on."""
+
+    shard: str
+    offset: int
+    n_records: int
+    n_clips: int
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordSet:
+    """The shards that one name on the command line stands for.
+
+    spans are the records to read: all of them, unless selection chose. n_skipped
+    counts those that are damaged and left out.
+    """
+
+    name: str
+    spec: RecordsSpec
+    folder: str
+    shards: tuple[str, ...]  # file names in the folder
+    spans: tuple[Span, ...]
+    n_skipped: int = 0
+
+    def path(self, shard: str) -> str:
+        """The path of one of the shards."""
+        return files.join(self.folder, shard)
+
+    @property
+    def paths(self) -> list[str]:
+        return [self.path(shard) for shard in self.shards]
+
+    @property
+    def n_records(self) -> int:
+        return sum(span.n_records for span in self.spans)
+
+    @property
+    def n_clips(self) -> int:
+        return sum(span.n_clips for span in self.spans)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the content of a shard, and with the number left out."""
+        sums = [self.spec.shards[name].sha256 for name in self.shards]
+        sums += [f"{self.n_skipped} skipped"] if self.n_skipped else []
+        return hashlib.sha256("".join(sums).encode()).hexdigest()[:16]
+
+
+def open_records(path: str, any_length: bool = False) -> RecordSet:
+    """Finds the shards of a folder (DIR) or of one of its splits (DIR/train).
+
+    Args:
+        path: local or remote.
+        any_length: take shards that are not as long as spec.json says.
+
+    Raises:
+        FileNotFoundError: no spec.json or no such split, with what was looked for.
+        ValueError: a shard is missing or is not as long as spec.json says (it was cut
+            or is being written), or there is no recording at all.
+    """
+    files.require_filesystem(path)
+    path = path.rstrip("/")
+    if tf.io.gfile.isdir(files.join(path, "")):  # a bucket is one with the slash only
+        folder, split = path, ""
+    else:
+        folder, _, split = path.rpartition("/")
+        folder = folder or "."
+    spec_path = files.join(folder, SPEC_NAME)
+    if not tf.io.gfile.exists(spec_path):
+        raise FileNotFoundError(
+            f"{path}: no records here (looked for {spec_path}). Give a folder that "
+            "data_prep.extract wrote, or FOLDER/SPLIT for one split of it."
+        )
+    spec = RecordsSpec.from_json(files.read_json(spec_path), spec_path)
+    splits = sorted({name.rsplit("-", 3)[0] for name in spec.shards})
+    names = sorted(n for n in spec.shards if n.rsplit("-", 3)[0] == split or not split)
+    if split and not names:
+        raise FileNotFoundError(
+            f"{path}: {spec_path} lists no split '{split}', only {', '.join(splits)}."
+        )
+    whole = {name: spec.shards[name] for name in names}
+    spans = [Span(name, 0, s.n_records, s.n_clips) for name, s in whole.items()]
+    found = RecordSet(path, spec, folder, tuple(names), tuple(spans))
+    for shard, expected in zip(found.paths, whole.values(), strict=True):
+        n_bytes = tf.io.gfile.stat(shard).length if tf.io.gfile.exists(shard) else None
+        if n_bytes is None or not any_length and n_bytes != expected.n_bytes:
+            raise UserError(
+                f"{shard}: "
+                + ("missing" if n_bytes is None else f"{n_bytes} bytes long")
+                + f", {SPEC_NAME} says {expected.n_bytes} bytes. Delete it "
+                "and run the same data_prep.extract again: it makes what is missing."
+            )
+    if not found.n_records:
+        raise UserError(
+            f"{path}: 0 recordings. See failures.jsonl in {folder} for what went wrong "
+            "in extraction."
+        )
+    return found

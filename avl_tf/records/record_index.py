@@ -1,0 +1,194 @@
+"""Where the records of a shard lie, what they are called, and which are damaged.
+
+A TFRecord is its length (8 bytes) and a checksum (4), the record, and its checksum (4).
+Going from length to length lists a shard by a few kilobytes a record; arrays are read
+only to look for damage.
+"""
+
+import concurrent.futures
+import dataclasses
+import functools
+import re
+import struct
+from collections.abc import Iterable, Iterator
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from avl_tf import files, images
+from avl_tf.records import RecordSet
+from avl_tf.records.schema import RecordsSpec, parse
+
+_BEFORE, _AROUND = 12, 16  # bytes of a record's frame
+_HEADER_BYTES = 4096  # enough for what encode puts before the arrays, as a rule
+_REMOTE_BUFFER = 1 << 17
+_LISTED_AT_ONCE = 16  # shards; what takes time is the way to a remote one
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """One record of a shard, or the rest of the shard behind a damaged frame.
+
+    fault says what is wrong, "" is nothing known. n_bytes counts the frame too.
+    id, recording_id and n_clips are unknown where a fault hides them.
+    """
+
+    shard: str
+    index: int
+    offset: int
+    n_bytes: int
+    id: str = ""
+    recording_id: str = ""
+    n_clips: int = 0
+    n_records: int = 1
+    fault: str = ""
+
+    def __str__(self) -> str:
+        name = f"{self.id}, " if self.id else ""
+        return f"record {self.index} ({name}at byte {self.offset}): {self.fault}"
+
+
+def list_records(records: RecordSet) -> Iterator[Entry]:
+    """Lists the records of all shards in order, without reading their arrays."""
+    list_shard = functools.partial(_list_shard, records)
+    with concurrent.futures.ThreadPoolExecutor(_LISTED_AT_ONCE) as pool:
+        for entries in pool.map(list_shard, records.shards):
+            yield from entries
+
+
+def verify(records: RecordSet, entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Reads every record and says in the entries what is wrong with it."""
+    entries = list(entries)
+    readable = [entry for entry in entries if not entry.fault]
+    results = _read_all(
+        [records.path(entry.shard) for entry in readable],
+        [entry.offset for entry in readable],
+        records.spec,
+    )
+    for entry in entries:
+        fault = entry.fault or next(results)
+        yield dataclasses.replace(entry, fault=fault)
+
+
+def records_at(path: tf.Tensor, offset: tf.Tensor) -> tf.data.Dataset:
+    """The serialised records of a file from a byte on; inside another dataset only.
+
+    By itself it cannot be iterated: TensorFlow 2.16 loses the offset.
+    """
+    # From the page cache a record is best read in one go, past any buffer.
+    remote = tf.strings.regex_full_match(path, r"\w+://.*")
+    variant = tf.raw_ops.TFRecordDatasetV2(
+        filenames=[path],
+        compression_type="",
+        buffer_size=tf.where(remote, tf.constant(_REMOTE_BUFFER, tf.int64), 0),
+        byte_offsets=[offset],
+    )
+    return tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
+
+
+def _list_shard(records: RecordSet, shard: str) -> list[Entry]:
+    path, expected = records.path(shard), records.spec.shards[shard].n_records
+    size = tf.io.gfile.stat(path).length
+    entries, offset = [], 0
+
+    def rest(fault: str) -> Entry:
+        index = len(entries)
+        lost = max(1, expected - index)
+        return Entry(shard, index, offset, size - offset, n_records=lost, fault=fault)
+
+    with _open(path) as stream:
+        while offset < size:
+            stream.seek(offset)
+            frame = stream.read(_BEFORE)
+            if len(frame) < _BEFORE or _checksum(frame[:8]) != frame[8:]:
+                fault = "its length is damaged, which hides the rest of the file"
+                return [*entries, rest(fault)]
+            n_bytes = struct.unpack("<Q", frame[:8])[0]
+            if offset + n_bytes + _AROUND > size:
+                return [*entries, rest("the file ends within it")]
+            entry = Entry(shard, len(entries), offset, n_bytes + _AROUND)
+            entries.append(_with_header(entry, stream, n_bytes))
+            offset += n_bytes + _AROUND
+    if len(entries) < expected:
+        entries.append(rest(f"the file ends before it, {expected} were written"))
+    return entries
+
+
+def _open(path: str):
+    # TensorFlow's own reader fetches half a megabyte for a few bytes.
+    if files.is_remote(path):
+        return tf.io.gfile.GFile(path, "rb")
+    return open(path.removeprefix("file://"), "rb", buffering=0)
+
+
+def _with_header(entry: Entry, stream, n_bytes: int) -> Entry:
+    """Adds what stands before the arrays; all of an older record, which mixes them."""
+    read = stream.read(min(n_bytes, _HEADER_BYTES))
+    try:
+        first, behind = _first_field(read)
+        if behind > len(read):
+            read += stream.read(min(behind, n_bytes) - len(read))
+        found = tf.train.Features.FromString(read[first:behind]).feature
+        return dataclasses.replace(
+            entry,
+            id=found["id"].bytes_list.value[0].decode(),
+            recording_id=found["recording_id"].bytes_list.value[0].decode(),
+            n_clips=max(1, len(found["clip_starts_s"].float_list.value)),
+        )
+    except (DecodeError, IndexError, UnicodeDecodeError):
+        return dataclasses.replace(entry, fault="it is not a record")
+
+
+def _first_field(message: bytes) -> tuple[int, int]:
+    """Where the content of a protocol buffer's first field begins and ends."""
+    if message[:1] != b"\x0a":  # field 1, with a length
+        raise DecodeError("another field")
+    n_bytes, at = 0, 1
+    while True:  # seven bits a byte, the last one below 128
+        n_bytes |= (message[at] & 127) << 7 * (at - 1)
+        at += 1
+        if message[at - 1] < 128:
+            return at, at + n_bytes
+
+
+def _checksum(content: bytes) -> bytes:
+    """TFRecord's masked CRC-32C, byte by byte: for lengths only."""
+    crc = 0xFFFFFFFF
+    for byte in content:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    masked = (crc >> 15 | crc << 17) + 0xA282EAD8
+    return struct.pack("<I", masked & 0xFFFFFFFF)
+
+
+def _read_all(paths: list[str], offsets: list[int], spec: RecordsSpec) -> Iterator[str]:
+    """Reads and parses the records at places; yields what is wrong, "" if nothing."""
+    places = tf.data.Dataset.from_tensor_slices(
+        (tf.constant(paths, tf.string), tf.constant(offsets, tf.int64))
+    )
+    serialized = places.flat_map(lambda path, offset: records_at(path, offset).take(1))
+
+    def try_record(record: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        parsed = parse(record, spec)
+        if not spec.images:
+            return (parsed["id"],)
+        # A pixel that nobody asked for would not be decoded.
+        return parsed["id"], images.decode_jpeg(parsed["image"])[0, 0]
+
+    reading = iter(serialized.map(try_record, tf.data.AUTOTUNE))
+    for _ in paths:
+        try:
+            next(reading)
+            yield ""
+        except tf.errors.DataLossError:
+            yield "its checksum is wrong"
+        except tf.errors.InvalidArgumentError as error:
+            stated = re.search(r"assertion failed: \[(.*?)\]", error.message)
+            if stated:
+                yield stated[1]
+            elif "jpeg" in error.message.lower():
+                yield "its image cannot be decoded"
+            else:
+                yield "it is not a record of this set"

@@ -1,0 +1,289 @@
+"""What a record is, and its bytes in both directions.
+
+A record is one recording (a source video, a clip that was published by itself, or an
+image with its spoken caption): its log-mel spectrogram, and its frozen visual features,
+the image itself or both. It lies in a shard as a tf.train.Example.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from avl_tf.audio import AudioConfig
+from avl_tf.errors import UserError
+from avl_tf.records import stored_arrays
+from avl_tf.records.stored_arrays import StoredArray
+
+# 1: float16 only. 2: "storage" was added. 3: "images" was added.
+_FORMAT = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureSpec:
+    """One visual stream: which backbone, how wide, how many vectors a second."""
+
+    backbone: str
+    dim: int
+    rate_hz: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardSpec:
+    """What one shard holds; clips counts a recording without a clip list as one."""
+
+    n_records: int
+    n_clips: int
+    n_bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordsSpec:
+    """What spec.json says of a folder of shards.
+
+    log_mel_reference tells whose loudest bin is 0 dB: the whole "recording"'s (the
+    authors' HowTo100M tree) or each "clip"'s (their pickles). languages are those
+    spoken in the records, sorted. storage is one of stored_arrays.STORAGES. images
+    tells whether every record holds one.
+    """
+
+    audio: AudioConfig
+    log_mel_reference: str
+    features_2d: FeatureSpec | None
+    features_3d: FeatureSpec | None
+    languages: tuple[str, ...]
+    synthetic: bool
+    shards: dict[str, ShardSpec]
+    storage: str = "float16"
+    images: bool = False
+
+    @property
+    def streams(self) -> dict[str, FeatureSpec]:
+        """The visual streams that are there, 2D first, by the name of their array."""
+        both = {"features_2d": self.features_2d, "features_3d": self.features_3d}
+        return {name: stream for name, stream in both.items() if stream}
+
+    @property
+    def visual_dims(self) -> tuple[int, ...]:
+        """Widths of the visual streams that are there, 2D first."""
+        return tuple(stream.dim for stream in self.streams.values())
+
+    def to_json(self) -> dict:
+        return {"format": _FORMAT, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_json(cls, value: dict, path: str) -> "RecordsSpec":
+        """Reads what to_json wrote; ValueError names the file and the fault."""
+        try:
+            if value["format"] not in range(1, _FORMAT + 1):
+                raise UserError(f"its format is {value['format']}, not {_FORMAT}")
+            storage = value.get("storage", "float16")
+            if storage not in stored_arrays.STORAGES:
+                raise UserError(f"unknown storage '{storage}'")
+            streams = {
+                key: FeatureSpec(**value[key]) if value[key] else None
+                for key in ("features_2d", "features_3d")
+            }
+            return cls(
+                audio=AudioConfig(**value["audio"]),
+                log_mel_reference=value["log_mel_reference"],
+                languages=tuple(value["languages"]),
+                synthetic=value["synthetic"],
+                shards={k: ShardSpec(**v) for k, v in value["shards"].items()},
+                storage=storage,
+                images=value.get("images", False),
+                **streams,
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{path}: not a spec.json of this version ({error}). Re-run "
+                "data_prep.extract."
+            ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """A timed span of a recording, in seconds from the record's start."""
+
+    start_s: float
+    end_s: float
+    label: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One recording.
+
+    log_mel is [T, F] in dB; features_2d [K2, D2] and features_3d [K3, D3] are
+    L2-normalised per time step, or None. image is an upright JPEG, or None. labels is
+    free JSON.
+    """
+
+    id: str
+    recording_id: str
+    language: str
+    split: str
+    start_s: float
+    end_s: float
+    log_mel: np.ndarray
+    features_2d: np.ndarray | None = None
+    features_3d: np.ndarray | None = None
+    image: bytes | None = None
+    clips: tuple[Clip, ...] = ()
+    labels: dict = dataclasses.field(default_factory=dict)
+
+
+def encode(record: Record, storage: str = "float16") -> bytes:
+    """Serialises a record as a tf.train.Example.
+
+    Args:
+        record: its arrays are rounded to float16 ("int8": to 256 levels).
+        storage: "float16", or "int8" for half the bytes. Their spec.json must say it.
+
+    Raises:
+        ValueError: an array is not [time, width], is empty or holds a NaN or an
+            infinity, a log-mel for int8 is above 0 dB, or the image is no JPEG; names
+            the record.
+    """
+    header, arrays = {}, tf.train.Example()
+    for name in ("id", "recording_id", "language", "split"):
+        header[name] = _bytes_feature(getattr(record, name).encode())
+    header["labels"] = _bytes_feature(json.dumps(record.labels).encode())
+    header["start_s"] = _float_feature([record.start_s])
+    header["end_s"] = _float_feature([record.end_s])
+    header["clip_starts_s"] = _float_feature([c.start_s for c in record.clips])
+    header["clip_ends_s"] = _float_feature([c.end_s for c in record.clips])
+    header["clip_labels"] = _bytes_feature(*[c.label.encode() for c in record.clips])
+    for name in ("log_mel", "features_2d", "features_3d"):
+        array = getattr(record, name)
+        if array is None:
+            continue
+        _check_array(f"record {record.id}: {name}", array)
+        pack = stored_arrays.pack_log_mel if name == "log_mel" else stored_arrays.pack
+        try:
+            packed, levels = pack(np.asarray(array), storage)
+        except ValueError as error:
+            raise UserError(f"record {record.id}: {name} {error}") from error
+        # In place: a message put together from messages holds copies of them.
+        arrays.features.feature[name].bytes_list.value.append(packed)
+        if levels:
+            header[_levels_name(name)] = _float_feature(levels)
+    if record.image is not None:
+        if not tf.io.is_jpeg(record.image):
+            raise UserError(f"record {record.id}: image is not a JPEG")
+        arrays.features.feature["image"].bytes_list.value.append(record.image)
+    # Serialised messages one behind the other are one message. What is small comes
+    # first: record_index finds it without reading the arrays.
+    first = tf.train.Example(features=tf.train.Features(feature=header))
+    return b"".join(
+        part.SerializeToString(deterministic=True) for part in (first, arrays)
+    )
+
+
+def _check_array(name: str, array: np.ndarray) -> None:
+    stored = np.asarray(array, np.float16)
+    if stored.ndim != 2 or not stored.size:
+        raise UserError(
+            f"{name} has shape {stored.shape}, expected [time, width] with at least "
+            "one time step."
+        )
+    if not np.isfinite(stored).all():
+        raise UserError(f"{name} holds a NaN or an infinity.")
+
+
+def _levels_name(array_name: str) -> str:
+    return f"{array_name}_levels"
+
+
+def _bytes_feature(*values: bytes) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+
+
+def _float_feature(values: Sequence[float]) -> tf.train.Feature:
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+
+
+def parse(serialized: tf.Tensor, spec: RecordsSpec) -> dict[str, tf.Tensor]:
+    """Parses one serialised record inside tf.data.
+
+    Returns:
+        The scalars and clip lists by name, a StoredArray `log_mel`, a tuple `features`
+        of one StoredArray a stream of the spec, 2D first, and a JPEG `image` if the
+        spec says so.
+
+    Raises:
+        tf.errors.InvalidArgumentError: it is no record of such a set, or an array is of
+            another size or holds a NaN or an infinity, or the image is no JPEG.
+    """
+    scalar_string = tf.io.FixedLenFeature([], tf.string)
+    floats = tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)
+    strings = tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True)
+    widths = {"log_mel": spec.audio.n_mels}
+    widths |= {name: stream.dim for name, stream in spec.streams.items()}
+    schema = {
+        "id": scalar_string,
+        "recording_id": scalar_string,
+        "language": scalar_string,
+        "split": scalar_string,
+        "labels": scalar_string,
+        "start_s": tf.io.FixedLenFeature([], tf.float32),
+        "end_s": tf.io.FixedLenFeature([], tf.float32),
+        "clip_starts_s": floats,
+        "clip_ends_s": floats,
+        "clip_labels": strings,
+        **dict.fromkeys(widths, scalar_string),
+    }
+    if spec.storage == "int8":
+        levels = tf.io.FixedLenFeature([2], tf.float32)
+        schema |= {_levels_name(name): levels for name in widths}
+    if spec.images:
+        schema["image"] = scalar_string
+    parsed = tf.io.parse_single_example(serialized, schema)
+    arrays = {}
+    for name, width in widths.items():
+        levels = parsed.pop(_levels_name(name), None)
+        array = StoredArray(parsed.pop(name), levels, width)
+        _require(array.is_whole, f"{name} is not an array of {width} columns")
+        _require(array.is_finite, f"{name} holds a NaN or an infinity")
+        arrays[name] = array
+    parsed["log_mel"] = arrays.pop("log_mel")
+    parsed["features"] = tuple(arrays.values())
+    if spec.images:
+        _require(tf.io.is_jpeg(parsed["image"]), "image is not a JPEG")
+    return parsed
+
+
+def _require(condition: tf.Tensor, complaint: str) -> None:
+    tf.debugging.Assert(condition, [complaint])
+
+
+def decode(serialized: bytes, spec: RecordsSpec) -> Record:
+    """Reads one serialised record outside tf.data.
+
+    Its arrays are float16: what encode was given, or with spec.storage "int8" the
+    levels next to it.
+    """
+    parsed = parse(tf.constant(serialized), spec)
+    clips = zip(
+        parsed["clip_starts_s"].numpy().tolist(),
+        parsed["clip_ends_s"].numpy().tolist(),
+        [label.decode() for label in parsed["clip_labels"].numpy()],
+        strict=True,
+    )
+    features = zip(spec.streams, parsed["features"], strict=True)
+    return Record(
+        **{
+            k: parsed[k].numpy().decode()
+            for k in ("id", "recording_id", "language", "split")
+        },
+        start_s=float(parsed["start_s"]),
+        end_s=float(parsed["end_s"]),
+        log_mel=parsed["log_mel"].all().numpy(),
+        image=parsed["image"].numpy() if spec.images else None,
+        clips=tuple(Clip(*clip) for clip in clips),
+        labels=json.loads(parsed["labels"].numpy()),
+        **{name: array.all().numpy() for name, array in features},
+    )

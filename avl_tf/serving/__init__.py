@@ -1,0 +1,214 @@
+"""The SavedModel of a run: from waveforms, log-mels or features to embeddings.
+
+It holds no custom op and needs no Python of ours: plain TensorFlow, TensorFlow Serving
+and hub.load read it. Its signatures:
+    waveform    waveform float32 [B, S] at the model's rate, n_samples int32 [B]
+    wav_bytes   wav_bytes string [B]: WAV files with a plain 16-bit PCM header, of any
+                rate and any number of channels; also the default signature
+    log_mel     log_mel float32 [B, T, F], n_frames int32 [B]
+                each -> audio_embedding float32 [B, D]
+    visual      visual float32 [B, Dv], pooled as dataset.pool_features does
+    features    a recording's features, one vector a time step: features_2d float32
+                [B, K2, D2], n_2d int32 [B], and features_3d, n_3d if the model has
+                them; L2-normalised and pooled here
+or, of a model with an image encoder, in place of visual and features,
+    image       image uint8 [B, 224, 224, 3], RGB
+    image_bytes image_bytes string [B]: JPEG or PNG files of any size; scaled and cut as
+                in evaluation, not turned as their EXIF may say
+                each -> visual_embedding float32 [B, D]
+The similarity of two embeddings is their dot product. As in the authors' code, padding
+reaches up to 4.2 s into a clip: one embedded beside longer clips differs from one
+embedded alone.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from avl_tf import audio, dataset, files, images, runs
+from avl_tf.errors import UserError
+from avl_tf.serving import signatures
+
+# How far an embedding of the export may be off, in parts of the largest value.
+_TOLERANCE = 1e-5
+
+
+def folder(run_dir: str) -> str:
+    """The folder of a run's exports; TensorFlow Serving takes it as it is."""
+    return files.join(run_dir, "export")
+
+
+def export(run_dir: str) -> str:
+    """Exports a run's model to the next RUN_DIR/export/N and checks the export.
+
+    The folder's assets.extra/ holds run.json and flags.txt, for avl_tf.evaluate.
+
+    Returns:
+        The folder written.
+
+    Raises:
+        ValueError: the export, loaded by a process that has only TensorFlow, does not
+            embed as the model does. It is not kept.
+    """
+    model, info = runs.load_model(run_dir)
+    versions = [0]
+    if tf.io.gfile.exists(folder(run_dir)):
+        names = [name.rstrip("/") for name in tf.io.gfile.listdir(folder(run_dir))]
+        versions += [int(name) for name in names if name.isdigit()]
+    final = files.join(folder(run_dir), str(max(versions) + 1))
+    temporary = files.temporary_name(folder(run_dir))
+    try:
+        _write(model, info, temporary)
+        runs.copy_settings(run_dir, files.join(temporary, "assets.extra"))
+        _check(model, info, temporary)
+        tf.io.gfile.makedirs(folder(run_dir))
+        tf.io.gfile.rename(temporary, final)
+    finally:
+        if tf.io.gfile.exists(temporary):
+            tf.io.gfile.rmtree(temporary)
+    return final
+
+
+def _write(model: keras.Model, info: runs.RunInfo, path: str) -> None:
+    functions = signatures.of_audio(model, info)
+    if info.model.image_encoder:
+        functions |= signatures.of_images(model)
+    else:
+        functions |= signatures.of_features(model, info)
+    module = tf.Module()
+    # The variables alone: the Keras objects around them would ask for Keras to load.
+    module.weights = [variable.value for variable in model.variables]
+    concrete = {
+        name: tf.function(function, input_signature=given).get_concrete_function()
+        for name, (function, given) in functions.items()
+    }
+    concrete["serving_default"] = concrete["wav_bytes"]
+    tf.saved_model.save(module, path, concrete)
+
+
+# Run with nothing but TensorFlow: inputs and embeddings go by .npz files.
+_BARE_PROCESS = """
+import sys
+for name in ("keras", "tf_keras", "avl_tf"):
+    sys.modules[name] = None
+import numpy as np
+import tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1]).signatures
+given = np.load(sys.argv[2])
+inputs = {}
+for signature in sys.argv[4:]:
+    encoded = [open(f"{signature}{i}", "rb").read() for i in range(2)]
+    inputs[signature] = {signature: tf.constant(encoded)}
+for key in given:
+    name, argument = key.split("/")
+    inputs.setdefault(name, {})[argument] = tf.constant(given[key])
+found = {}
+for name in inputs:
+    found[name], = loaded[name](**inputs[name]).values()
+np.savez(sys.argv[3], **found)
+"""
+
+
+def _check(model: keras.Model, info: runs.RunInfo, path: str) -> None:
+    """Embeds noise by the export, in a bare process, and by the model."""
+    random = np.random.default_rng(0)
+    given, encoded, inputs = _heard(info, random)
+    seen = _shown if info.model.image_encoder else _featured
+    for ours, more in zip((given, encoded, inputs), seen(info, random), strict=True):
+        ours.update(more)
+    expected = model(inputs, training=False)
+    found = _embed_in_bare_process(path, given, encoded)
+    for name, embedding in found.items():
+        side = "audio" if name in ("waveform", "wav_bytes", "log_mel") else "visual"
+        wanted = expected[f"{side}_embedding"].numpy()
+        error = np.max(np.abs(embedding - wanted)) / np.max(np.abs(wanted))
+        if not error <= _TOLERANCE:
+            raise UserError(
+                f"the export's signature '{name}' is off by {error:.2g} of the largest "
+                "value of the model's embedding; the export is not kept. Is a weight "
+                "not finite?"
+            )
+
+
+def _heard(info: runs.RunInfo, random: np.random.Generator):
+    """Noise to hear.
+
+    Returns:
+        "signature/argument" -> array, signature -> encoded files, and what the model
+        takes instead of either.
+    """
+    config = info.model.audio
+    # Whole 16-bit steps, so that the same waveform can go as WAV bytes.
+    steps = random.integers(-9000, 9000, (2, config.sample_rate))
+    waveform = (steps / 32768).astype(np.float32)
+    n_samples = np.full(2, config.sample_rate, np.int32)
+    log_mel = audio.log_mel(waveform, config).numpy()
+    n_frames = np.full(2, log_mel.shape[1], np.int32)
+    given = {
+        "waveform/waveform": waveform,
+        "waveform/n_samples": n_samples,
+        "log_mel/log_mel": log_mel,
+        "log_mel/n_frames": n_frames,
+    }
+    wavs = [
+        tf.audio.encode_wav(w[:, np.newaxis], config.sample_rate).numpy()
+        for w in waveform
+    ]
+    return given, {"wav_bytes": wavs}, {"log_mel": log_mel, "n_frames": n_frames}
+
+
+def _featured(info: runs.RunInfo, random: np.random.Generator):
+    """Features to see, as _heard."""
+    given, windows, masks = {}, [], []
+    for name, stream in (("2d", info.features_2d), ("3d", info.features_3d)):
+        if stream:
+            features = random.uniform(0, 1, (2, 3, stream.dim)).astype(np.float32)
+            given[f"features/features_{name}"] = features
+            given[f"features/n_{name}"] = np.array([3, 2], np.int32)
+            windows.append(tf.math.l2_normalize(features, axis=-1))
+            masks.append(tf.sequence_mask([3, 2], 3))
+    visual = dataset.pool_features(windows, masks).numpy()
+    return {**given, "visual/visual": visual}, {}, {"visual": visual}
+
+
+def _shown(_: runs.RunInfo, random: np.random.Generator):
+    """Images to see, as _heard."""
+    noise = random.integers(0, 256, (2, 300, 260, 3), dtype=np.uint8)
+    encoded = [tf.io.encode_png(noise[0]), tf.io.encode_jpeg(noise[1])]
+    image = tf.stack([images.centre_crop(images.decode(one)) for one in encoded])
+    contents = [one.numpy() for one in encoded]
+    image = image.numpy()
+    return {"image/image": image}, {"image_bytes": contents}, {"image": image}
+
+
+def _embed_in_bare_process(
+    path: str, given: dict[str, np.ndarray], encoded: dict[str, list[bytes]]
+) -> dict[str, np.ndarray]:
+    # A process that has only TensorFlow opens no remote path.
+    with files.local_copy(path) as local, tempfile.TemporaryDirectory() as scratch:
+        local = os.path.abspath(local)
+        paths = [os.path.join(scratch, name) for name in ("given.npz", "found.npz")]
+        np.savez(paths[0], **given)
+        for signature, contents in encoded.items():
+            for i, content in enumerate(contents):
+                with open(os.path.join(scratch, f"{signature}{i}"), "wb") as out:
+                    out.write(content)
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        done = subprocess.run(
+            [sys.executable, "-c", _BARE_PROCESS, local, *paths, *encoded],
+            cwd=scratch,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise UserError(
+                "the export cannot be used by a process that has only TensorFlow: "
+                f"{done.stderr.strip().splitlines()[-1:]}; it is not kept."
+            )
+        return dict(np.load(paths[1]))

@@ -1,0 +1,177 @@
+"""One stage of training: what is to be trained, whence, with what and on what."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from avl_tf import dataset, evaluation, files, runs
+from avl_tf.dataset import ClipConfig
+from avl_tf.errors import UserError
+from avl_tf.evaluation import EvaluationConfig
+from avl_tf.model import ModelConfig, build_model
+from avl_tf.records import open_records
+from avl_tf.settings import to_flagfile
+from avl_tf.training import admission, devices, lock, steps, tensorboard_log, warm_start
+from avl_tf.training.checkpoints import Checkpoints
+from avl_tf.training.history import History
+from avl_tf.training.loop import Loop
+from avl_tf.training.stage_config import StageConfig
+
+
+def base_model_config(stage: StageConfig, init_from: str | None) -> ModelConfig:
+    """The model before flags change it: the parent's, or the records' widths."""
+    if init_from:
+        return runs.read_info(init_from).model
+    spec = open_records(_records_path(stage), any_length=True).spec
+    return ModelConfig(visual_dims=spec.visual_dims, audio=spec.audio)
+
+
+def train_stage(
+    run_dir: str,
+    stage: StageConfig,
+    clips: ClipConfig,
+    evaluated: EvaluationConfig,
+    model_config: ModelConfig,
+    init_from: str | None = None,
+) -> dict:
+    """Trains one stage, or goes on with one that was stopped, in its run directory.
+
+    Args:
+        run_dir: made if it is not there; a run of the same settings in it is resumed.
+        stage, clips, evaluated, model_config: the settings.
+        init_from: run directory whose weights the stage starts from.
+
+    Returns:
+        What recall.json holds: {"history": [{"step", "epoch", "sets": {name: metrics}},
+        ...], "stands": index}, the first entry before the first step; "stands" tells
+        which is of the model that the run is kept as.
+
+    Raises:
+        ValueError: settings, records and parent do not fit, the run directory holds
+            another run or belongs to another process, or the loss is not finite (with
+            the step).
+        OSError: a checkpoint cannot be written; the one before is whole.
+    """
+    strategy = devices.strategy()
+    index, _ = devices.worker(strategy)
+    sole = contextlib.nullcontext() if index else lock.sole_process(run_dir)
+    with sole:
+        return _train(
+            strategy, run_dir, stage, clips, evaluated, model_config, init_from
+        )
+
+
+def _train(
+    strategy: tf.distribute.Strategy,
+    run_dir: str,
+    stage: StageConfig,
+    clips: ClipConfig,
+    evaluated: EvaluationConfig,
+    model_config: ModelConfig,
+    init_from: str | None,
+) -> dict:
+    """train_stage, on the devices of a strategy."""
+    index, n_workers = devices.worker(strategy)
+    records = dataset.open_training_records(_records_path(stage), clips)
+    sets = evaluation.parse_sets(evaluated.evaluate)
+    steps_per_epoch = dataset.steps_per_epoch(
+        records, clips, stage.batch_size, n_workers
+    )
+    info = admission.run_info(records, sets, model_config, init_from)
+    records = runs.check_records(info, records, run_dir)
+    sets = {k: runs.check_records(info, one, run_dir) for k, one in sets.items()}
+    flags_text = to_flagfile(stage, clips, evaluated, model_config)
+    resumed = admission.is_resumed(run_dir, info, flags_text)
+    history = History(run_dir, stage.best_metric, sets)
+    if stage.patience and not stage.best_metric:
+        raise UserError("--patience needs a --best_metric to wait for.")
+    if stage.final_learning_rate and stage.learning_rate_decay != 1:
+        raise UserError(
+            "--final_learning_rate and --learning_rate_decay are two ways for the "
+            "learning rate to fall: give one."
+        )
+
+    def make_model(mixed_precision: str) -> keras.Model:
+        keras.utils.set_random_seed(stage.seed)
+        return build_model(
+            info.model,
+            mixed_precision=mixed_precision,
+            sync_batch_norm=stage.sync_batch_norm,
+        )
+
+    with strategy.scope():
+        state = steps.TrainState(make_model, stage)
+    take_step = steps.train_step(strategy, state, stage, steps_per_epoch)
+    checkpoints = Checkpoints(run_dir, state, stage.keep_checkpoints, index == 0)
+    if checkpoints.latest:
+        checkpoints.restore()
+        history.read(int(state.step.numpy()))
+    else:
+        warm_start.load(state.trained, info.model, stage.image_weights, init_from)
+
+    at = int(state.step.numpy())
+    if n_workers > 1:
+        seen = (flags_text, info.records_fingerprint, init_from, at, resumed)
+        devices.require_agreement(strategy, repr(seen))
+    # Nothing is written before all that can be wrong has been looked at.
+    writer = tf.summary.create_noop_writer()
+    if index == 0:
+        with checkpoints.writing():
+            if not resumed:
+                files.write_text(files.join(run_dir, runs.FLAGS), flags_text)
+                runs.write_info(run_dir, info)
+            writer = tensorboard_log.open_writer(run_dir, sets, flags_text)
+    loop = Loop(
+        run_dir, stage, clips, evaluated, sets, state, checkpoints, history, writer
+    )
+    if not history.entries:
+        loop.evaluate(epoch=0)
+        loop.save()
+    last_step = stage.epochs * steps_per_epoch
+    done = at >= last_step or history.is_over(stage.patience)
+    if at:
+        logging.info(
+            "%s: %s, at step %d", run_dir, "finished before" if done else "goes on", at
+        )
+    if not done:
+        batches = dataset.train_batches(
+            records,
+            clips,
+            stage.batch_size // n_workers,
+            stage.seed,
+            at,
+            (index, n_workers),
+        )
+        dealt = _distribute(strategy, dataset.read(batches, records), n_workers)
+        loop.train(take_step, dealt, steps_per_epoch, strategy)
+    writer.close()
+    return history.to_json()
+
+
+def _records_path(stage: StageConfig) -> str:
+    if not stage.records:
+        raise UserError("--records is missing: name the training records.")
+    return stage.records
+
+
+def _distribute(
+    strategy: tf.distribute.Strategy, batches: Iterable[steps.Batch], n_workers: int
+) -> Iterator[steps.Batch]:
+    """Deals each batch of this worker to its replicas, in order.
+
+    A strategy's own datasets hold several batches more, which may be large.
+    """
+    n_local = strategy.num_replicas_in_sync // n_workers
+    for batch in batches:
+
+        def part(context, batch=batch):
+            place = context.replica_id_in_sync_group % n_local
+            return {
+                name: tf.split(value, n_local)[place] if n_local > 1 else value
+                for name, value in batch.items()
+            }
+
+        yield strategy.experimental_distribute_values_from_function(part)

@@ -1,0 +1,131 @@
+"""Whether a stage may be trained into a run directory, and what will stand in its note.
+
+What is wrong with the parent and the directory is found here, before anything is
+written.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import tensorflow as tf
+from absl import logging
+
+from avl_tf import files, runs
+from avl_tf.errors import UserError
+from avl_tf.model import ModelConfig
+from avl_tf.records import RecordSet
+
+_SHAPING = (
+    "audio_widths",
+    "blocks_per_stage",
+    "embedding_dim",
+    "audio_head",
+    "image_encoder",
+    "image_width",
+)
+
+
+def run_info(
+    records: RecordSet,
+    evaluation_sets: Mapping[str, RecordSet],
+    model_config: ModelConfig,
+    init_from: str | None,
+) -> runs.RunInfo:
+    """Describes a stage that is to be trained.
+
+    Raises:
+        ValueError: the records or the model do not fit the parent's, or the records
+            have nothing to be seen.
+    """
+    spec = runs.as_read(records, model_config).spec
+    if not (spec.streams or model_config.image_encoder):
+        raise UserError(
+            f"{records.name} has no frozen features: give an --image_encoder for its "
+            "images, or run data_prep.extract with a --backbone_2d."
+        )
+    parent = runs.read_info(init_from) if init_from else None
+    if parent:
+        before = _as_trainable(parent, model_config.image_encoder)
+        for name in _SHAPING:
+            ours, theirs = getattr(model_config, name), getattr(before.model, name)
+            if ours != theirs:
+                raise UserError(
+                    f"{init_from} holds a model with --{name}={theirs or 'none'}, this "
+                    f"stage asks for {ours or 'none'}. Leave the flag out to take the "
+                    "parent's."
+                )
+        runs.check_records(before, records, init_from)
+        if parent.log_mel_reference != spec.log_mel_reference:
+            logging.warning(
+                "%s was trained on log-mels relative to the %s, %s are relative to the "
+                "%s; --log_mel_reference=clip re-references them.",
+                init_from,
+                parent.log_mel_reference,
+                records.name,
+                spec.log_mel_reference,
+            )
+    return runs.RunInfo(
+        model=dataclasses.replace(model_config, visual_dims=spec.visual_dims),
+        features_2d=spec.features_2d,
+        features_3d=spec.features_3d,
+        log_mel_reference=spec.log_mel_reference,
+        records=records.name,
+        records_fingerprint=records.fingerprint,
+        languages=spec.languages,
+        parent=init_from,
+        synthetic=spec.synthetic or bool(parent and parent.synthetic),
+        evaluation_fingerprints={k: v.fingerprint for k, v in evaluation_sets.items()},
+    )
+
+
+def _as_trainable(parent: runs.RunInfo, encoder: str) -> runs.RunInfo:
+    """The parent, its frozen features those of an encoder that is now to be trained.
+
+    Source: AVLnet section 3.3, which goes on so from HowTo100M to Places.
+    """
+    frozen = parent.features_2d and parent.features_2d.backbone
+    if not encoder or frozen != encoder or parent.features_3d:
+        return parent
+    model = dataclasses.replace(parent.model, image_encoder=encoder)
+    return dataclasses.replace(parent, model=model, features_2d=None)
+
+
+def is_resumed(run_dir: str, info: runs.RunInfo, flags_text: str) -> bool:
+    """Whether a run directory holds this very run, begun before.
+
+    Raises:
+        ValueError: it holds another run, or an imported one.
+    """
+    if not runs.exists(run_dir):
+        return False
+    flags_path = files.join(run_dir, runs.FLAGS)
+    if not tf.io.gfile.exists(flags_path):
+        raise UserError(
+            f"{run_dir} holds an imported run. Train from it into another --run_dir, "
+            f"with --init_from={run_dir}."
+        )
+    with tf.io.gfile.GFile(flags_path) as stream:
+        lines = [line for line in stream.read().splitlines() if "=" in line]
+    before = dict(line.split("=", 1) for line in lines)
+    now = dict(line.split("=", 1) for line in flags_text.splitlines())
+    changed = [
+        f"{name}={before[name]} then, {value} now"
+        for name, value in now.items()
+        if before.get(name, value) != value
+    ]
+    old = runs.read_info(run_dir)
+    if old.parent != info.parent:
+        changed.append(f"--init_from={old.parent} then, {info.parent} now")
+    if old.records_fingerprint != info.records_fingerprint:
+        changed.append(f"the records in {info.records} have changed")
+    changed += [
+        f"the evaluation set '{name}' has changed"
+        for name, before in old.evaluation_fingerprints.items()
+        if info.evaluation_fingerprints.get(name, before) != before
+    ]
+    if changed:
+        raise UserError(
+            f"{run_dir} holds a run of other settings: {'; '.join(changed)}. Use "
+            "another --run_dir, or delete this one to train anew."
+        )
+    return True

@@ -1,0 +1,96 @@
+"""The evaluations of a stage: recall.json, which of them is the best, when to stop."""
+
+from collections.abc import Collection
+
+import tensorflow as tf
+
+from avl_tf import files, metrics
+from avl_tf.errors import UserError
+
+_FILE = "recall.json"
+
+
+class History:
+    """Evaluations in order: {"step", "epoch", "sets": {name: metrics}}.
+
+    The first is from before the first step. Best and end follow from the entries alone,
+    so that a resumed run takes the same decisions.
+    """
+
+    def __init__(self, run_dir: str, best_metric: str, set_names: Collection[str]):
+        """Begins an empty history.
+
+        Raises:
+            ValueError: best_metric names no set or no metric.
+        """
+        self.entries: list[dict] = []
+        self._path = files.join(run_dir, _FILE)
+        self._set, self._keys = _parse_metric(best_metric, set_names)
+
+    def read(self, step: int) -> None:
+        """Reads the evaluations up to a step, from which the training goes on.
+
+        Raises:
+            ValueError: the evaluation before the first step is not there.
+        """
+        entries = []
+        if tf.io.gfile.exists(self._path):
+            try:
+                entries = files.read_json(self._path)["history"]
+                entries = [entry for entry in entries if entry["step"] <= step]
+            except (KeyError, TypeError) as error:
+                raise UserError(
+                    f"{self._path}: not the history of a training. Put the file back, "
+                    "or delete the run directory to train anew."
+                ) from error
+        self.entries = entries
+        if not self.entries or self.entries[0]["step"]:
+            raise UserError(
+                f"{self._path}: the evaluation before the first step is lost. Put the "
+                "file back, or delete the run directory to train anew."
+            )
+
+    def write(self) -> None:
+        """Writes recall.json."""
+        files.write_json(self._path, self.to_json())
+
+    def to_json(self) -> dict:
+        """The entries, and which of them is of the model that stands for the run."""
+        best, last = self.best, len(self.entries) - 1
+        return {"history": self.entries, "stands": last if best is None else best}
+
+    @property
+    def best(self) -> int | None:
+        """Index of the best evaluation, the first of equals; None without a metric."""
+        if not self._set or not self.entries:
+            return None
+        values = [self._value(entry) for entry in self.entries]
+        return values.index(max(values))
+
+    def is_over(self, patience: int) -> bool:
+        """Whether the last `patience` evaluations were no better than one before."""
+        best = self.best
+        if not patience or best is None:
+            return False
+        return len(self.entries) - 1 - best >= patience
+
+    def _value(self, entry: dict) -> float:
+        found = [entry["sets"][self._set][key] for key in self._keys]
+        lower_is_better = self._keys[0].endswith("MedR")
+        return sum(found) * (-1 if lower_is_better else 1)
+
+
+def _parse_metric(text: str, set_names: Collection[str]) -> tuple[str, list[str]]:
+    """SET/METRIC as (set, keys), the keys of both directions if none is named."""
+    if not text:
+        return "", []
+    set_name, _, metric = text.partition("/")
+    both = [f"{direction}/{metric}" for direction in metrics.DIRECTIONS]
+    keys = [metric] if metric in metrics.KEYS else both
+    if set_name not in set_names or not set(keys) <= set(metrics.KEYS):
+        raise UserError(
+            f"--best_metric={text}: expected SET/METRIC with a SET of --evaluate "
+            f"({', '.join(set_names) or 'there is none'}) and a METRIC such as R@10 or "
+            f"{metrics.KEYS[0]}."
+        )
+    return set_name, keys

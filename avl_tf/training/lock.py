@@ -1,0 +1,64 @@
+"""One process at a time trains into a run directory."""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+from collections.abc import Iterator
+
+from avl_tf import files
+from avl_tf.errors import UserError
+
+
+@contextlib.contextmanager
+def sole_process(run_dir: str) -> Iterator[None]:
+    """Keeps other processes of this machine from training into a run directory.
+
+    The lock is on the folder itself and goes with the process, however it ends. Folders
+    that were made for it go too if nothing was written. A remote one is not locked.
+
+    Raises:
+        ValueError: another process trains into it.
+        OSError: the folder cannot be made.
+    """
+    if files.is_remote(run_dir):
+        yield
+        return
+    folder = pathlib.Path(run_dir.removeprefix("file://"))
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        descriptor = _lock(folder)
+    except BlockingIOError as error:
+        raise UserError(
+            f"{run_dir}: another process is training into it. Wait for it, stop it, or "
+            "use another --run_dir."
+        ) from error
+    except OSError as error:
+        raise OSError(
+            f"--run_dir={run_dir} cannot be made ({error.strerror}). Use another."
+        ) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # something was written
+            for each in made:
+                each.rmdir()
+        os.close(descriptor)
+
+
+def _lock(folder: pathlib.Path) -> int:
+    """Makes a folder and locks it; BlockingIOError if another process has."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its last holder may have removed it between the opening and the lock.
+            if folder.exists() and os.path.samestat(
+                os.fstat(descriptor), folder.stat()
+            ):
+                return descriptor
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)

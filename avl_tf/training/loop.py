@@ -1,0 +1,157 @@
+"""A stage under way: steps taken, logged, evaluated and kept."""
+
+import datetime
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from avl_tf import evaluation, metrics
+from avl_tf.dataset import ClipConfig
+from avl_tf.errors import UserError
+from avl_tf.evaluation import EvaluationConfig
+from avl_tf.records import RecordSet
+from avl_tf.training import devices, optimizers, steps, tensorboard_log
+from avl_tf.training.checkpoints import Checkpoints
+from avl_tf.training.history import History
+from avl_tf.training.stage_config import StageConfig
+
+# Steps from line to line of the log, at most; an epoch may have ten thousand.
+_LOG_EVERY = 100
+
+
+class Loop:
+    """A stage under way: its steps are watched, evaluated, logged and kept."""
+
+    def __init__(
+        self,
+        run_dir: str,
+        stage: StageConfig,
+        clips: ClipConfig,
+        evaluated: EvaluationConfig,
+        sets: Mapping[str, RecordSet],
+        state: steps.TrainState,
+        checkpoints: Checkpoints,
+        history: History,
+        writer: tf.summary.SummaryWriter,
+    ):
+        self.run_dir, self.stage, self.clips = run_dir, stage, clips
+        self.evaluated, self.sets = evaluated, sets
+        self.state, self.checkpoints, self.history = state, checkpoints, history
+        self.writer = writer
+        self.embed = evaluation.embed_function(state.model)
+
+    def train(
+        self,
+        take_step: Callable[[steps.Batch], tf.Tensor],
+        batches: Iterator[steps.Batch],
+        steps_per_epoch: int,
+        strategy: tf.distribute.Strategy,
+    ) -> None:
+        """Takes steps until the last epoch, or until patience is over."""
+        stage, last_step = self.stage, self.stage.epochs * steps_per_epoch
+        log_every = min(_LOG_EVERY, steps_per_epoch)
+        evaluate_every = stage.evaluate_every * steps_per_epoch
+        started, since = time.monotonic(), int(self.state.step.numpy())
+        for batch in batches:
+            loss = float(take_step(batch))
+            at = int(self.state.step.numpy())
+            if not np.isfinite(loss):
+                raise UserError(
+                    f"{self.run_dir}: the loss is {loss} at step {at}. Lower "
+                    "--learning_rate; the last checkpoint is from before."
+                )
+            if at % log_every == 0 or at % steps_per_epoch == 0 or at == last_step:
+                seconds = (time.monotonic() - started) / (at - since)
+                self._log(at, loss, seconds, steps_per_epoch)
+                started, since = time.monotonic(), at
+            if at % evaluate_every == 0 or at == last_step:
+                self.evaluate(at // steps_per_epoch)
+                self.save()
+                over = self.history.is_over(stage.patience)
+                if stage.patience and devices.as_chief(strategy, over):
+                    return
+                started = time.monotonic()
+            elif stage.checkpoint_every and at % stage.checkpoint_every == 0:
+                self.save()
+            if at == last_step:
+                return
+
+    def evaluate(self, epoch: int) -> None:
+        """Evaluates the model; keeps it if it is the best so far."""
+        self.state.settle()
+        at = int(self.state.step.numpy())
+        found = {
+            name: evaluation.rank_set(
+                self.embed, records, self.evaluated, self.clips.log_mel_reference
+            ).metrics()
+            for name, records in self.sets.items()
+        }
+        self.history.entries.append({"step": at, "epoch": epoch, "sets": found})
+        with self.checkpoints.writing():
+            if self.checkpoints.writes:
+                self.history.write()
+            for name, values in found.items():
+                tagged = {
+                    tensorboard_log.recall_tag(name, k): v
+                    for k, v in values.items()
+                    if k != "n"
+                }
+                tensorboard_log.write_scalars(self.writer, tagged, at)
+        for name, values in found.items():
+            logging.info(
+                "%s, epoch %d, %s: %s", self.run_dir, epoch, name, brief(values)
+            )
+        # Before save: a run that is killed in between finds the best one again.
+        if self.history.best == len(self.history.entries) - 1:
+            self.checkpoints.save_best()
+
+    def save(self) -> None:
+        """Keeps the state to go on from, if it is sound."""
+        self.state.settle()
+        if self.state.not_finite():
+            raise UserError(
+                f"{self.run_dir}: a weight is not finite after step "
+                f"{int(self.state.step.numpy())}. Lower --learning_rate; the last "
+                "checkpoint is from before."
+            )
+        self.checkpoints.save()
+
+    def _log(self, at: int, loss: float, seconds: float, steps_per_epoch: int) -> None:
+        """Tells how the training stands; seconds is the time of a step."""
+        stage = self.stage
+        rate = optimizers.learning_rate(
+            stage, steps_per_epoch, tf.constant(at - 1, tf.int64)
+        )
+        progress = {
+            "train/loss": loss,
+            "train/learning_rate": float(rate),
+            "train/clips_per_second": stage.batch_size / seconds,
+        }
+        tensorboard_log.write_scalars(self.writer, progress, at)
+        epoch, in_epoch = divmod(at, steps_per_epoch)
+        place = f"epoch {epoch}"
+        if in_epoch:
+            place = f"epoch {epoch + 1}, step {in_epoch} of {steps_per_epoch}"
+        left = (stage.epochs * steps_per_epoch - at) * seconds
+        logging.info(
+            "%s, %s (of %d): loss %.3f, %.0f clips/s, %s left",
+            self.run_dir,
+            place,
+            stage.epochs,
+            loss,
+            progress["train/clips_per_second"],
+            datetime.timedelta(seconds=round(left)),
+        )
+
+
+def brief(values: dict[str, float]) -> str:
+    """One line of metrics for the log."""
+    recalls = {
+        d: "/".join(f"{values[f'{d}/R@{k}']:.1f}" for k in metrics.CUTOFFS)
+        for d in metrics.DIRECTIONS
+    }
+    cutoffs = "/".join(str(k) for k in metrics.CUTOFFS)
+    return f"R@{cutoffs} A->V {recalls['a2v']}, V->A {recalls['v2a']} (n={values['n']})"

@@ -1,0 +1,116 @@
+"""Adam as PyTorch computes it, its learning rate, and the scale of float16 losses."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from avl_tf.training.stage_config import StageConfig
+
+
+class Adam(tf.Module):
+    """Adam whose epsilon is added to the bias-corrected root, as in torch.optim.Adam.
+
+    Keras adds it before the correction, which in the first steps is an epsilon some
+    thirty times larger: small gradients then take other steps than the authors'. Under
+    a distribution strategy it is made in the strategy's scope and applied in replica
+    context, with gradients that are the same on every replica.
+    """
+
+    def __init__(
+        self,
+        variables: Sequence,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+    ):
+        """Makes the slots, zeros, for variables of TensorFlow (.value of Keras')."""
+        super().__init__()
+        # As the operation sees them in single precision: it takes 1 - beta, and a bias
+        # correction of other betas would be off by 1e-5 of itself.
+        self.beta_1, self.beta_2 = (float(np.float32(b)) for b in (beta_1, beta_2))
+        self.epsilon = epsilon
+        self.count = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.first, self.second = (
+            [
+                tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False)
+                for v in variables
+            ]
+            for _ in range(2)
+        )
+
+    def apply(
+        self, gradients: Sequence[tf.Tensor], variables: Sequence, learning_rate
+    ) -> None:
+        """Takes one step; the variables are those it was made for, in their order."""
+        dtype = self.first[0].dtype if self.first else tf.float32
+        count = tf.cast(self.count, dtype) + 1
+        # 1 - beta ** step in single precision would be off by 1e-5 of itself.
+        correction_1 = -tf.math.expm1(count * math.log(self.beta_1))
+        root_2 = tf.sqrt(-tf.math.expm1(count * math.log(self.beta_2)))
+        for variable, gradient, first, second in zip(
+            variables, gradients, self.first, self.second, strict=True
+        ):
+            # The operation's own bias correction is switched off (powers of 0). It
+            # writes this replica's copies only, so needs no strategy.
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle,
+                m=first.handle,
+                v=second.handle,
+                beta1_power=tf.zeros([], dtype),
+                beta2_power=tf.zeros([], dtype),
+                lr=tf.cast(learning_rate, dtype) * root_2 / correction_1,
+                beta1=self.beta_1,
+                beta2=self.beta_2,
+                epsilon=self.epsilon * root_2,
+                grad=gradient,
+            )
+        write(self.count, self.count + 1)
+
+
+class LossScale(tf.Module):
+    """Dynamic loss scaling, without which float16 gradients vanish.
+
+    The scale halves at a gradient that is not finite, whose step is left out, and
+    doubles after `patience` good steps.
+
+    Source: Micikevicius et al. 2018 (Mixed Precision Training) section 3.2.
+    """
+
+    def __init__(self, initial: float = 2.0**15, patience: int = 2000):
+        super().__init__()
+        self.patience = patience
+        self.scale = tf.Variable(initial, trainable=False)
+        self.good_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
+
+    def update(self, finite: tf.Tensor) -> None:
+        """Takes note of whether this step's gradients were finite."""
+        good = tf.where(finite, self.good_steps + 1, 0)
+        grown = good >= self.patience
+        factor = tf.where(finite, tf.where(grown, 2.0, 1.0), 0.5)
+        write(self.scale, tf.clip_by_value(self.scale * factor, 1.0, 2.0**24))
+        write(self.good_steps, tf.where(grown, tf.zeros_like(good), good))
+
+
+def learning_rate(
+    stage: StageConfig, steps_per_epoch: int, step: tf.Tensor
+) -> tf.Tensor:
+    """The learning rate of a step (0 = the first), float32 scalar."""
+    done = tf.cast(step, tf.float32)
+    rate = tf.constant(stage.learning_rate)
+    if stage.final_learning_rate:
+        part = tf.minimum(done / max(1, stage.epochs * steps_per_epoch), 1.0)
+        fall = 0.5 * (1 + tf.cos(math.pi * part))
+        final = stage.final_learning_rate
+        rate = final + (rate - final) * fall
+    else:
+        rate *= stage.learning_rate_decay ** tf.floor(done / steps_per_epoch)
+    if stage.warmup_steps:
+        rate *= tf.minimum((done + 1) / stage.warmup_steps, 1.0)
+    return rate
+
+
+def write(variable: tf.Variable, value: tf.Tensor) -> None:
+    """Assigns this replica's copy, where every replica writes the same value."""
+    tf.raw_ops.AssignVariableOp(resource=variable.handle, value=value)

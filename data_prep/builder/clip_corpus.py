@@ -1,0 +1,238 @@
+"""From scanned videos to the clips of a corpus: cut, grouped, dealt, and described.
+
+What the builder decides is decided here; nothing is read or written.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from avl_tf.errors import UserError
+from avl_tf.settings import setting
+from data_prep.builder import clip_selection, data_card, near_duplicates, segmenters
+from data_prep.builder.clip_selection import VideoClip
+from data_prep.builder.decisions import Decisions
+from data_prep.builder.video_scan import Scan
+from data_prep.manifest import path_in_manifest
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildConfig:
+    """The recipe; ValueError for settings that contradict each other."""
+
+    segmenter: str = setting(
+        "silero",
+        "What finds speech; the paper: inaspeech, an extra that has to be installed.",
+        choices=segmenters.NAMES,
+    )
+    pause_s: float | None = setting(
+        None,
+        "Speech goes on over pauses up to this, in seconds; if left out 0.5 with "
+        "silero and 0 with inaspeech (the paper).",
+        lower=0,
+    )
+    min_s: float = setting(5.0, "Shortest clip, in seconds (the paper: 5).", lower=0.1)
+    max_s: float = setting(50.0, "Longest clip, in seconds (the paper: 50).", lower=0.1)
+    n_train: int = setting(10000, "Clips for training, at most (the paper).", lower=0)
+    n_val: int = setting(3000, "Clips for validation, at most (the paper).", lower=0)
+    n_eval: int = setting(3000, "Clips for evaluation, at most (the paper).", lower=0)
+    seed: int = setting(
+        0, "Seed of the deal to splits and of the choice of clips.", lower=0
+    )
+    near_duplicates: tuple[str, ...] = setting(
+        near_duplicates.KINDS,
+        "What two videos must have in common to be kept in one split, audio or frames; "
+        "empty: nothing counts.",
+    )
+
+    def __post_init__(self):
+        if self.min_s > self.max_s:
+            raise UserError(
+                f"--min_s={self.min_s} is more than --max_s={self.max_s}: no clip fits."
+            )
+        if not sum(self.wanted.values()):
+            raise UserError("--n_train, --n_val and --n_eval are 0: nothing to build.")
+        for kind in self.near_duplicates:
+            if kind not in near_duplicates.KINDS:
+                raise UserError(
+                    f"--near_duplicates has '{kind}', expected some of "
+                    f"{','.join(near_duplicates.KINDS)}."
+                )
+
+    @property
+    def wanted(self) -> dict[str, int]:
+        """Split -> its number of clips, at most."""
+        return {"train": self.n_train, "val": self.n_val, "eval": self.n_eval}
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipCorpus:
+    """What is in a corpus.
+
+    Attributes:
+        drawn: split -> the clips that were drawn for it, all of which are reviewed.
+        kept: split -> those that are not rejected.
+        groups: all videos, in groups that are in one split.
+        duplicates: the groups of several, {"videos": [...], "same": [kind, ...]}.
+        segments: counts of segments of speech, by what became of them.
+    """
+
+    drawn: dict[str, list[VideoClip]]
+    kept: dict[str, list[VideoClip]]
+    groups: list[list[str]]
+    duplicates: list[dict[str, list[str]]]
+    segments: dict[str, int]
+
+
+def build(
+    scans: Mapping[str, Scan], config: BuildConfig, decided: Decisions
+) -> ClipCorpus:
+    """Makes a corpus of videos.
+
+    Args:
+        scans: video -> its scan; none of them failed.
+        config: BuildConfig.
+        decided: what people decided on the clips that these scans and settings give.
+
+    Raises:
+        ValueError: there is no clip, or none is left.
+    """
+    clips_of, segments = _cut(scans, config)
+    groups, duplicates = _group(scans, config.near_duplicates)
+    clips = [[clip for video in group for clip in clips_of[video]] for group in groups]
+    drawn = clip_selection.deal(clips, config.wanted, config.seed)
+    kept = {
+        split: [clip for clip in clips if decided.keeps(clip)]
+        for split, clips in drawn.items()
+    }
+    n_drawn = sum(map(len, drawn.values()))
+    if not any(kept.values()):
+        raise UserError(f"All {n_drawn} clips are rejected: nothing is left.")
+    segments["not_drawn"] = sum(map(len, clips_of.values())) - n_drawn
+    return ClipCorpus(drawn, kept, groups, duplicates, segments)
+
+
+def manifest_lines(
+    corpus: ClipCorpus,
+    scans: Mapping[str, Scan],
+    path_of: Mapping[str, str],
+    language: str,
+    manifest: str,
+) -> list[dict[str, Any]]:
+    """The lines of a manifest: a video each, with its clips.
+
+    Near-duplicates are parts of one recording, so that they also stay together where
+    splits are made anew.
+    """
+    first_of = {video: group[0] for group in corpus.groups for video in group}
+    return [
+        {
+            "id": video,
+            "media": path_in_manifest(path_of[video], manifest),
+            "language": language,
+            "split": split,
+            "recording_id": first_of[video],
+            "duration_s": round(scans[video].duration_s, 3),
+            "clips": [{"start_s": c.start_s, "end_s": c.end_s} for c in clips],
+        }
+        for split, all_clips in corpus.kept.items()
+        for video, clips in itertools.groupby(all_clips, lambda clip: clip.video)
+    ]
+
+
+def describe(
+    corpus: ClipCorpus,
+    scans: Mapping[str, Scan],
+    config: BuildConfig,
+    decided: Decisions,
+    n_failed: int,
+) -> dict[str, Any]:
+    """What data_card.write takes, but for what only the user knows."""
+    total_s = sum(scan.duration_s for scan in scans.values())
+    speech_s = sum(end - start for s in scans.values() for start, end in s.speech)
+    drawn, kept = (sum(splits.values(), []) for splits in (corpus.drawn, corpus.kept))
+    n_accepted = sum(decided.clips.get(clip.id) == "accepted" for clip in kept)
+    videos = {clip.video for clip in drawn}
+    return {
+        "videos": {
+            "found": len(scans) + n_failed,
+            "failed": n_failed,
+            "with_a_clip": len(videos),
+            "in_the_manifest": len({clip.video for clip in kept}),
+        },
+        "hours": {
+            "of_usable_videos": round(total_s / 3600, 3),
+            "of_speech": round(speech_s / 3600, 3),
+        },
+        "speech_share": round(speech_s / total_s, 3),
+        "segments_of_speech": corpus.segments,
+        "review": {
+            "accepted_clips": n_accepted,
+            "undecided_clips": len(kept) - n_accepted,
+            "rejected_clips": len(drawn) - len(kept),
+            "rejected_videos": sum(decided.videos.get(v) == "rejected" for v in videos),
+        },
+        "splits": {
+            split: {"wanted": config.wanted[split], **data_card.describe_clips(clips)}
+            for split, clips in corpus.kept.items()
+        },
+        "near_duplicates": corpus.duplicates,
+        "settings": {**dataclasses.asdict(config), "pause_s": _pause_s(config)},
+    }
+
+
+def _pause_s(config: BuildConfig) -> float:
+    default = segmenters.PAUSES_S[config.segmenter]
+    return default if config.pause_s is None else config.pause_s
+
+
+def _cut(
+    scans: Mapping[str, Scan], config: BuildConfig
+) -> tuple[dict[str, list[VideoClip]], dict[str, int]]:
+    """Cuts all videos: video -> clips, and counts of segments."""
+    clips_of, counts = {}, {"found": 0, "too_short": 0, "too_long": 0}
+    for video, scan in scans.items():
+        spans = segmenters.join(scan.speech, _pause_s(config))
+        fitting, n_short, n_long = clip_selection.of_length(
+            spans, config.min_s, config.max_s
+        )
+        clips_of[video] = [VideoClip(video, *span) for span in fitting]
+        counts["found"] += len(spans)
+        counts["too_short"] += n_short
+        counts["too_long"] += n_long
+    if not any(clips_of.values()):
+        raise UserError(
+            f"No clip of {config.min_s:g} to {config.max_s:g} s: of {counts['found']} "
+            f"segments of speech in {len(scans)} videos {counts['too_short']} are too "
+            f"short and {counts['too_long']} too long. See --min_s, --max_s, --pause_s."
+        )
+    return clips_of, counts
+
+
+def _group(
+    scans: Mapping[str, Scan], kinds: Sequence[str]
+) -> tuple[list[list[str]], list[dict[str, list[str]]]]:
+    """All videos in groups that stay together, and those groups that have several."""
+    videos = list(scans)
+    matches = {}
+    for kind in kinds:
+        fingerprints = [scan.fingerprints[kind] for scan in scans.values()]
+        matches[kind] = near_duplicates.find_matches(fingerprints, kind)
+    groups = near_duplicates.group(
+        len(videos), itertools.chain.from_iterable(matches.values())
+    )
+    named = [[videos[index] for index in group] for group in groups]
+    duplicates = [
+        {
+            "videos": names,
+            "same": [
+                kind
+                for kind, found in matches.items()
+                if any(match.first in group for match in found)
+            ],
+        }
+        for group, names in zip(groups, named, strict=True)
+        if len(group) > 1
+    ]
+    return named, duplicates

@@ -1,0 +1,158 @@
+"""What the builder needs to know of one video, from one pass over it, and remembers.
+
+A video comes in; its length, where somebody speaks, and its fingerprints go out. They
+are kept in a file, so that no video is decoded again as long as it stays the same.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import zipfile
+
+import numpy as np
+
+from avl_tf import media
+from avl_tf.media import View
+from data_prep.builder import segmenters
+from data_prep.builder.fingerprints import (
+    FRAMES_FPS,
+    FRAMES_SHORT_SIDE,
+    SAMPLE_RATE,
+    AudioFingerprint,
+    Fingerprint,
+    FramesFingerprint,
+)
+
+# Changes with what is measured, so that older files are not taken for it.
+_VERSION = 1
+_BLOCK_S = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """One video, scanned.
+
+    Attributes:
+        duration_s: length of its sound.
+        speech: spans [(start_s, end_s), ...] as the segmenter gives them.
+        fingerprints: kind -> Fingerprint, "audio" and "frames".
+        failure: why the video cannot be used; "" if it can.
+    """
+
+    duration_s: float = 0.0
+    speech: tuple[segmenters.Span, ...] = ()
+    fingerprints: dict[str, Fingerprint] = dataclasses.field(default_factory=dict)
+    failure: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class ScanTask:
+    """A video to scan, and the folder where the result is kept."""
+
+    id: str
+    path: str
+    segmenter: str
+    folder: str
+
+
+def scan(task: ScanTask) -> Scan:
+    """Scans a video and keeps the result; whatever goes wrong is a failure of it."""
+    description = _describe(task)
+    try:
+        result = _scan(task)
+    except Exception as error:  # one odd file must not end the work on thousands
+        known = isinstance(error, media.MediaError | ValueError | OSError)
+        reason = str(error) if known else f"{type(error).__name__}: {error}"
+        result = Scan(failure=" ".join(reason.split()))
+    _keep(task, result, description)
+    return result
+
+
+def read_scan(task: ScanTask) -> Scan | None:
+    """The result that is kept, or None if there is none for the video as it is now."""
+    try:
+        with np.load(_result_path(task)) as arrays:
+            values = dict(arrays)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return None
+    note = json.loads(str(values["note"]))
+    if note["video"] != _describe(task):
+        return None
+    fingerprints = {
+        kind: Fingerprint(values[f"{kind}_hashes"], values[f"{kind}_times_s"])
+        for kind in ("audio", "frames")
+        if f"{kind}_hashes" in values
+    }
+    speech = tuple((start_s, end_s) for start_s, end_s in note["speech"])
+    return Scan(note["duration_s"], speech, fingerprints, note["failure"])
+
+
+def _scan(task: ScanTask) -> Scan:
+    segmenter = segmenters.make(task.segmenter)
+    audio, frames = AudioFingerprint(), FramesFingerprint()
+    n_samples, waiting, n_waiting = 0, [], 0
+
+    def listen() -> None:
+        block = np.concatenate([np.zeros(0, np.int16), *waiting])
+        waveform = block.astype(np.float32) / 32768
+        segmenter.feed(waveform)
+        audio.feed(waveform)
+
+    views = [View(FRAMES_FPS, FRAMES_SHORT_SIDE)]
+    for view, array in media.decode(task.path, SAMPLE_RATE, views):
+        if view is not None:
+            frames.feed(array)
+            continue
+        waiting.append(array)
+        n_samples, n_waiting = n_samples + len(array), n_waiting + len(array)
+        if n_waiting >= _BLOCK_S * SAMPLE_RATE:
+            listen()
+            waiting, n_waiting = [], 0
+    listen()
+    if not n_samples:
+        raise media.MediaError(f"{task.path}: no sound in it.")
+    duration_s = n_samples / SAMPLE_RATE
+    speech = [
+        (start_s, min(end_s, duration_s))
+        for start_s, end_s in segmenter.finish()
+        if start_s < duration_s
+    ]
+    fingerprints = {"audio": audio.finish(), "frames": frames.finish()}
+    return Scan(duration_s, tuple(speech), fingerprints)
+
+
+def _describe(task: ScanTask) -> list:
+    """Tells one state of a video, and one way to scan it, from another."""
+    try:
+        status = os.stat(task.path)
+    except OSError:
+        return [_VERSION, task.segmenter]
+    return [_VERSION, task.segmenter, status.st_size, status.st_mtime_ns]
+
+
+def _keep(task: ScanTask, result: Scan, description: list) -> None:
+    note = {
+        "id": task.id,
+        "video": description,
+        "duration_s": result.duration_s,
+        "speech": result.speech,
+        "failure": result.failure,
+    }
+    arrays = {
+        f"{kind}_{name}": array
+        for kind, fingerprint in result.fingerprints.items()
+        for name, array in fingerprint._asdict().items()
+    }
+    path = _result_path(task)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    temporary = f"{path}.tmp-{os.getpid()}"
+    with open(temporary, "wb") as out:
+        np.savez(out, note=np.array(json.dumps(note)), **arrays)
+    os.replace(temporary, path)
+
+
+def _result_path(task: ScanTask) -> str:
+    # An id is a path, with any characters and of any length.
+    name = hashlib.sha256(task.id.encode()).hexdigest()[:24]
+    return os.path.join(task.folder, f"{name}.npz")

@@ -1,0 +1,187 @@
+"""Plans and renders a narrated slide show: concepts in, frames and a waveform out."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from avl_tf import media
+from avl_tf.errors import UserError
+from data_prep.demo_videos.stamp_concepts import SAMPLE_RATE, Concept
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a slide show is made by; ranges are drawn from evenly, for each showing.
+
+    Attributes:
+        height, width, fps: of the video.
+        slide_s: range of the time a slide is shown, unless its audio needs longer.
+        lead_s, gap_s, tail_s: silence before the audio of a slide, between natural
+            sound and name, and after.
+        sound_probability: that a name is preceded by the natural sound, if it has one.
+        speed: range of the name's speed; the pitch changes with it.
+        gain: range of the gain of name and, drawn by itself, sound.
+        scale: range of the stamp's size relative to the largest that fits the frame.
+        noise: root mean square of the noise under all, full scale is 1.
+    """
+
+    height: int = 240
+    width: int = 320
+    fps: int = 10
+    slide_s: tuple[float, float] = (1.5, 3.0)
+    lead_s: float = 0.15
+    gap_s: float = 0.1
+    tail_s: float = 0.15
+    sound_probability: float = 0.5
+    speed: tuple[float, float] = (0.93, 1.07)
+    gain: tuple[float, float] = (0.5, 1.0)
+    scale: tuple[float, float] = (0.65, 0.95)
+    noise: float = 0.001
+
+
+@dataclasses.dataclass(frozen=True)
+class Slide:
+    """One showing of a concept: frames, and samples from the start of the video."""
+
+    concept: Concept
+    start_frame: int
+    end_frame: int
+    name_start: int
+    name_end: int
+    sound_start: int | None
+    sound_end: int | None
+    speed: float
+    name_gain: float
+    sound_gain: float
+
+
+def plan_slides(
+    recipe: Recipe,
+    concepts: Sequence[Concept],
+    language: str,
+    n_frames: int,
+    rng: np.random.Generator,
+) -> list[Slide]:
+    """Decides what is shown and said when in a video of n_frames.
+
+    Returns:
+        Slides without a gap between them, concepts in the order of a shuffled bag that
+        is refilled when empty. The last slide stays until the end of the video.
+
+    Raises:
+        ValueError: the video is too short for a single slide.
+    """
+    slides: list[Slide] = []
+    bag: list[int] = []
+    start_frame = 0
+    while True:
+        bag = bag or rng.permutation(len(concepts)).tolist()
+        concept = concepts[bag.pop()]
+        with_sound = rng.random() < recipe.sound_probability
+        speed = rng.uniform(*recipe.speed)
+        name_gain, sound_gain = rng.uniform(*recipe.gain, size=2)
+        shown_s = rng.uniform(*recipe.slide_s)
+
+        start = start_frame * SAMPLE_RATE // recipe.fps
+        name_start = start + int(recipe.lead_s * SAMPLE_RATE)
+        sound_start = sound_end = None
+        if with_sound and concept.sound is not None:
+            sound_start, sound_end = name_start, name_start + len(concept.sound)
+            name_start = sound_end + int(recipe.gap_s * SAMPLE_RATE)
+        name_end = name_start + _spoken_length(concept.names[language], speed)
+        needed_s = (name_end - start) / SAMPLE_RATE + recipe.tail_s
+        end_frame = start_frame + math.ceil(max(shown_s, needed_s) * recipe.fps)
+        if end_frame > n_frames:
+            break
+        slides.append(
+            Slide(
+                concept=concept,
+                start_frame=start_frame,
+                end_frame=end_frame,
+                name_start=name_start,
+                name_end=name_end,
+                sound_start=sound_start,
+                sound_end=sound_end,
+                speed=speed,
+                name_gain=name_gain,
+                sound_gain=sound_gain,
+            )
+        )
+        start_frame = end_frame
+    if not slides:
+        raise UserError(
+            f"A video of {n_frames / recipe.fps:g} s is too short for a slide of "
+            f"{(end_frame - start_frame) / recipe.fps:g} s. Make the videos longer."
+        )
+    slides[-1] = dataclasses.replace(slides[-1], end_frame=n_frames)
+    return slides
+
+
+def render_audio(
+    recipe: Recipe, slides: Sequence[Slide], language: str, rng: np.random.Generator
+) -> np.ndarray:
+    """Mixes the names and sounds of the slides over faint noise.
+
+    Returns:
+        float32 [S] at SAMPLE_RATE, range [-1, 1], as long as the slides.
+    """
+    n_samples = slides[-1].end_frame * SAMPLE_RATE // recipe.fps
+    waveform = recipe.noise * rng.standard_normal(n_samples, np.float32)
+    for slide in slides:
+        name = speak(slide.concept.names[language], slide.speed)
+        waveform[slide.name_start : slide.name_end] += slide.name_gain * name
+        if slide.sound_start is not None:
+            sound = slide.sound_gain * slide.concept.sound
+            waveform[slide.sound_start : slide.sound_end] += sound
+    return np.clip(waveform, -1.0, 1.0)
+
+
+def speak(name: np.ndarray, speed: float) -> np.ndarray:
+    """Plays a recording [S] faster (speed > 1, and higher) or slower: [S / speed]."""
+    places = np.arange(_spoken_length(name, speed)) * speed
+    return np.interp(places, np.arange(len(name)), name).astype(np.float32)
+
+
+def _spoken_length(name: np.ndarray, speed: float) -> int:
+    return int(len(name) / speed)
+
+
+def render_slide(
+    recipe: Recipe, image: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Puts a stamp on a background, both in a random variant.
+
+    Args:
+        recipe: gives the sizes.
+        image: uint8 [H, W, 4], colours multiplied by alpha.
+        rng: what the variant is drawn from.
+
+    Returns:
+        uint8 [recipe.height, recipe.width, 3].
+    """
+    frame = _background(recipe.height, recipe.width, rng)
+    fit = min(recipe.height / image.shape[0], recipe.width / image.shape[1])
+    fit *= rng.uniform(*recipe.scale)
+    height, width = (max(1, round(side * fit)) for side in image.shape[:2])
+    top = rng.integers(recipe.height - height + 1)
+    left = rng.integers(recipe.width - width + 1)
+    stamp = media.resize(image, height, width).astype(np.float32)
+    place = frame[top : top + height, left : left + width]
+    place *= 1.0 - stamp[..., 3:] / 255.0
+    place += stamp[..., :3]
+    return np.clip(np.rint(frame), 0, 255).astype(np.uint8)
+
+
+def _background(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws a plain colour, a gradient or soft blotches: float32 [height, width, 3]."""
+    n_rows, n_columns = [(1, 1), (2, 2), (4, 5)][rng.integers(3)]
+    grid = rng.uniform(40, 215, 3) + rng.uniform(-60, 60, (n_rows, n_columns, 3))
+    for axis, size in ((0, height), (1, width)):
+        places = np.linspace(0, grid.shape[axis] - 1, size)
+        below = np.floor(places).astype(int)
+        above = np.minimum(below + 1, grid.shape[axis] - 1)
+        part = np.expand_dims(places - below, (1 - axis, 2))
+        grid = grid.take(below, axis) * (1 - part) + grid.take(above, axis) * part
+    return np.clip(grid, 0, 255).astype(np.float32)

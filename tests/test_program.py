@@ -1,0 +1,82 @@
+"""What a program logs, and which of its errors it takes for the user's."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.programs import ROOT, environment
+
+_SPEAKS = "from absl import logging\ndef speak(): logging.info('{} speaks')\n"
+_PROGRAM = """
+import {0}
+import avl_tf.deep.deeper, other
+from avl_tf import program
+def main():
+    avl_tf.deep.deeper.speak()
+    other.speak()
+    {1}
+program.run(main)
+"""
+
+
+def _start(folder, libraries, ends="pass", imports="os"):
+    """Runs a program that uses copies of our package and of another in libraries."""
+    shutil.copytree(pathlib.Path(ROOT) / "avl_tf", libraries / "avl_tf")
+    for name in ("avl_tf/deep", "other"):
+        (libraries / name).mkdir(parents=True)
+        (libraries / name / "__init__.py").write_text(_SPEAKS.format(name))
+    (libraries / "avl_tf/deep/deeper.py").write_text(_SPEAKS.format("deeper"))
+    script = folder / "script.py"
+    script.write_text(_PROGRAM.format(imports, ends))
+    return subprocess.run(
+        [sys.executable, str(script)],
+        env=environment() | {"PYTHONPATH": str(libraries)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("place", ["checkout", "venv/lib/python3/site-packages"])
+def test_a_sub_package_is_heard_and_other_packages_are_not(tmp_path, place):
+    done = _start(tmp_path, tmp_path / place)
+    assert done.returncode == 0, done.stderr
+    assert "deeper speaks" in done.stderr
+    assert "other speaks" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "imports, fault, said",
+    [
+        ("os", "int('a')", "ValueError"),
+        ("numpy", "numpy.ones(3) + numpy.ones(4)", "broadcast"),
+        ("avl_tf.metrics", "avl_tf.metrics.ranks('ab', 'c')", "TypeError"),
+        ("tensorflow", "tensorflow.ones(3) + tensorflow.ones(4)", "InvalidArgument"),
+    ],
+)
+def test_what_nobody_raised_on_purpose_shows_its_traceback(
+    tmp_path, imports, fault, said
+):
+    done = _start(tmp_path, tmp_path / "lib", fault, imports)
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert "Traceback (most recent call last):" in lines and said in lines[-1]
+    assert not any(line.startswith("error: ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "imports, fault, said",
+    [
+        ("avl_tf.metrics", "avl_tf.metrics.recall_at_k([], 1)", "0 ranks"),
+        ("os", "open('nothing')", "No such file"),
+        ("tensorflow", "tensorflow.io.gfile.listdir('nothing')", "nothing"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(tmp_path, imports, fault, said):
+    done = _start(tmp_path, tmp_path / "lib", fault, imports)
+    assert done.returncode == 1
+    (line,) = [one for one in done.stderr.splitlines() if one.startswith("error: ")]
+    assert said in line and "Traceback" not in done.stderr
