@@ -1,6 +1,10 @@
 """Spoken-language video retrieval: AVLnet and its multilingual cascade in Keras."""
 
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from avl_tf.trained.embedder import Embedder
 
 # Read when TensorFlow and Keras are first imported; what the user has set is kept.
 # Level 3: TensorFlow 2.16 prints errors about CUDA on machines that have none.
@@ -8,3 +12,27 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 __version__ = "0.1.0"
+
+
+def load(path: str, weights_2d: str = "", weights_3d: str = "") -> "Embedder":
+    """Loads a trained model, to embed speech and videos with it.
+
+        model = avl_tf.load("runs/demo/ro")
+        audio = model.embed_audio("query.wav")
+        video = model.embed_video(["a.mp4", "b.mp4"])
+        best = model.similarity(audio, video).argmax()
+
+    Args:
+        path: a run directory or an export of one, local or remote.
+        weights_2d, weights_3d: files of the weights of the CNNs that the run's records
+            name, where those are not a package's own.
+
+    Returns:
+        The model, with embed_audio, embed_video, similarity, languages, embedding_dim.
+
+    Raises:
+        FileNotFoundError: the folder is neither, or the run has no checkpoint yet.
+    """
+    from avl_tf import trained  # it imports TensorFlow, which takes seconds
+
+    return trained.load(path, weights_2d, weights_3d)

@@ -124,6 +124,27 @@ def long_log_mel(
     return np.maximum(level, -config.dynamic_range_db, out=level)
 
 
+def resample(waveform: tf.Tensor, rate: tf.Tensor, sample_rate: int) -> tf.Tensor:
+    """Resamples float32 [S] from rate to sample_rate, both whole numbers of Hz.
+
+    By cutting or padding the spectrum, exact for what both rates hold.
+
+    The transform is over whole seconds, which are whole numbers of samples at both
+    rates, and takes them for periodic: half a second of silence at least stands
+    between the end and the beginning.
+    """
+    n_samples = tf.size(waveform, tf.int64)
+    rate = tf.cast(rate, tf.int64)
+    n_seconds = (n_samples + rate // 2 + rate - 1) // rate
+    spectrum = tf.signal.rfft(tf.pad(waveform, [[0, n_seconds * rate - n_samples]]))
+    n_bins = n_seconds * (tf.minimum(rate, sample_rate) // 2) + 1
+    n_bins_out = n_seconds * sample_rate // 2 + 1
+    spectrum = tf.pad(spectrum[:n_bins], [[0, tf.maximum(n_bins_out - n_bins, 0)]])
+    resampled = tf.signal.irfft(spectrum, [tf.cast(n_seconds * sample_rate, tf.int32)])
+    gain = tf.cast(sample_rate / rate, tf.float32)
+    return (resampled * gain)[: n_samples * sample_rate // rate]
+
+
 def _emphasised(
     samples: np.ndarray, mean: np.float32, start: int, stop: int, config: AudioConfig
 ) -> np.ndarray:

@@ -17,9 +17,9 @@ from absl import flags
 
 from avl_tf import evaluation, files, program, settings, trained
 from avl_tf.errors import UserError
-from avl_tf.evaluation import EvaluationConfig, rankings, significance, tables
+from avl_tf.evaluation import EvaluationConfig, comparison, rankings, tables
 from avl_tf.evaluation.rankings import RankedSet
-from avl_tf.evaluation.significance import Difference, ResamplingConfig
+from avl_tf.evaluation.significance import ResamplingConfig
 from avl_tf.records import RecordSet
 from avl_tf.trained import Trained
 
@@ -55,24 +55,22 @@ def main() -> None:
         raise UserError("Give either --run_dir or --export.")
     given = evaluation.parse_sets(settings.from_flags(EvaluationConfig).evaluate)
     if _RUN_DIR.value:
-        model = trained.open_run(_RUN_DIR.value)
+        model = trained.look_at_run(_RUN_DIR.value)
         output = files.join(model.path, "evaluation", "recall.json")
     else:
-        model, output = trained.open_export(_EXPORT.value), "recall.json"
+        model, output = trained.look_at_export(_EXPORT.value), "recall.json"
     output = _OUTPUT.value or output
     other = _open_other(_COMPARE.value) if _COMPARE.value else None
     models = [each for each in (model, other) if isinstance(each, Trained)]
     config = _evaluation_config(models)
     sets = given or evaluation.parse_sets(config.evaluate)
-    for each in models:
-        for records in sets.values():
-            each.check_records(records)
+    read = [{name: each.as_read(one) for name, one in sets.items()} for each in models]
     if isinstance(other, dict) and (missing := sorted(sets.keys() - other.keys())):
         raise UserError(
             f"{_COMPARE.value}: holds no set '{missing[0]}', only {', '.join(other)}."
         )
 
-    ranked = _rank(model, sets, config)
+    ranked = _rank(model, read[0], config)
     # At once: what took hours is there to be compared with, whatever comes next.
     rankings.write(output.removesuffix(".json") + "_ranks.json", model.path, ranked)
     resampling = settings.from_flags(ResamplingConfig)
@@ -80,45 +78,12 @@ def main() -> None:
         name: f"{name} (synthetic)" if records.spec.synthetic else name
         for name, records in sets.items()
     }
-    results = _results(model, ranked, labels, config, resampling)
-    if other is not None:
-        against = other if isinstance(other, dict) else _rank(other, sets, config)
-        differences = _differences(ranked, against, resampling)
-        print(f"\n{_comparison(model, ranked, labels, differences, resampling)}")
-        results["comparison"] = {
-            "a": model.path,
-            "b": _COMPARE.value,
-            "sets": {
-                name: {key: dataclasses.asdict(one) for key, one in of_set.items()}
-                for name, of_set in differences.items()
-            },
-        }
-    files.write_json(output, results)
-
-
-def _results(
-    model: Trained,
-    ranked: Mapping[str, RankedSet],
-    labels: Mapping[str, str],
-    config: EvaluationConfig,
-    resampling: ResamplingConfig,
-) -> dict:
-    """Prints the tables of one model; returns what recall.json holds of it."""
-    rows = {
-        name: {"set": labels[name], **of_set.metrics()}
-        for name, of_set in ranked.items()
-    }
-    intervals = {
-        name: significance.confidence_intervals(
-            of_set.ranks, resampling, of_set.n_queries
-        )
-        for name, of_set in ranked.items()
-    }
+    rows = comparison.rows(ranked, labels, resampling)
     print(tables.markdown(rows.values(), ("set",)))
     if _INTERVALS.value:
-        with_intervals = [{**rows[s], "intervals": intervals[s]} for s in rows]
-        print(f"\n{tables.intervals(with_intervals)}")
-    return {
+        print(f"\n{tables.intervals(rows.values())}")
+    intervals = {name: row.pop("intervals") for name, row in rows.items()}
+    results = {
         "model": model.path,
         "sets": rows,
         "settings": {
@@ -128,12 +93,17 @@ def _results(
         },
         "intervals": intervals,
     }
+    if other is not None:
+        against = other if isinstance(other, dict) else _rank(other, read[1], config)
+        found = comparison.differences(ranked, against, resampling)
+        names = (model.path, _COMPARE.value)
+        print(f"\n{comparison.table(names, ranked, labels, found, resampling)}")
+        results["comparison"] = comparison.to_json(names, found)
+    files.write_json(output, results)
 
 
 def _open_other(path: str) -> Trained | dict[str, RankedSet]:
-    if path.endswith(".json"):
-        return rankings.read(path)
-    return trained.open_either(path)
+    return rankings.read(path) if path.endswith(".json") else trained.look(path)
 
 
 def _evaluation_config(models: list[Trained]) -> EvaluationConfig:
@@ -143,19 +113,13 @@ def _evaluation_config(models: list[Trained]) -> EvaluationConfig:
         ValueError: there are no sets, or two models were trained with settings that
             give other numbers and no flag says which is meant.
     """
-    bases = [model.evaluation for model in models if model.evaluation]
-    config, *others = [
-        settings.from_flags(EvaluationConfig, base=base)
-        for base in bases or [EvaluationConfig()]
-    ]
-    for other in others:
-        for name in ("evaluation_clip_s", "evaluation_population"):
-            ours, theirs = getattr(config, name), getattr(other, name)
-            if ours != theirs:
-                raise UserError(
-                    f"{models[0].path} was trained with --{name}={ours}, "
-                    f"{models[1].path} with {theirs}. Give --{name} to say which."
-                )
+    bases = {model.path: model.evaluation for model in models if model.evaluation}
+    configs = {
+        path: settings.from_flags(EvaluationConfig, base=base)
+        for path, base in (bases or {"": EvaluationConfig()}).items()
+    }
+    comparison.require_same(configs)
+    config = next(iter(configs.values()))
     if not config.evaluate:
         raise UserError(
             "--evaluate is missing, and the run was trained without: name the "
@@ -167,53 +131,15 @@ def _evaluation_config(models: list[Trained]) -> EvaluationConfig:
 def _rank(
     model: Trained, sets: Mapping[str, RecordSet], config: EvaluationConfig
 ) -> dict[str, RankedSet]:
-    embed = model.load()
+    embed = model.load().embed
     return {
-        name: evaluation.rank_set(
-            embed, model.check_records(records), config, _reference(model)
-        )
+        name: evaluation.rank_set(embed, records, config, _reference(model))
         for name, records in sets.items()
     }
 
 
 def _reference(model: Trained) -> str:
     return _REFERENCE.value or model.log_mel_reference
-
-
-def _differences(
-    ranked: Mapping[str, RankedSet],
-    other: Mapping[str, RankedSet],
-    resampling: ResamplingConfig,
-) -> dict[str, dict[str, Difference]]:
-    return {
-        name: significance.compare(
-            of_set.ranks,
-            rankings.matched(of_set, other[name], name),
-            resampling,
-            of_set.n_queries,
-        )
-        for name, of_set in ranked.items()
-    }
-
-
-def _comparison(
-    model: Trained,
-    ranked: Mapping[str, RankedSet],
-    labels: Mapping[str, str],
-    differences: Mapping[str, dict[str, Difference]],
-    resampling: ResamplingConfig,
-) -> str:
-    """The table of the differences, under a line that says what it compares."""
-    rows = [
-        {"set": labels[name], "n": of_set.n_queries, "differences": differences[name]}
-        for name, of_set in ranked.items()
-    ]
-    return (
-        f"A: {model.path}. B: {_COMPARE.value}. Differences with 95 % intervals by a "
-        "paired bootstrap over the clips, p by a two-sided paired randomisation test; "
-        f"{resampling.resamples} resamples, seed {resampling.resampling_seed}.\n\n"
-        f"{tables.comparison(rows)}"
-    )
 
 
 def cli() -> None:

@@ -1,10 +1,13 @@
 """Retrieval metrics: ranks of the matching clip, recall at k, MRR, median rank.
 
 Plain NumPy. similarity[i, j] is audio i against visual j; A->V (an audio query) reads
-rows, V->A columns.
+rows, V->A columns. A pair (query, target) of a model's branches is a direction, whose
+name begins the keys of its metrics: a2v/R@1. Of several audio branches the language
+stands for audio: hi2v, v2hi, hi2en.
 """
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -12,11 +15,37 @@ from avl_tf.errors import UserError
 
 CUTOFFS = (1, 5, 10)  # of tables and charts
 ALL_CUTOFFS = (*CUTOFFS, 50)
-DIRECTIONS = ("a2v", "v2a")
 METRICS = (*(f"R@{k}" for k in ALL_CUTOFFS), "MRR", "MedR")
-KEYS = tuple(f"{direction}/{name}" for direction in DIRECTIONS for name in METRICS)
+_SHORT = {"audio": "a", "visual": "v"}
 _SIMILARITY_ROWS = 32
 _EMBEDDING_ROWS = 512
+
+Pair = tuple[str, str]
+
+
+def pairs(branches: Iterable[str]) -> tuple[Pair, ...]:
+    """All (query, target) of a model's branches, such as audio, visual or audio:hi."""
+    return tuple(itertools.permutations(branches, 2))
+
+
+def direction(pair: Pair) -> str:
+    """Names a (query, target): a2v; hi2v for ("audio:hi", "visual")."""
+    return "2".join(_SHORT.get(b, b.removeprefix("audio:")) for b in pair)
+
+
+def title(direction: str) -> str:
+    """A direction as it stands in tables: A->V, HI->V."""
+    return direction.upper().replace("2", "->")
+
+
+def keys(directions: Iterable[str]) -> tuple[str, ...]:
+    """The keys of all metrics of directions, in the order of tables."""
+    return tuple(f"{each}/{name}" for each in directions for name in METRICS)
+
+
+# Of a model with one audio branch.
+DIRECTIONS = tuple(map(direction, pairs(_SHORT)))
+KEYS = keys(DIRECTIONS)
 
 
 def ranks(similarity: np.ndarray) -> np.ndarray:
@@ -96,7 +125,7 @@ def embedding_ranks(
             f"got {audio.shape} and {visual.shape}."
         )
     lowest_tie = _lowest_ties(audio, visual)
-    found = {direction: np.zeros(len(audio), np.int64) for direction in DIRECTIONS}
+    found = {name: np.zeros(len(audio), np.int64) for name in DIRECTIONS}
     for rows in _blocks(len(audio), _EMBEDDING_ROWS):
         audio_block = audio[rows].astype(np.float64)
         for columns in _blocks(len(visual), _EMBEDDING_ROWS):
@@ -106,6 +135,30 @@ def embedding_ranks(
             at_least = similarity >= lowest_tie["v2a"][columns]
             found["v2a"][columns] += _count(at_least, axis=0)
     return found
+
+
+def ranks_of_pairs(
+    embeddings: Mapping[str, np.ndarray], wanted: Sequence[Pair]
+) -> dict[str, np.ndarray]:
+    """Ranks the matching clip for every query of each pair of branches.
+
+    Args:
+        embeddings: float [N, D] by branch, rows i of all belonging together.
+        wanted: pairs of branches; one and its reverse take one pass.
+
+    Returns:
+        int64 [N] by direction, in the order of the pairs.
+
+    Raises:
+        ValueError: as embedding_ranks.
+    """
+    found: dict[str, np.ndarray] = {}
+    for pair in wanted:
+        if direction(pair) not in found:
+            both = embedding_ranks(*(embeddings[branch] for branch in pair))
+            names = (direction(pair), direction(pair[::-1]))
+            found |= dict(zip(names, both.values(), strict=True))
+    return {direction(pair): found[direction(pair)] for pair in wanted}
 
 
 def _lowest_ties(audio: np.ndarray, visual: np.ndarray) -> dict[str, np.ndarray]:
@@ -182,26 +235,25 @@ def median_rank(rank: np.ndarray) -> float:
 def summary(
     found: Mapping[str, np.ndarray], n_queries: int | None = None
 ) -> dict[str, float]:
-    """Summarises the ranks of both directions.
+    """Summarises the ranks of all directions.
 
     Args:
-        found: the ranks by direction, as from embedding_ranks.
+        found: the ranks by direction, as from ranks_of_pairs.
         n_queries: n of recall_at_k. The median is of the ranks that are there, as the
             authors'.
 
     Returns:
-        "n" and KEYS ("a2v/R@1"): R in percent, MRR between 0 and 1.
+        "n" and the keys of the directions ("a2v/R@1"): R in percent, MRR between 0
+        and 1.
     """
-    metrics: dict[str, float] = {
-        "n": len(found["a2v"]) if n_queries is None else n_queries
-    }
-    for direction in DIRECTIONS:
-        rank = found[direction]
+    n_found = len(next(iter(found.values())))
+    values: dict[str, float] = {"n": n_found if n_queries is None else n_queries}
+    for name, rank in found.items():
         for k in ALL_CUTOFFS:
-            metrics[f"{direction}/R@{k}"] = 100 * recall_at_k(rank, k, n_queries)
-        metrics[f"{direction}/MRR"] = mean_reciprocal_rank(rank, n_queries)
-        metrics[f"{direction}/MedR"] = median_rank(rank)
-    return metrics
+            values[f"{name}/R@{k}"] = 100 * recall_at_k(rank, k, n_queries)
+        values[f"{name}/MRR"] = mean_reciprocal_rank(rank, n_queries)
+        values[f"{name}/MedR"] = median_rank(rank)
+    return values
 
 
 def retrieval_metrics(
@@ -213,12 +265,12 @@ def retrieval_metrics(
     return summary(embedding_ranks(audio_embedding, visual_embedding), n_queries)
 
 
-def chance(n: int) -> dict[str, float]:
+def chance(n: int, directions: Iterable[str] = DIRECTIONS) -> dict[str, float]:
     """The expected metrics of a random ranking of n candidates, as summary has them."""
-    metrics: dict[str, float] = {"n": n}
-    for direction in DIRECTIONS:
+    values: dict[str, float] = {"n": n}
+    for name in directions:
         for k in ALL_CUTOFFS:
-            metrics[f"{direction}/R@{k}"] = 100.0 * min(k, n) / n
-        metrics[f"{direction}/MRR"] = mean_reciprocal_rank(np.arange(1, n + 1))
-        metrics[f"{direction}/MedR"] = (n + 1) / 2
-    return metrics
+            values[f"{name}/R@{k}"] = 100.0 * min(k, n) / n
+        values[f"{name}/MRR"] = mean_reciprocal_rank(np.arange(1, n + 1))
+        values[f"{name}/MedR"] = (n + 1) / 2
+    return values

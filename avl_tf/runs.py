@@ -20,6 +20,8 @@ from avl_tf.errors import UserError
 from avl_tf.model import ModelConfig, build_model
 from avl_tf.records import FeatureSpec, RecordSet
 
+# 1: version 0.1.0, which wrote no number. 2: the number was added.
+_FORMAT = 2
 _INFO = "run.json"
 FLAGS = "flags.txt"
 
@@ -57,7 +59,8 @@ def copy_settings(run_dir: str, folder: str) -> None:
 
 def write_info(run_dir: str, info: RunInfo) -> None:
     """Writes run.json."""
-    files.write_json(files.join(run_dir, _INFO), dataclasses.asdict(info))
+    value = {"format": _FORMAT, **dataclasses.asdict(info)}
+    files.write_json(files.join(run_dir, _INFO), value)
 
 
 def exists(run_dir: str) -> bool:
@@ -81,27 +84,33 @@ def read_info(run_dir: str) -> RunInfo:
         )
     value = files.read_json(path)
     try:
+        value = _brought_up(value)
         value = dict(value, model=ModelConfig.from_json(value["model"], path))
         for name in ("features_2d", "features_3d"):
             value[name] = FeatureSpec(**value[name]) if value[name] else None
         value["languages"] = tuple(value["languages"])
         return RunInfo(**value)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not written by this version ({error}).") from error
 
 
-def check_records(info: RunInfo, records: RecordSet, run_dir: str) -> RecordSet:
-    """Makes sure that a model can read a set of records.
+def _brought_up(value: dict) -> dict:
+    """What an earlier version's run.json would hold if this one had written it."""
+    value = dict(value)
+    if (written := value.pop("format", 1)) > _FORMAT:
+        raise ValueError(f"its format is {written}, this version knows {_FORMAT}")
+    # Runs of before it was kept.
+    value.setdefault("evaluation_fingerprints", {})
+    return value
 
-    Returns:
-        The set as the model reads it: of features and images, those it does not look
-        at are left in the files.
+
+def check_records(info: RunInfo, records: RecordSet, run_dir: str) -> None:
+    """Makes sure that a model can read a set of records, from as_read.
 
     Raises:
         ValueError: the audio constants, the backbones or the widths differ, or there
             are no images for an image encoder; says which and what to do.
     """
-    records = as_read(records, info.model)
     spec = records.spec
     differences = []
     if info.model.image_encoder and not spec.images:
@@ -132,11 +141,12 @@ def check_records(info: RunInfo, records: RecordSet, run_dir: str) -> RecordSet:
             f"{'; '.join(differences)}. Re-run data_prep.extract with the model's "
             "settings, or use a model trained on such records."
         )
-    return records
 
 
 def as_read(records: RecordSet, config: ModelConfig) -> RecordSet:
-    """A set without what a model does not look at: frozen features, or images."""
+    """A set as a model reads it: features or images that it does not look at are left
+    in the files.
+    """
     if config.image_encoder:
         unread = {"features_2d": None, "features_3d": None}
     else:
@@ -163,14 +173,21 @@ def newest_checkpoint(prefix: str) -> str | None:
     return there[-1] if there else None
 
 
-def load_model(run_dir: str) -> tuple[keras.Model, RunInfo]:
+def load_model(
+    run_dir: str, minimal_filtering: bool = False
+) -> tuple[keras.Model, RunInfo]:
     """Builds a run's model with its best checkpoint's weights, or else its last's.
+
+    minimal_filtering is build_model's: without it a graph of the model is the same
+    wherever it is traced.
 
     Raises:
         FileNotFoundError: there is no run, or it has no checkpoint yet.
     """
     info = read_info(run_dir)
-    model = build_model(info.model, initialize=False)
+    model = build_model(
+        info.model, initialize=False, minimal_filtering=minimal_filtering
+    )
     load_weights(model, run_dir)
     return model, info
 

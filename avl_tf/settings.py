@@ -22,6 +22,7 @@ def setting(
     choices: tuple[str, ...] = (),
     lower: float | None = None,
     upper: float | None = None,
+    shapes_weights: bool = False,
 ) -> Any:
     """Declares a dataclass field that is also a flag of the same name.
 
@@ -30,8 +31,15 @@ def setting(
         help_text: what it does, its unit, and the paper's value.
         choices: the texts allowed.
         lower, upper: inclusive limits of a number.
+        shapes_weights: what weights a model has depends on it, so that a stage has it
+            from its parent.
     """
-    metadata = {"help": help_text, "choices": choices, "limits": (lower, upper)}
+    metadata = {
+        "help": help_text,
+        "choices": choices,
+        "limits": (lower, upper),
+        "shapes_weights": shapes_weights,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -145,6 +153,12 @@ def to_flagfile(*configs: Any) -> str:
                 value = str(value).lower()
             lines.append(f"--{field.name}={value}\n")
     return "".join(lines)
+
+
+def shaping(config_class: type) -> list[str]:
+    """Names the settings that shape a model's weights."""
+    fields = _settings(config_class)
+    return [field.name for field in fields if field.metadata["shapes_weights"]]
 
 
 def _settings(config_class: type) -> list[dataclasses.Field]:

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
-from avl_tf import audio, media, records
+from avl_tf import audio, media, records, still_images
 from avl_tf.audio import AudioConfig
-from avl_tf.backbones import Backbone, load_backbone
+from avl_tf.backbones import Backbone, load_backbone, unit_length
 from avl_tf.errors import UserError
 from avl_tf.records import Clip, FeatureSpec, Record
-from data_prep import shards, still_images
+from data_prep import shards
 from data_prep.frame_batches import FrameBatches
 from data_prep.manifest import Recording
 from data_prep.shards import Failure, ShardResult
@@ -216,7 +216,7 @@ def _normalised(parts: list[np.ndarray]) -> np.ndarray:
     """Takes the parts as [K, D], L2-normalised per time step as the authors'."""
     # In place, part by part: those of a long video are large.
     for part in parts:
-        part /= np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12)
+        unit_length(part)
     whole = np.concatenate(parts)
     parts.clear()
     return whole

@@ -4,24 +4,25 @@ import numpy as np
 import pytest
 
 from avl_tf import runs
-from avl_tf.training import loop
 
 
-def assert_goes_on_to_the_same_weights(train, folder, monkeypatch, stop_at):
-    """train(run_dir) trains; it is stopped as its evaluation number stop_at ends."""
-    whole = train(folder / "whole")
-    real_brief, n_evaluations = loop.brief, []
+def assert_goes_on_to_the_same_weights(train, folder, stop_at):
+    """train(run_dir, after_evaluation) trains; it is stopped at evaluation stop_at.
 
-    def stop(values):
-        n_evaluations.append(1)
-        if len(n_evaluations) == stop_at:
+    That is the worst moment: recall.json has the evaluation, no checkpoint has it yet.
+    """
+    entries = []
+
+    def stop(entry):
+        entries.append(entry)
+        if len(entries) == stop_at:
             raise KeyboardInterrupt
-        return real_brief(values)
 
-    monkeypatch.setattr(loop, "brief", stop)
+    whole = train(folder / "whole", lambda entry: None)
     with pytest.raises(KeyboardInterrupt):
-        train(folder / "stopped")
-    assert train(folder / "stopped") == whole
+        train(folder / "stopped", stop)
+    assert entries == whole["history"][:stop_at]
+    assert train(folder / "stopped", lambda entry: None) == whole
     models = [runs.load_model(str(folder / name))[0] for name in ("whole", "stopped")]
     weights = [model.get_weights() for model in models]
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))

@@ -25,23 +25,29 @@ def test_outputs_and_gradients_are_the_direct_convolutions(n_steps):
 
 
 @pytest.mark.parametrize(
-    ("width", "strides", "is_filtered"),
+    ("asked", "width", "strides", "is_filtered"),
     [
-        (512, 1, True),
-        (256, 1, False),
-        (512, 2, False),
+        (True, 512, 1, True),
+        (True, 256, 1, False),
+        (True, 512, 2, False),
+        (False, 512, 1, False),
     ],
 )
 def test_only_wide_layers_of_stride_one_are_filtered(
-    monkeypatch, width, strides, is_filtered
+    monkeypatch, asked, width, strides, is_filtered
 ):
     calls = []
     real = minimal_filtering.convolve
     monkeypatch.setattr(
-        minimal_filtering, "convolve", lambda *args: calls.append(1) or real(*args)
+        audio_encoders, "convolve", lambda *args: calls.append(1) or real(*args)
     )
     layer = audio_encoders.TimeConv(
-        width, (1, 9), strides=(1, strides), padding="same", use_bias=False
+        width,
+        (1, 9),
+        strides=(1, strides),
+        padding="same",
+        use_bias=False,
+        minimal_filtering=asked,
     )
     inputs = tf.random.stateless_normal([2, 1, 13, 512], [0, 0])
     outputs = layer(inputs)
@@ -51,8 +57,13 @@ def test_only_wide_layers_of_stride_one_are_filtered(
 
 
 def test_half_precision_is_not_filtered(monkeypatch):
-    monkeypatch.setattr(minimal_filtering, "convolve", None)
+    monkeypatch.setattr(audio_encoders, "convolve", None)
     layer = audio_encoders.TimeConv(
-        512, (1, 9), padding="same", use_bias=False, dtype="mixed_bfloat16"
+        512,
+        (1, 9),
+        padding="same",
+        use_bias=False,
+        dtype="mixed_bfloat16",
+        minimal_filtering=True,
     )
     assert layer(tf.zeros([1, 1, 5, 512])).dtype == tf.bfloat16

@@ -158,8 +158,10 @@ def test_visual_scale_multiplies_the_visual_input():
 def test_branches_share_the_models_weights():
     built = model.build_model(SMALL)
     inputs, output = _inputs(), built(_inputs())
-    audio = model.audio_branch(built)({k: inputs[k] for k in ("log_mel", "n_frames")})
-    visual = model.visual_branch(built)({"visual": inputs["visual"]})
+    audio = model.branch(built, "audio")(
+        {k: inputs[k] for k in ("log_mel", "n_frames")}
+    )
+    visual = model.branch(built, "visual")({"visual": inputs["visual"]})
     assert np.array_equal(audio, output["audio_embedding"])
     assert np.array_equal(visual, output["visual_embedding"])
 

@@ -63,7 +63,7 @@ def _expected(run_dir, waveform):
         "log_mel": audio.log_mel(waveform[np.newaxis], config),
         "n_frames": tf.constant([audio.n_frames(len(waveform), config)]),
     }
-    return model.audio_branch(restored)(inputs)[0]
+    return model.branch(restored, "audio")(inputs)[0]
 
 
 def test_wav_waveform_and_log_mel_give_the_models_embedding(run_dir, signatures):
@@ -109,7 +109,7 @@ def test_visual_features_give_the_models_embedding(run_dir, signatures):
     unit = features / np.linalg.norm(features, axis=-1, keepdims=True)
     pooled = np.stack([unit[0].max(0), unit[1, :2].max(0)])
     pooled /= np.linalg.norm(pooled, axis=-1, keepdims=True)
-    expected = model.visual_branch(restored)({"visual": pooled})
+    expected = model.branch(restored, "visual")({"visual": pooled})
     assert np.abs(found - expected).max() < 1e-4
     found = signatures["visual"](visual=tf.constant(pooled))["visual_embedding"]
     assert np.abs(found - expected).max() < 1e-5

@@ -133,3 +133,15 @@ def test_every_other_flagfile_parses_with_its_program(path, tmp_path):
     done = run(f"avl_tf.{program}", *arguments, cwd=tmp_path)
     fails_in_one_line(done)
     assert "data/" in done.stderr or "runs/avlnet" in done.stderr
+
+
+def test_a_setting_that_shapes_weights_is_marked_at_its_field():
+    @dataclasses.dataclass(frozen=True)
+    class Head:
+        width: int = setting(4, "Width.", shapes_weights=True)
+        dropout: float = setting(0.0, "Dropout.")
+
+    assert settings.shaping(Head) == ["width"]
+    unmarked = {"visual_scale", "mask_padding_in_training", "pad_db"}
+    names = {f.name for f in dataclasses.fields(ModelConfig) if "help" in f.metadata}
+    assert set(settings.shaping(ModelConfig)) == names - unmarked

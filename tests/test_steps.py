@@ -6,6 +6,7 @@ import tensorflow as tf
 from avl_tf import losses
 from avl_tf.model import ModelConfig, build_model
 from avl_tf.training import devices, optimizers, steps
+from avl_tf.training.objective import Objective
 from avl_tf.training.stage_config import StageConfig
 
 CONFIG = ModelConfig((6,), audio_widths=(8, 8), embedding_dim=8)
@@ -56,7 +57,7 @@ def test_micro_batches_have_the_gradient_of_the_whole_and_their_mean_statistics(
     expected = tape.gradient(loss, model.trainable_variables)
 
     state, step = _begin(micro_batch=4)
-    assert float(step(batch)) == pytest.approx(float(loss), rel=1e-5)
+    assert float(step(batch)["loss"]) == pytest.approx(float(loss), rel=1e-5)
     for found, gradient in zip(_gradients(state), expected, strict=True):
         scale = np.abs(gradient).max() + 1e-8
         assert np.abs(found - gradient).max() < 1e-4 * scale
@@ -65,6 +66,50 @@ def test_micro_batches_have_the_gradient_of_the_whole_and_their_mean_statistics(
         state.trained.non_trainable_variables, means, strict=True
     ):
         np.testing.assert_allclose(variable.numpy(), mean, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("micro_batch", [0, 4])
+def test_the_terms_of_an_objective_are_summed_and_measured(monkeypatch, micro_batch):
+    class TwoTerms(Objective):
+        def __call__(self, embeddings):
+            assert set(embeddings) == {"audio", "visual"}
+            length = tf.reduce_mean(tf.square(embeddings["audio"]))
+            return {**super().__call__(embeddings), "length": 1e4 * length}
+
+    monkeypatch.setattr(steps, "Objective", TwoTerms)
+    _, step = _begin(micro_batch=micro_batch, learning_rate=0.01)
+    first = step(_batch())
+    assert float(first["loss/length"]) > 0
+    terms = first["loss/audio-visual"] + first["loss/length"]
+    assert float(first["loss"]) == pytest.approx(float(terms))
+    for _ in range(5):
+        last = step(_batch())
+    assert last["loss/length"] < first["loss/length"] / 2
+
+
+@pytest.mark.parametrize("changes", [{}, {"clip_norm": 1e-3}, {"micro_batch": 4}])
+def test_norms_are_those_of_gradient_weights_and_step(changes):
+    state, step = _begin(**changes)
+
+    def weights():
+        return [v.numpy() for v in state.trained.trainable_variables]
+
+    def length(arrays):
+        return np.sqrt(sum(np.sum(np.square(a, dtype=np.float64)) for a in arrays))
+
+    unclipped, unclipped_step = _begin(**{**changes, "clip_norm": 0.0})
+    unclipped_step(_batch())
+    for number in range(3):
+        before = weights()
+        found = step(_batch(), with_norms=True)
+        if not number:
+            expected = length(_gradients(unclipped))
+            assert float(found["gradient_norm"]) == pytest.approx(expected, rel=1e-4)
+        after = weights()
+        assert float(found["parameter_norm"]) == pytest.approx(length(after), rel=1e-5)
+        taken = length([a - b for a, b in zip(after, before, strict=True)])
+        assert float(found["update_norm"]) == pytest.approx(taken, rel=1e-3)
+    assert all(np.isnan(step(_batch())[name]) for name in steps.NORMS)
 
 
 def test_micro_batches_that_do_not_divide_the_batch_are_an_error():
@@ -112,7 +157,7 @@ def test_a_step_with_an_infinite_half_precision_gradient_is_left_out():
     )
     batch = _batch()
     batch["visual"] *= 1e4
-    step(batch)
+    assert float(step(batch, with_norms=True)["update_norm"]) == 0
     after = [variable.numpy() for variable in state.trained.trainable_variables]
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
     assert int(state.optimizer.count.numpy()) == count

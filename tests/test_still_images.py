@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from avl_tf import images, media
-from data_prep import still_images
+from avl_tf import images, media, still_images
 
 
 def _picture(width=120, height=80):

@@ -85,15 +85,17 @@ def _steps(strategy, way, changes, batch, config=CONFIG):
         return {k: tf.constant(v[first : first + n]) for k, v in batch.items()}
 
     dealt = strategy.experimental_distribute_values_from_function(part)
-    losses = [float(step(dealt))]
+    first = step(dealt, with_norms=True)
+    losses = [float(first["loss"])]
     # After one step the first moments are a tenth of the gradients.
     gradients = [moment.numpy() for moment in state.optimizer.first]
-    losses += [float(step(dealt)) for _ in range(2)]
+    losses += [float(step(dealt)["loss"]) for _ in range(2)]
     for variable in state.trained.variables:
         copies = strategy.experimental_local_results(variable.value)
         assert all(np.array_equal(copies[0], copy) for copy in copies[1:])
     return {
         f"{way}/losses": losses,
+        f"{way}/norms": [float(first[name]) for name in steps.NORMS],
         **{f"{way}/gradient{i}": value for i, value in enumerate(gradients)},
     }
 

@@ -87,6 +87,12 @@ class Backbone:
         return features
 
 
+def unit_length(features: np.ndarray) -> np.ndarray:
+    """Makes features [K, D] of length 1 a time step, in place, as the authors do."""
+    features /= np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    return features
+
+
 def load_backbone(name: str, weights: str | os.PathLike | None = None) -> Backbone:
     """Loads a frozen CNN by name.
 

@@ -194,13 +194,29 @@ def _log_mels(stored, clips: ClipConfig, spec: RecordsSpec, starts_s, ends_s):
     n_frames = tf.maximum(n_frames, 1)
     log_mel = stored.windows(start, n_frames, width)
     if clips.log_mel_reference == "clip":
-        valid = (tf.range(width) < n_frames[:, tf.newaxis])[..., tf.newaxis]
-        level = tf.cast(log_mel, tf.float32)
-        lowest = level.dtype.min
-        loudest = tf.reduce_max(tf.where(valid, level, lowest), [1, 2], keepdims=True)
-        level = tf.maximum(level - loudest, -spec.audio.dynamic_range_db)
-        log_mel = tf.cast(tf.where(valid, level, 0.0), log_mel.dtype)
+        log_mel = rereferenced(log_mel, n_frames, spec.audio)
     return log_mel, n_frames
+
+
+def rereferenced(
+    log_mel: tf.Tensor, n_frames: tf.Tensor, config: audio.AudioConfig
+) -> tf.Tensor:
+    """Makes each clip's own loudest bin its 0 dB.
+
+    Args:
+        log_mel: float16 [M, T, F], in dB.
+        n_frames: int32 [M], the true lengths.
+        config: AudioConfig.
+
+    Returns:
+        float16 [M, T, F], zeros behind the end.
+    """
+    valid = tf.sequence_mask(n_frames, tf.shape(log_mel)[1])[..., tf.newaxis]
+    level = tf.cast(log_mel, tf.float32)
+    lowest = level.dtype.min
+    loudest = tf.reduce_max(tf.where(valid, level, lowest), [1, 2], keepdims=True)
+    level = tf.maximum(level - loudest, -config.dynamic_range_db)
+    return tf.cast(tf.where(valid, level, 0.0), log_mel.dtype)
 
 
 def _feature_steps(n_stored, rate: float, starts_s, ends_s):

@@ -1,5 +1,6 @@
 """Evaluation of a model on sets of records: embeddings, then ranks."""
 
+import collections
 import dataclasses
 from collections.abc import Callable, Iterable
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 from avl_tf import dataset, metrics
 from avl_tf.errors import UserError
 from avl_tf.evaluation.rankings import RankedSet
+from avl_tf.model import by_branch
 from avl_tf.records import RecordSet, open_records
 from avl_tf.settings import setting
 
@@ -78,29 +80,29 @@ def embed_function(model: keras.Model) -> EmbedFunction:
 
 def embed_all(
     embed: EmbedFunction, batches: Iterable[dict[str, tf.Tensor]]
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
+) -> tuple[dict[str, np.ndarray], list[str]]:
     """Embeds every clip of the batches of an evaluation set.
 
     Returns:
-        audio embeddings float32 [N, D], visual embeddings [N, D], and the clip ids.
+        The embeddings float32 [N, D] by branch, and the clip ids.
 
     Raises:
         ValueError: an embedding is not finite; names the clip.
     """
-    audio, visual, ids = [], [], []
+    parts, ids = collections.defaultdict(list), []
     for batch in batches:
-        output = embed(batch)
-        audio.append(output["audio_embedding"].numpy())
-        visual.append(output["visual_embedding"].numpy())
-        ids += [clip_id.decode() for clip_id in batch["clip_id"].numpy()]
-        finite = np.isfinite(audio[-1]).all(1) & np.isfinite(visual[-1]).all(1)
-        if not finite.all():
-            clip_id = ids[len(ids) - len(finite) + int(np.argmin(finite))]
-            raise UserError(
-                f"clip {clip_id}: its embedding is not finite. The weights or the "
-                "features hold a NaN."
-            )
-    return np.concatenate(audio), np.concatenate(visual), ids
+        output = {k: v.numpy() for k, v in by_branch(embed(batch)).items()}
+        new = [clip_id.decode() for clip_id in batch["clip_id"].numpy()]
+        for branch, embedding in output.items():
+            finite = np.isfinite(embedding).all(axis=1)
+            if not finite.all():
+                raise UserError(
+                    f"clip {new[np.argmin(finite)]}: its {branch} embedding is not "
+                    "finite. The weights or the features hold a NaN."
+                )
+            parts[branch].append(embedding)
+        ids += new
+    return {branch: np.concatenate(part) for branch, part in parts.items()}, ids
 
 
 def rank_set(
@@ -133,10 +135,10 @@ def rank_set(
         config.evaluation_batch_size,
         log_mel_reference,
     )
-    audio, visual, clip_ids = embed_all(embed, dataset.read(batches, records))
+    embeddings, clip_ids = embed_all(embed, dataset.read(batches, records))
     return RankedSet(
         clip_ids=tuple(clip_ids),
-        ranks=metrics.embedding_ranks(audio, visual),
+        ranks=metrics.ranks_of_pairs(embeddings, metrics.pairs(embeddings)),
         n_queries=config.evaluation_population or len(clip_ids),
         clip_s=config.evaluation_clip_s,
     )

@@ -1,7 +1,7 @@
 """Ranks by clip: what an evaluation keeps so that another can be compared with it.
 
 A file of them is JSON: {"model": path, "sets": {name: {"clip_s", "n_queries", "clips":
-{"clip_id": [...], "a2v": [...], "v2a": [...]}}}}.
+{"clip_id": [...], "a2v": [...], "v2a": [...]}}}}, a list a direction.
 """
 
 import collections
@@ -40,6 +40,11 @@ def matched(a: RankedSet, b: RankedSet, name: str) -> dict[str, np.ndarray]:
             the same, so that ranks cannot be compared; begins with the set's name.
     """
     place_a, place_b = _places(a.clip_ids), _places(b.clip_ids)
+    if a.ranks.keys() != b.ranks.keys():
+        raise UserError(
+            f"{name}: A was ranked {' '.join(a.ranks)}, B {' '.join(b.ranks)}: models "
+            "of other languages, whose ranks cannot be compared."
+        )
     alone_a = [key[0] for key in place_a if key not in place_b]
     alone_b = [key[0] for key in place_b if key not in place_a]
     if alone_a or alone_b:
@@ -109,7 +114,7 @@ def read(path: str) -> dict[str, RankedSet]:
 
 def _ranked_set(entry: dict) -> RankedSet:
     clips = entry["clips"]
-    ranks = {d: np.array(clips[d], np.int64) for d in metrics.DIRECTIONS}
+    ranks = {d: np.array(clips[d], np.int64) for d in clips if d != "clip_id"}
     ranked = RankedSet(
         tuple(clips["clip_id"]), ranks, entry["n_queries"], entry["clip_s"]
     )

@@ -5,7 +5,7 @@ stay. What varies is which queries the set happens to hold, not the seed of trai
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -60,14 +60,14 @@ def confidence_intervals(
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 13.3.
     """
-    pair = _stack(found)
-    n = pair.shape[-1]
+    ranks, names = np.stack(list(found.values())), list(found)
+    n = ranks.shape[-1]
     random = np.random.default_rng(config.resampling_seed)
     drawn = [
-        _values(pair[:, random.integers(n, size=n)], n_queries)
+        _values(names, ranks[:, random.integers(n, size=n)], n_queries)
         for _ in range(config.resamples)
     ]
-    return dict(zip(metrics.KEYS, _interval(drawn), strict=True))
+    return dict(zip(metrics.keys(names), _interval(drawn), strict=True))
 
 
 def compare(
@@ -96,20 +96,25 @@ def compare(
         Tests for Information Retrieval Evaluation) for the test; Phipson and Smyth 2010
         for the 1 + in p.
     """
-    a, b = _stack(found_a), _stack(found_b)
+    names = list(found_a)
+    a, b = (np.stack([found[name] for name in names]) for found in (found_a, found_b))
     if a.shape != b.shape:
         raise UserError(f"{a.shape[1]} ranks of a, {b.shape[1]} of b.")
     n = a.shape[-1]
     random = np.random.default_rng(config.resampling_seed)
-    values_a, values_b = _values(a, n_queries), _values(b, n_queries)
+
+    def values(ranks: np.ndarray) -> np.ndarray:
+        return _values(names, ranks, n_queries)
+
+    values_a, values_b = values(a), values(b)
     observed = values_a - values_b
     drawn, swapped = [], []
     for _ in range(config.resamples):
         index = random.integers(n, size=n)
-        drawn.append(_values(a[:, index], n_queries) - _values(b[:, index], n_queries))
+        drawn.append(values(a[:, index]) - values(b[:, index]))
         swap = random.random(n) < 0.5
         first, second = np.where(swap, b, a), np.where(swap, a, b)
-        swapped.append(_values(first, n_queries) - _values(second, n_queries))
+        swapped.append(values(first) - values(second))
     # Sums that are equal on paper differ in their last bits.
     as_large = np.abs(swapped) >= np.abs(observed) - 1e-9
     p_values = (1 + as_large.sum(axis=0)) / (1 + config.resamples)
@@ -121,18 +126,16 @@ def compare(
         p_values.tolist(),
         strict=True,
     )
-    return {key: Difference(*row) for key, row in zip(metrics.KEYS, rows, strict=True)}
+    keys = metrics.keys(names)
+    return {key: Difference(*row) for key, row in zip(keys, rows, strict=True)}
 
 
-def _stack(found: Mapping[str, np.ndarray]) -> np.ndarray:
-    return np.stack([found[direction] for direction in metrics.DIRECTIONS])
-
-
-def _values(pair: np.ndarray, n_queries: int | None) -> np.ndarray:
-    """The metrics of ranks [2, N] in the order of metrics.KEYS."""
-    found = dict(zip(metrics.DIRECTIONS, pair, strict=True))
-    summary = metrics.summary(found, n_queries)
-    return np.array([summary[key] for key in metrics.KEYS])
+def _values(
+    names: Sequence[str], ranks: np.ndarray, n_queries: int | None
+) -> np.ndarray:
+    """The metrics of ranks [directions, N] in the order of metrics.keys."""
+    summary = metrics.summary(dict(zip(names, ranks, strict=True)), n_queries)
+    return np.array([summary[key] for key in metrics.keys(names)])
 
 
 def _interval(drawn: list[np.ndarray]) -> list[tuple[float, float]]:

@@ -1,12 +1,11 @@
 """Retrieval results as Markdown tables that can be pasted into a paper."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from avl_tf import metrics
 from avl_tf.evaluation.significance import Difference
 
 SET_COLUMNS = ("stage", "set")
-_TITLES = {"a2v": "A->V", "v2a": "V->A"}
 
 
 def markdown(rows: Iterable[Mapping], columns: tuple[str, ...]) -> str:
@@ -17,17 +16,19 @@ def markdown(rows: Iterable[Mapping], columns: tuple[str, ...]) -> str:
         columns: what stands left of the metrics.
 
     Returns:
-        A Markdown table: R@1/5/10 in percent and MedR of both directions, and n.
+        A Markdown table: R@1/5/10 in percent and MedR of each direction, and n.
     """
+    rows = list(rows)
     names = [f"R@{k}" for k in metrics.CUTOFFS] + ["MedR"]
-    keys = [f"{d}/{name}" for d in metrics.DIRECTIONS for name in names]
+    keys = [f"{d}/{name}" for d in _directions(rows) for name in names]
     cells = [
         [str(row[column]) for column in columns]
         + [_number(key, row[key]) for key in keys]
         + [str(row["n"])]
         for row in rows
     ]
-    header = [*columns, *(f"{_TITLES[k[:3]]} {k[4:]}" for k in keys), "n"]
+    titles = (" ".join(_titles(key)) for key in keys)
+    header = [*columns, *titles, "n"]
     return _layout(header, cells, len(columns))
 
 
@@ -38,17 +39,19 @@ def intervals(rows: Iterable[Mapping]) -> str:
         rows: mappings with "set", "n", metrics by their keys, and "intervals", (low,
             high) by the same keys.
     """
+    rows = list(rows)
+    directions = _directions(rows)
     cells = [
         [row["set"], name]
         + [
             f"{_number(key, row[key])} {_span(key, row['intervals'][key])}"
-            for key in (f"{direction}/{name}" for direction in metrics.DIRECTIONS)
+            for key in (f"{direction}/{name}" for direction in directions)
         ]
         + [str(row["n"])]
         for row in rows
         for name in metrics.METRICS
     ]
-    return _layout(["set", "metric", *_TITLES.values(), "n"], cells, 2)
+    return _layout(["set", "metric", *map(metrics.title, directions), "n"], cells, 2)
 
 
 def comparison(rows: Iterable[Mapping]) -> str:
@@ -59,10 +62,10 @@ def comparison(rows: Iterable[Mapping]) -> str:
     """
     cells = []
     for row in rows:
-        for key in metrics.KEYS:
-            of: Difference = row["differences"][key]
+        differences: Mapping[str, Difference] = row["differences"]
+        for key, of in differences.items():
             cells.append(
-                [row["set"], _TITLES[key[:3]], key[4:]]
+                [row["set"], *_titles(key)]
                 + [_number(key, value) for value in (of.a, of.b)]
                 + [_number(key, of.difference, "+"), _span(key, of.interval, "+")]
                 + [f"{of.p_value:.4f}" if of.p_value >= 1e-4 else "<0.0001"]
@@ -70,6 +73,19 @@ def comparison(rows: Iterable[Mapping]) -> str:
             )
     header = ["set", "query", "metric", "A", "B", "A - B", "95 % interval", "p", "n"]
     return _layout(header, cells, 3)
+
+
+def _directions(rows: Sequence[Mapping]) -> list[str]:
+    """The directions whose metrics rows hold, each once."""
+    last = f"/{metrics.METRICS[-1]}"
+    held = (k.removesuffix(last) for row in rows for k in row if k.endswith(last))
+    return list(dict.fromkeys(held))
+
+
+def _titles(key: str) -> tuple[str, str]:
+    """a2v/R@1 as A->V and R@1."""
+    direction, _, name = key.partition("/")
+    return metrics.title(direction), name
 
 
 def _number(key: str, value: float, sign: str = "") -> str:

@@ -25,7 +25,7 @@ import numpy as np
 from avl_tf.errors import UserError
 from avl_tf.media.file import MediaError, MediaFile, require_file
 from avl_tf.media.orientation import orientation
-from avl_tf.media.pictures import Pictures, View, exact, to_array
+from avl_tf.media.pictures import Pictures, View, exact, pick_frames, to_array
 from avl_tf.media.sound import Sound, first_second
 from avl_tf.media.writer import to_frame, write_image, write_video, write_wav
 
@@ -34,8 +34,11 @@ __all__ = [
     "View",
     "decode",
     "duration_s",
+    "has_sound",
+    "is_image",
     "iter_frames",
     "orientation",
+    "pick_frames",
     "read_frames",
     "read_image",
     "read_waveform",
@@ -226,6 +229,18 @@ def duration_s(path: str | os.PathLike) -> float:
     """
     with MediaFile(path) as file:
         return float(file.duration())
+
+
+def has_sound(path: str | os.PathLike) -> bool:
+    """Tells whether a file has an audio stream; raises as duration_s."""
+    with MediaFile(path) as file:
+        return file.has_sound()
+
+
+def is_image(path: str | os.PathLike) -> bool:
+    """Tells whether a file is one picture, not a video; raises as duration_s."""
+    with MediaFile(path) as file:
+        return file.is_image()
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:

@@ -100,6 +100,16 @@ class MediaFile:
             stream.codec_context.thread_count = 1
         return stream
 
+    def has_sound(self) -> bool:
+        """Tells whether there is an audio stream."""
+        return any(stream.type == "audio" for stream in self._streams)
+
+    def is_image(self) -> bool:
+        """Tells whether the file is one picture."""
+        alone = len(self._streams) == 1 and not self.has_sound()
+        one = self._streams[0].frames == 1
+        return alone and (one or self._container.format.name.endswith("_pipe"))
+
     def counts_samples(self) -> bool:
         """Tells whether the times of the audio stream are exact to the sample."""
         stream = self.stream("audio")

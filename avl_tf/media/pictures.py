@@ -111,6 +111,25 @@ class Pictures:
         return to_array(frame, self._size, "rgb24", view.crop)
 
 
+def pick_frames(frames: np.ndarray, fps: float, view: View) -> Iterator[np.ndarray]:
+    """Does to frames that are at hand what media.iter_frames does to a file's.
+
+    Args:
+        frames: uint8 [K, H, W, 3], RGB, upright.
+        fps: how many of them make a second.
+        view: how they are wanted.
+
+    Yields:
+        uint8 [H, W, 3]: the nearest frame to each of 0, 1 / view.fps, ... seconds.
+    """
+    step = exact(fps) / exact(view.fps)
+    for number in range(math.ceil(len(frames) / step)):
+        nearest = min(math.ceil(number * step - Fraction(1, 2)), len(frames) - 1)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frames[nearest]))
+        size = _output_size(frame, None, view.short_side)
+        yield to_array(frame, size, "rgb24", view.crop)
+
+
 def exact(value: float) -> Fraction:
     """Returns the fraction that was meant: 0.1 is 1/10, not its binary neighbour."""
     return Fraction(value).limit_denominator(1_000_000)

@@ -1,8 +1,11 @@
 """AVLnet as a functional Keras model: ModelConfig in, two towers and one space out."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import TypeVar
 
 import keras
+import tensorflow as tf
 
 from avl_tf.audio import AudioConfig
 from avl_tf.backbones.trainable import Trainable
@@ -10,6 +13,9 @@ from avl_tf.errors import UserError
 from avl_tf.images import SIDE
 from avl_tf.model import audio_encoders, heads, image_encoder
 from avl_tf.settings import setting
+
+T = TypeVar("T")
+_SUFFIX = "_embedding"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +32,19 @@ class ModelConfig:
         (128, 128, 256, 512, 1024),
         "Channels of ResDAVEnet's first layer and of its stages (the authors': "
         "128,128,256,512,1024).",
+        shapes_weights=True,
     )
     blocks_per_stage: int = setting(
-        2, "Residual blocks in each stage of ResDAVEnet (the authors': 2).", lower=1
+        2,
+        "Residual blocks in each stage of ResDAVEnet (the authors': 2).",
+        lower=1,
+        shapes_weights=True,
     )
     embedding_dim: int = setting(
-        4096, "Width of the shared embedding space (the paper's: 4096).", lower=1
+        4096,
+        "Width of the shared embedding space (the paper's: 4096).",
+        lower=1,
+        shapes_weights=True,
     )
     audio_head: str = setting(
         "official",
@@ -39,6 +52,7 @@ class ModelConfig:
         "paper: the gate in the embedding space, as Eq. 2; fused: as the released "
         "AVLnet-Text-Fused, for clips without words.",
         choices=("official", "paper", "fused"),
+        shapes_weights=True,
     )
     image_encoder: str = setting(
         "",
@@ -46,12 +60,14 @@ class ModelConfig:
         "(data_prep.extract --keep_images); empty: frozen features (the papers: either "
         "for Places, with resnet152).",
         choices=("", *image_encoder.NAMES),
+        shapes_weights=True,
     )
     image_width: float = setting(
         1.0,
         "Factor on the channels of the image encoder's layers; weights from a file are "
         "of 1.",
         lower=1e-3,
+        shapes_weights=True,
     )
     visual_scale: float = setting(
         1.0,
@@ -69,6 +85,11 @@ class ModelConfig:
         "Log-mel value of padding frames in dB (the authors': 0, the loudest value; "
         "-80 is silence).",
     )
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """The towers, by what they embed: the names of embeddings and directions."""
+        return ("audio", "visual")
 
     def to_json(self) -> dict:
         return dataclasses.asdict(self)
@@ -92,11 +113,13 @@ def build_model(
     initialize: bool = True,
     mixed_precision: str = "off",
     sync_batch_norm: bool = False,
+    minimal_filtering: bool = False,
 ) -> keras.Model:
     """Builds AVLnet; without initialize its weights are zeros, to be set.
 
     mixed_precision is the type of the activations: off (float32), float16 or bfloat16.
     With sync_batch_norm, batch norm in training is over the clips of all replicas.
+    minimal_filtering halves the products of wide layers, to be used where filters_well.
 
     Inputs, by name: log_mel float32 [B, T, F]; n_frames int32 [B], the true length of
     each clip; visual float32 [B, sum(visual_dims)], each stream's max over the clip,
@@ -117,12 +140,22 @@ def build_model(
     if mixed_precision != "off":
         keras.config.set_dtype_policy(f"mixed_{mixed_precision}")
     try:
-        return _build(config, initialize, sync_batch_norm)
+        return _build(config, initialize, sync_batch_norm, minimal_filtering)
     finally:
         keras.config.set_dtype_policy(before)
 
 
-def _build(config: ModelConfig, initialize: bool, sync_batch_norm: bool) -> keras.Model:
+def filters_well() -> bool:
+    """Whether minimal_filtering pays on this machine: on GPUs their library does it."""
+    return not tf.config.list_physical_devices("GPU")
+
+
+def _build(
+    config: ModelConfig,
+    initialize: bool,
+    sync_batch_norm: bool,
+    minimal_filtering: bool,
+) -> keras.Model:
     log_mel = keras.Input((None, config.audio.n_mels), name="log_mel")
     n_frames = keras.Input((), dtype="int32", name="n_frames")
     if config.image_encoder:
@@ -139,6 +172,7 @@ def _build(config: ModelConfig, initialize: bool, sync_batch_norm: bool) -> kera
         config.blocks_per_stage,
         initialize,
         sync_batch_norm,
+        minimal_filtering,
     )
     audio = heads.MeanPool(config.mask_padding_in_training, name="audio_pool")(
         audio_map, n_frames, log_mel
@@ -171,18 +205,27 @@ def _build(config: ModelConfig, initialize: bool, sync_batch_norm: bool) -> kera
     )
 
 
-def audio_branch(model: keras.Model) -> keras.Model:
-    """The audio tower of a model from build_model, sharing its weights."""
-    inputs = {name: model.input[name] for name in ("log_mel", "n_frames")}
-    return keras.Model(inputs, model.output["audio_embedding"], name="audio_branch")
-
-
 def visual_input(config: ModelConfig) -> str:
     """What a model sees by: its input "visual" or "image"."""
     return "image" if config.image_encoder else "visual"
 
 
-def visual_branch(model: keras.Model) -> keras.Model:
-    """The visual tower of a model from build_model, sharing its weights."""
-    inputs = {k: v for k, v in model.input.items() if k in ("visual", "image")}
-    return keras.Model(inputs, model.output["visual_embedding"], name="visual_branch")
+def branch(model: keras.Model, name: str) -> keras.Model:
+    """One tower of a model from build_model, sharing its weights.
+
+    Args:
+        model: the whole.
+        name: one of its branches.
+
+    Returns:
+        A model of the inputs that the branch needs, by name; its output is the
+        embedding [B, D].
+    """
+    needed = ("visual", "image") if name == "visual" else ("log_mel", "n_frames")
+    inputs = {k: v for k, v in model.input.items() if k in needed}
+    return keras.Model(inputs, model.output[f"{name}{_SUFFIX}"], name=f"{name}_branch")
+
+
+def by_branch(outputs: Mapping[str, T]) -> dict[str, T]:
+    """A model's outputs, audio_embedding and so on, by the names of its branches."""
+    return {name.removesuffix(_SUFFIX): value for name, value in outputs.items()}

@@ -10,31 +10,35 @@ import keras
 import tensorflow as tf
 
 from avl_tf.layers import BatchNorm
-from avl_tf.model import minimal_filtering
+from avl_tf.model.minimal_filtering import convolve
 
 KERNEL_WIDTH = 9
 _FILTERED_WIDTH = 512
 
 
 class TimeConv(keras.layers.Conv2D):
-    """Convolution over [B, 1, T, C]; wide ones of stride 1 by minimal filtering.
+    """Convolution over [B, 1, T, C]; wide ones of stride 1 by minimal filtering, if so.
 
     TensorFlow's own takes two to three times as long there on CPUs, most of it for the
     kernel's gradient (benchmarks/ has the figures). In half precision, whose errors it
-    would make larger, and on GPUs, whose library does the same, it is not used.
+    would make larger, it is not used.
     """
+
+    def __init__(self, *args, minimal_filtering: bool = False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.minimal_filtering = minimal_filtering
 
     def call(self, inputs):
         filtered = (
-            self.strides == (1, 1)
+            self.minimal_filtering
+            and self.strides == (1, 1)
             and self.kernel_size == (1, KERNEL_WIDTH)
             and min(self.kernel.shape[-2:]) >= _FILTERED_WIDTH
             and self.compute_dtype == "float32"
-            and not tf.config.list_physical_devices("GPU")
         )
         if not filtered:
             return super().call(inputs)
-        return minimal_filtering.convolve(inputs, tf.convert_to_tensor(self.kernel))
+        return convolve(inputs, tf.convert_to_tensor(self.kernel))
 
 
 def resdavenet(
@@ -43,6 +47,7 @@ def resdavenet(
     blocks_per_stage: int,
     initialize: bool = True,
     sync_batch_norm: bool = False,
+    minimal_filtering: bool = False,
 ) -> keras.KerasTensor:
     """Builds ResDAVEnet on log-mel frames.
 
@@ -52,6 +57,7 @@ def resdavenet(
         blocks_per_stage: residual blocks in each stage; the first halves the time.
         initialize: draw initial weights; else they are zeros, to be set.
         sync_batch_norm: batch norm in training is over the clips of all replicas.
+        minimal_filtering: see TimeConv.
 
     Returns:
         [B, T', widths[-1]] with T' = ceil(T / 2**stages): 160 ms a step by default.
@@ -78,6 +84,7 @@ def resdavenet(
             padding="valid" if explicit else "same",
             use_bias=False,
             kernel_initializer=normal if initialize else "zeros",
+            minimal_filtering=minimal_filtering,
             name=name,
         )(x)
 

@@ -9,14 +9,14 @@ import keras
 import tensorflow as tf
 
 from avl_tf import audio, dataset, images, runs
-from avl_tf.model import audio_branch, visual_branch
+from avl_tf.model import branch
 
 Signature = tuple[Callable, list[tf.TensorSpec]]
 
 
 def of_audio(model: keras.Model, info: runs.RunInfo) -> dict[str, Signature]:
     """waveform, wav_bytes and log_mel, with what each takes."""
-    config, audio_model = info.model.audio, audio_branch(model)
+    config, audio_model = info.model.audio, branch(model, "audio")
 
     def embed_log_mel(log_mel, n_frames):
         inputs = {"log_mel": log_mel, "n_frames": n_frames}
@@ -53,7 +53,7 @@ def of_audio(model: keras.Model, info: runs.RunInfo) -> dict[str, Signature]:
 
 def of_features(model: keras.Model, info: runs.RunInfo) -> dict[str, Signature]:
     """visual and features, for a model of frozen features."""
-    visual_model = visual_branch(model)
+    visual_model = branch(model, "visual")
 
     def embed_visual(visual):
         inputs = {"visual": visual}
@@ -81,7 +81,7 @@ def of_features(model: keras.Model, info: runs.RunInfo) -> dict[str, Signature]:
 
 def of_images(model: keras.Model) -> dict[str, Signature]:
     """image and image_bytes, for a model with an image encoder."""
-    visual_model = visual_branch(model)
+    visual_model = branch(model, "visual")
 
     def embed_image(image):
         inputs = {"image": image}
@@ -113,24 +113,5 @@ def decode_wav(content: tf.Tensor, sample_rate: int) -> tf.Tensor:
     return tf.cond(
         rate == sample_rate,
         lambda: waveform,
-        lambda: _resample(waveform, rate, sample_rate),
+        lambda: audio.resample(waveform, rate, sample_rate),
     )
-
-
-def _resample(waveform: tf.Tensor, rate: tf.Tensor, sample_rate: int) -> tf.Tensor:
-    """Resamples by cutting or padding the spectrum, exact for what both rates hold.
-
-    The transform is over whole seconds, which are whole numbers of samples at both
-    rates, and takes them for periodic: half a second of silence at least stands
-    between the end and the beginning.
-    """
-    n_samples = tf.size(waveform, tf.int64)
-    rate = tf.cast(rate, tf.int64)
-    n_seconds = (n_samples + rate // 2 + rate - 1) // rate
-    spectrum = tf.signal.rfft(tf.pad(waveform, [[0, n_seconds * rate - n_samples]]))
-    n_bins = n_seconds * (tf.minimum(rate, sample_rate) // 2) + 1
-    n_bins_out = n_seconds * sample_rate // 2 + 1
-    spectrum = tf.pad(spectrum[:n_bins], [[0, tf.maximum(n_bins_out - n_bins, 0)]])
-    resampled = tf.signal.irfft(spectrum, [tf.cast(n_seconds * sample_rate, tf.int32)])
-    gain = tf.cast(sample_rate / rate, tf.float32)
-    return (resampled * gain)[: n_samples * sample_rate // rate]

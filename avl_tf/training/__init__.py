@@ -1,17 +1,17 @@
 """One stage of training: what is to be trained, whence, with what and on what."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import keras
 import tensorflow as tf
 from absl import logging
 
-from avl_tf import dataset, evaluation, files, runs
+from avl_tf import dataset, evaluation, files, metrics, runs
 from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
-from avl_tf.model import ModelConfig, build_model
+from avl_tf.model import ModelConfig, build_model, filters_well
 from avl_tf.records import open_records
 from avl_tf.settings import to_flagfile
 from avl_tf.training import admission, devices, lock, steps, tensorboard_log, warm_start
@@ -36,6 +36,7 @@ def train_stage(
     evaluated: EvaluationConfig,
     model_config: ModelConfig,
     init_from: str | None = None,
+    after_evaluation: Callable[[dict], None] = lambda entry: None,
 ) -> dict:
     """Trains one stage, or goes on with one that was stopped, in its run directory.
 
@@ -43,6 +44,8 @@ def train_stage(
         run_dir: made if it is not there; a run of the same settings in it is resumed.
         stage, clips, evaluated, model_config: the settings.
         init_from: run directory whose weights the stage starts from.
+        after_evaluation: called with each entry of the history as it is there, before
+            the weights are kept.
 
     Returns:
         What recall.json holds: {"history": [{"step", "epoch", "sets": {name: metrics}},
@@ -56,43 +59,92 @@ def train_stage(
         OSError: a checkpoint cannot be written; the one before is whole.
     """
     strategy = devices.strategy()
-    index, _ = devices.worker(strategy)
-    sole = contextlib.nullcontext() if index else lock.sole_process(run_dir)
-    with sole:
-        return _train(
-            strategy, run_dir, stage, clips, evaluated, model_config, init_from
-        )
-
-
-def _train(
-    strategy: tf.distribute.Strategy,
-    run_dir: str,
-    stage: StageConfig,
-    clips: ClipConfig,
-    evaluated: EvaluationConfig,
-    model_config: ModelConfig,
-    init_from: str | None,
-) -> dict:
-    """train_stage, on the devices of a strategy."""
     index, n_workers = devices.worker(strategy)
-    records = dataset.open_training_records(_records_path(stage), clips)
-    sets = evaluation.parse_sets(evaluated.evaluate)
-    steps_per_epoch = dataset.steps_per_epoch(
-        records, clips, stage.batch_size, n_workers
-    )
-    info = admission.run_info(records, sets, model_config, init_from)
-    records = runs.check_records(info, records, run_dir)
-    sets = {k: runs.check_records(info, one, run_dir) for k, one in sets.items()}
-    flags_text = to_flagfile(stage, clips, evaluated, model_config)
-    resumed = admission.is_resumed(run_dir, info, flags_text)
-    history = History(run_dir, stage.best_metric, sets)
-    if stage.patience and not stage.best_metric:
-        raise UserError("--patience needs a --best_metric to wait for.")
-    if stage.final_learning_rate and stage.learning_rate_decay != 1:
-        raise UserError(
-            "--final_learning_rate and --learning_rate_decay are two ways for the "
-            "learning rate to fall: give one."
+    with contextlib.nullcontext() if index else lock.sole_process(run_dir):
+        records = dataset.open_training_records(_records_path(stage), clips)
+        records = runs.as_read(records, model_config)
+        sets = {
+            name: runs.as_read(one, model_config)
+            for name, one in evaluation.parse_sets(evaluated.evaluate).items()
+        }
+        steps_per_epoch = dataset.steps_per_epoch(
+            records, clips, stage.batch_size, n_workers
         )
+        info = admission.run_info(run_dir, records, sets, model_config, init_from)
+        flags_text = to_flagfile(stage, clips, evaluated, model_config)
+        resumed = admission.is_resumed(run_dir, info, flags_text)
+        directions = [metrics.direction(p) for p in metrics.pairs(info.model.branches)]
+        history = History(run_dir, stage.best_metric, sets, directions)
+        admission.check_stage(stage)
+
+        state = _make_state(strategy, stage, info)
+        take_step = steps.train_step(strategy, state, stage, steps_per_epoch)
+        checkpoints = Checkpoints(run_dir, state, stage.keep_checkpoints, index == 0)
+        if checkpoints.latest:
+            checkpoints.restore()
+            history.read(int(state.step.numpy()))
+        else:
+            warm_start.load(state.trained, info.model, stage.image_weights, init_from)
+        at = int(state.step.numpy())
+        if n_workers > 1:
+            seen = (flags_text, info.records_fingerprint, init_from, at, resumed)
+            devices.require_agreement(strategy, repr(seen))
+
+        # Nothing is written before all that can be wrong has been looked at.
+        writer = tf.summary.create_noop_writer()
+        if index == 0:
+            with checkpoints.writing():
+                if not resumed:
+                    files.write_text(files.join(run_dir, runs.FLAGS), flags_text)
+                    runs.write_info(run_dir, info)
+                writer = tensorboard_log.open_writer(
+                    run_dir, sets, directions, flags_text
+                )
+        embed = evaluation.embed_function(state.model)
+
+        def rank_sets() -> dict[str, dict[str, float]]:
+            reference = clips.log_mel_reference
+            return {
+                name: evaluation.rank_set(embed, one, evaluated, reference).metrics()
+                for name, one in sets.items()
+            }
+
+        loop = Loop(
+            run_dir,
+            stage,
+            state,
+            checkpoints,
+            history,
+            writer,
+            rank_sets,
+            after_evaluation,
+        )
+        if not history.entries:
+            loop.evaluate(epoch=0)
+            loop.save()
+        done = at >= stage.epochs * steps_per_epoch or history.is_over(stage.patience)
+        if at:
+            outcome = "finished before" if done else "goes on"
+            logging.info("%s: %s, at step %d", run_dir, outcome, at)
+        if not done:
+            batches = dataset.train_batches(
+                records,
+                clips,
+                stage.batch_size // n_workers,
+                stage.seed,
+                at,
+                (index, n_workers),
+            )
+            dealt = _distribute(strategy, dataset.read(batches, records), n_workers)
+            loop.train(take_step, dealt, steps_per_epoch, strategy)
+        writer.close()
+        return history.to_json()
+
+
+def _make_state(
+    strategy: tf.distribute.Strategy, stage: StageConfig, info: runs.RunInfo
+) -> steps.TrainState:
+    """The stage's models with weights drawn from its seed, on all devices."""
 
     def make_model(mixed_precision: str) -> keras.Model:
         keras.utils.set_random_seed(stage.seed)
@@ -100,55 +152,11 @@ def _train(
             info.model,
             mixed_precision=mixed_precision,
             sync_batch_norm=stage.sync_batch_norm,
+            minimal_filtering=filters_well(),
         )
 
     with strategy.scope():
-        state = steps.TrainState(make_model, stage)
-    take_step = steps.train_step(strategy, state, stage, steps_per_epoch)
-    checkpoints = Checkpoints(run_dir, state, stage.keep_checkpoints, index == 0)
-    if checkpoints.latest:
-        checkpoints.restore()
-        history.read(int(state.step.numpy()))
-    else:
-        warm_start.load(state.trained, info.model, stage.image_weights, init_from)
-
-    at = int(state.step.numpy())
-    if n_workers > 1:
-        seen = (flags_text, info.records_fingerprint, init_from, at, resumed)
-        devices.require_agreement(strategy, repr(seen))
-    # Nothing is written before all that can be wrong has been looked at.
-    writer = tf.summary.create_noop_writer()
-    if index == 0:
-        with checkpoints.writing():
-            if not resumed:
-                files.write_text(files.join(run_dir, runs.FLAGS), flags_text)
-                runs.write_info(run_dir, info)
-            writer = tensorboard_log.open_writer(run_dir, sets, flags_text)
-    loop = Loop(
-        run_dir, stage, clips, evaluated, sets, state, checkpoints, history, writer
-    )
-    if not history.entries:
-        loop.evaluate(epoch=0)
-        loop.save()
-    last_step = stage.epochs * steps_per_epoch
-    done = at >= last_step or history.is_over(stage.patience)
-    if at:
-        logging.info(
-            "%s: %s, at step %d", run_dir, "finished before" if done else "goes on", at
-        )
-    if not done:
-        batches = dataset.train_batches(
-            records,
-            clips,
-            stage.batch_size // n_workers,
-            stage.seed,
-            at,
-            (index, n_workers),
-        )
-        dealt = _distribute(strategy, dataset.read(batches, records), n_workers)
-        loop.train(take_step, dealt, steps_per_epoch, strategy)
-    writer.close()
-    return history.to_json()
+        return steps.TrainState(make_model, stage)
 
 
 def _records_path(stage: StageConfig) -> str:

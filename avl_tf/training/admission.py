@@ -10,34 +10,38 @@ from collections.abc import Mapping
 import tensorflow as tf
 from absl import logging
 
-from avl_tf import files, runs
+from avl_tf import files, runs, settings
 from avl_tf.errors import UserError
 from avl_tf.model import ModelConfig
 from avl_tf.records import RecordSet
+from avl_tf.training.stage_config import StageConfig
 
-_SHAPING = (
-    "audio_widths",
-    "blocks_per_stage",
-    "embedding_dim",
-    "audio_head",
-    "image_encoder",
-    "image_width",
-)
+
+def check_stage(stage: StageConfig) -> None:
+    """Raises ValueError for settings of a stage that contradict each other."""
+    if stage.patience and not stage.best_metric:
+        raise UserError("--patience needs a --best_metric to wait for.")
+    if stage.final_learning_rate and stage.learning_rate_decay != 1:
+        raise UserError(
+            "--final_learning_rate and --learning_rate_decay are two ways for the "
+            "learning rate to fall: give one."
+        )
 
 
 def run_info(
+    run_dir: str,
     records: RecordSet,
     evaluation_sets: Mapping[str, RecordSet],
     model_config: ModelConfig,
     init_from: str | None,
 ) -> runs.RunInfo:
-    """Describes a stage that is to be trained.
+    """Describes a stage that is to be trained on records and evaluated on sets.
 
     Raises:
-        ValueError: the records or the model do not fit the parent's, or the records
-            have nothing to be seen.
+        ValueError: the records or the model do not fit the parent's, a set does not fit
+            the records, or the records have nothing to be seen.
     """
-    spec = runs.as_read(records, model_config).spec
+    spec = records.spec
     if not (spec.streams or model_config.image_encoder):
         raise UserError(
             f"{records.name} has no frozen features: give an --image_encoder for its "
@@ -46,7 +50,7 @@ def run_info(
     parent = runs.read_info(init_from) if init_from else None
     if parent:
         before = _as_trainable(parent, model_config.image_encoder)
-        for name in _SHAPING:
+        for name in settings.shaping(ModelConfig):
             ours, theirs = getattr(model_config, name), getattr(before.model, name)
             if ours != theirs:
                 raise UserError(
@@ -64,7 +68,7 @@ def run_info(
                 records.name,
                 spec.log_mel_reference,
             )
-    return runs.RunInfo(
+    info = runs.RunInfo(
         model=dataclasses.replace(model_config, visual_dims=spec.visual_dims),
         features_2d=spec.features_2d,
         features_3d=spec.features_3d,
@@ -76,6 +80,9 @@ def run_info(
         synthetic=spec.synthetic or bool(parent and parent.synthetic),
         evaluation_fingerprints={k: v.fingerprint for k, v in evaluation_sets.items()},
     )
+    for one in (records, *evaluation_sets.values()):
+        runs.check_records(info, one, run_dir)
+    return info
 
 
 def _as_trainable(parent: runs.RunInfo, encoder: str) -> runs.RunInfo:

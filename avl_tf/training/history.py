@@ -17,15 +17,21 @@ class History:
     so that a resumed run takes the same decisions.
     """
 
-    def __init__(self, run_dir: str, best_metric: str, set_names: Collection[str]):
-        """Begins an empty history.
+    def __init__(
+        self,
+        run_dir: str,
+        best_metric: str,
+        set_names: Collection[str],
+        directions: Collection[str],
+    ):
+        """Begins an empty history of evaluations in directions (metrics.direction).
 
         Raises:
             ValueError: best_metric names no set or no metric.
         """
         self.entries: list[dict] = []
         self._path = files.join(run_dir, _FILE)
-        self._set, self._keys = _parse_metric(best_metric, set_names)
+        self._set, self._keys = _parse_metric(best_metric, set_names, directions)
 
     def read(self, step: int) -> None:
         """Reads the evaluations up to a step, from which the training goes on.
@@ -80,17 +86,20 @@ class History:
         return sum(found) * (-1 if lower_is_better else 1)
 
 
-def _parse_metric(text: str, set_names: Collection[str]) -> tuple[str, list[str]]:
-    """SET/METRIC as (set, keys), the keys of both directions if none is named."""
+def _parse_metric(
+    text: str, set_names: Collection[str], directions: Collection[str]
+) -> tuple[str, list[str]]:
+    """SET/METRIC as (set, keys), the keys of all directions if none is named."""
     if not text:
         return "", []
     set_name, _, metric = text.partition("/")
-    both = [f"{direction}/{metric}" for direction in metrics.DIRECTIONS]
-    keys = [metric] if metric in metrics.KEYS else both
-    if set_name not in set_names or not set(keys) <= set(metrics.KEYS):
+    known = metrics.keys(directions)
+    of_all = [f"{direction}/{metric}" for direction in directions]
+    keys = [metric] if metric in known else of_all
+    if set_name not in set_names or not set(keys) <= set(known):
         raise UserError(
             f"--best_metric={text}: expected SET/METRIC with a SET of --evaluate "
             f"({', '.join(set_names) or 'there is none'}) and a METRIC such as R@10 or "
-            f"{metrics.KEYS[0]}."
+            f"{known[0]}."
         )
     return set_name, keys

@@ -8,12 +8,9 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from avl_tf import evaluation, metrics
-from avl_tf.dataset import ClipConfig
+from avl_tf import metrics
 from avl_tf.errors import UserError
-from avl_tf.evaluation import EvaluationConfig
-from avl_tf.records import RecordSet
-from avl_tf.training import devices, optimizers, steps, tensorboard_log
+from avl_tf.training import devices, steps, tensorboard_log
 from avl_tf.training.checkpoints import Checkpoints
 from avl_tf.training.history import History
 from avl_tf.training.stage_config import StageConfig
@@ -29,23 +26,29 @@ class Loop:
         self,
         run_dir: str,
         stage: StageConfig,
-        clips: ClipConfig,
-        evaluated: EvaluationConfig,
-        sets: Mapping[str, RecordSet],
         state: steps.TrainState,
         checkpoints: Checkpoints,
         history: History,
         writer: tf.summary.SummaryWriter,
+        rank_sets: Callable[[], dict[str, dict[str, float]]],
+        after_evaluation: Callable[[dict], None],
     ):
-        self.run_dir, self.stage, self.clips = run_dir, stage, clips
-        self.evaluated, self.sets = evaluated, sets
+        """Takes what is made before the first step.
+
+        Args:
+            run_dir: the run directory.
+            stage, state, checkpoints, history, writer: of the stage.
+            rank_sets: evaluates state.model: metrics by the name of a set.
+            after_evaluation: as training.train_stage.
+        """
+        self.run_dir, self.stage = run_dir, stage
+        self.rank_sets = rank_sets
         self.state, self.checkpoints, self.history = state, checkpoints, history
-        self.writer = writer
-        self.embed = evaluation.embed_function(state.model)
+        self.writer, self.after_evaluation = writer, after_evaluation
 
     def train(
         self,
-        take_step: Callable[[steps.Batch], tf.Tensor],
+        take_step: Callable[..., dict[str, tf.Tensor]],
         batches: Iterator[steps.Batch],
         steps_per_epoch: int,
         strategy: tf.distribute.Strategy,
@@ -56,16 +59,18 @@ class Loop:
         evaluate_every = stage.evaluate_every * steps_per_epoch
         started, since = time.monotonic(), int(self.state.step.numpy())
         for batch in batches:
-            loss = float(take_step(batch))
-            at = int(self.state.step.numpy())
+            at = int(self.state.step.numpy()) + 1
+            logged = at % log_every == 0 or at % steps_per_epoch == 0 or at == last_step
+            measured = {k: float(v) for k, v in take_step(batch, logged).items()}
+            loss = measured["loss"]
             if not np.isfinite(loss):
                 raise UserError(
                     f"{self.run_dir}: the loss is {loss} at step {at}. Lower "
                     "--learning_rate; the last checkpoint is from before."
                 )
-            if at % log_every == 0 or at % steps_per_epoch == 0 or at == last_step:
+            if logged:
                 seconds = (time.monotonic() - started) / (at - since)
-                self._log(at, loss, seconds, steps_per_epoch)
+                self._log(at, measured, seconds, steps_per_epoch)
                 started, since = time.monotonic(), at
             if at % evaluate_every == 0 or at == last_step:
                 self.evaluate(at // steps_per_epoch)
@@ -83,27 +88,18 @@ class Loop:
         """Evaluates the model; keeps it if it is the best so far."""
         self.state.settle()
         at = int(self.state.step.numpy())
-        found = {
-            name: evaluation.rank_set(
-                self.embed, records, self.evaluated, self.clips.log_mel_reference
-            ).metrics()
-            for name, records in self.sets.items()
-        }
+        found = self.rank_sets()
         self.history.entries.append({"step": at, "epoch": epoch, "sets": found})
         with self.checkpoints.writing():
             if self.checkpoints.writes:
                 self.history.write()
             for name, values in found.items():
-                tagged = {
-                    tensorboard_log.recall_tag(name, k): v
-                    for k, v in values.items()
-                    if k != "n"
-                }
-                tensorboard_log.write_scalars(self.writer, tagged, at)
+                tensorboard_log.write_recall(self.writer, name, values, at)
         for name, values in found.items():
             logging.info(
                 "%s, epoch %d, %s: %s", self.run_dir, epoch, name, brief(values)
             )
+        self.after_evaluation(self.history.entries[-1])
         # Before save: a run that is killed in between finds the best one again.
         if self.history.best == len(self.history.entries) - 1:
             self.checkpoints.save_best()
@@ -119,18 +115,17 @@ class Loop:
             )
         self.checkpoints.save()
 
-    def _log(self, at: int, loss: float, seconds: float, steps_per_epoch: int) -> None:
+    def _log(
+        self,
+        at: int,
+        measured: Mapping[str, float],
+        seconds: float,
+        steps_per_epoch: int,
+    ) -> None:
         """Tells how the training stands; seconds is the time of a step."""
-        stage = self.stage
-        rate = optimizers.learning_rate(
-            stage, steps_per_epoch, tf.constant(at - 1, tf.int64)
-        )
-        progress = {
-            "train/loss": loss,
-            "train/learning_rate": float(rate),
-            "train/clips_per_second": stage.batch_size / seconds,
-        }
-        tensorboard_log.write_scalars(self.writer, progress, at)
+        stage, clips_per_second = self.stage, self.stage.batch_size / seconds
+        measured = {**measured, "clips_per_second": clips_per_second}
+        tensorboard_log.write_measurements(self.writer, measured, at)
         epoch, in_epoch = divmod(at, steps_per_epoch)
         place = f"epoch {epoch}"
         if in_epoch:
@@ -141,17 +136,20 @@ class Loop:
             self.run_dir,
             place,
             stage.epochs,
-            loss,
-            progress["train/clips_per_second"],
+            measured["loss"],
+            clips_per_second,
             datetime.timedelta(seconds=round(left)),
         )
 
 
 def brief(values: dict[str, float]) -> str:
     """One line of metrics for the log."""
-    recalls = {
-        d: "/".join(f"{values[f'{d}/R@{k}']:.1f}" for k in metrics.CUTOFFS)
-        for d in metrics.DIRECTIONS
-    }
+    first = f"/R@{metrics.CUTOFFS[0]}"
+    directions = [key.removesuffix(first) for key in values if key.endswith(first)]
+    recalls = [
+        f"{metrics.title(d)} "
+        + "/".join(f"{values[f'{d}/R@{k}']:.1f}" for k in metrics.CUTOFFS)
+        for d in directions
+    ]
     cutoffs = "/".join(str(k) for k in metrics.CUTOFFS)
-    return f"R@{cutoffs} A->V {recalls['a2v']}, V->A {recalls['v2a']} (n={values['n']})"
+    return f"R@{cutoffs} {', '.join(recalls)} (n={values['n']})"

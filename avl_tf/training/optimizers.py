@@ -44,11 +44,7 @@ class Adam(tf.Module):
         self, gradients: Sequence[tf.Tensor], variables: Sequence, learning_rate
     ) -> None:
         """Takes one step; the variables are those it was made for, in their order."""
-        dtype = self.first[0].dtype if self.first else tf.float32
-        count = tf.cast(self.count, dtype) + 1
-        # 1 - beta ** step in single precision would be off by 1e-5 of itself.
-        correction_1 = -tf.math.expm1(count * math.log(self.beta_1))
-        root_2 = tf.sqrt(-tf.math.expm1(count * math.log(self.beta_2)))
+        size, epsilon = self._corrected(learning_rate, self.count + 1)
         for variable, gradient, first, second in zip(
             variables, gradients, self.first, self.second, strict=True
         ):
@@ -58,15 +54,37 @@ class Adam(tf.Module):
                 var=variable.handle,
                 m=first.handle,
                 v=second.handle,
-                beta1_power=tf.zeros([], dtype),
-                beta2_power=tf.zeros([], dtype),
-                lr=tf.cast(learning_rate, dtype) * root_2 / correction_1,
+                beta1_power=tf.zeros([], self._dtype),
+                beta2_power=tf.zeros([], self._dtype),
+                lr=size,
                 beta1=self.beta_1,
                 beta2=self.beta_2,
-                epsilon=self.epsilon * root_2,
+                epsilon=epsilon,
                 grad=gradient,
             )
         write(self.count, self.count + 1)
+
+    def update_norm(self, learning_rate) -> tf.Tensor:
+        """The length of the last step over all variables together, float32 scalar."""
+        size, epsilon = self._corrected(learning_rate, self.count)
+        taken = [
+            tf.convert_to_tensor(first) * size / (tf.sqrt(second) + epsilon)
+            for first, second in zip(self.first, self.second, strict=True)
+        ]
+        return tf.cast(tf.linalg.global_norm(taken), tf.float32)
+
+    @property
+    def _dtype(self) -> tf.DType:
+        return self.first[0].dtype if self.first else tf.float32
+
+    def _corrected(self, learning_rate, count) -> tuple[tf.Tensor, tf.Tensor]:
+        """The learning rate and epsilon of a step (1 = the first), bias-corrected."""
+        count = tf.cast(count, self._dtype)
+        # 1 - beta ** step in single precision would be off by 1e-5 of itself.
+        correction_1 = -tf.math.expm1(count * math.log(self.beta_1))
+        root_2 = tf.sqrt(-tf.math.expm1(count * math.log(self.beta_2)))
+        size = tf.cast(learning_rate, self._dtype) * root_2 / correction_1
+        return size, self.epsilon * root_2
 
 
 class LossScale(tf.Module):

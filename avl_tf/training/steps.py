@@ -1,10 +1,6 @@
-"""One training step over all devices: embed, the loss over the global batch, Adam.
+"""One training step over all devices: embed, the loss over the global batch, Adam."""
 
-A replica's clips are embedded in one pass, or micro-batch by micro-batch: the loss
-needs all embeddings but no activations, so that the batch may be far larger than what
-fits in memory.
-"""
-
+import math
 from collections.abc import Callable, Sequence
 
 import keras
@@ -13,11 +9,13 @@ import tensorflow as tf
 
 from avl_tf import losses
 from avl_tf.errors import UserError
-from avl_tf.training import optimizers
+from avl_tf.model import by_branch
+from avl_tf.training import gradients, optimizers
+from avl_tf.training.objective import Objective
 from avl_tf.training.stage_config import StageConfig
 
 Batch = dict[str, tf.Tensor]
-EMBEDDINGS = ("audio_embedding", "visual_embedding")
+NORMS = ("gradient_norm", "parameter_norm", "update_norm")
 
 
 class TrainState(tf.Module):
@@ -57,7 +55,7 @@ def train_step(
     state: TrainState,
     stage: StageConfig,
     steps_per_epoch: int,
-) -> Callable[[Batch], tf.Tensor]:
+) -> Callable[..., dict[str, tf.Tensor]]:
     """Compiles the training step.
 
     Args:
@@ -67,14 +65,68 @@ def train_step(
         steps_per_epoch: for the learning rate.
 
     Returns:
-        A function from a distributed batch (the model's inputs, each replica's share
-        of the same size) to the loss over the global batch.
+        A function (batch, with_norms=False) that takes a step. batch is distributed:
+        the model's inputs, each replica's share of the same size. It returns scalars by
+        name: "loss" over the global batch; "loss/NAME" for each term of the Objective;
+        "learning_rate"; and NORMS, NaN but with_norms: those of all gradients together
+        (before --clip_norm), of all weights, and of what was added to the weights.
 
     Raises:
         ValueError: the batch cannot be dealt evenly to devices or micro-batches, or
             --sync_batch_norm is with --jit_compile or --micro_batch.
     """
-    n_replicas = strategy.num_replicas_in_sync
+    _check(stage, strategy.num_replicas_in_sync)
+    objective = Objective(stage)
+    embed = _embed_function(state.trained, stage.jit_compile)
+    trainable = _values(state.trained.trainable_variables)
+    statistics = _values(state.trained.non_trainable_variables)
+    dims = {k: v.shape[-1] for k, v in by_branch(state.trained.output).items()}
+
+    def loss_of(own: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """The terms over the global batch, and what a replica differentiates."""
+        context = tf.distribute.get_replica_context()
+        terms = objective({k: context.all_gather(own[k], 0) for k in dims})
+        # The gradients of gathered embeddings sum over the replicas, and so do those
+        # of the weights.
+        scaled = _sum(terms) / strategy.num_replicas_in_sync
+        if state.loss_scale:
+            scaled *= state.loss_scale.scale
+        return terms, scaled
+
+    def replica_step(batch: Batch, with_norms: tf.Tensor) -> dict[str, tf.Tensor]:
+        context = tf.distribute.get_replica_context()
+        inputs = {name: batch[name] for name in state.trained.input}
+        if stage.micro_batch:
+            terms, gradient, new_statistics = gradients.cached(
+                embed, loss_of, inputs, trainable, statistics, dims, stage.micro_batch
+            )
+        else:
+            terms, gradient, new_statistics = gradients.in_one_pass(
+                embed, loss_of, inputs, trainable
+            )
+        gradient = context.all_reduce(tf.distribute.ReduceOp.SUM, gradient)
+        rate = optimizers.learning_rate(stage, steps_per_epoch, state.step)
+        norms = _update(state, stage, gradient, rate, with_norms)
+        new_statistics = context.all_reduce(tf.distribute.ReduceOp.MEAN, new_statistics)
+        for variable, value in zip(statistics, new_statistics, strict=True):
+            optimizers.write(variable, value)
+        if stage.ema_decay:
+            _average(state, stage.ema_decay)
+        optimizers.write(state.step, state.step + 1)
+        named = {f"loss/{name}": value for name, value in terms.items()}
+        return {"loss": _sum(terms), **named, "learning_rate": rate, **norms}
+
+    @tf.function
+    def step(batch: Batch, with_norms: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = strategy.run(replica_step, (batch, with_norms))
+        return {k: strategy.experimental_local_results(v)[0] for k, v in found.items()}
+
+    # A tensor: each value of a Python bool would be traced by itself.
+    return lambda batch, with_norms=False: step(batch, tf.constant(with_norms))
+
+
+def _check(stage: StageConfig, n_replicas: int) -> None:
+    """Raises ValueError for a batch that cannot be dealt; see train_step."""
     share, left_over = divmod(stage.batch_size, n_replicas)
     if left_over:
         raise UserError(
@@ -91,99 +143,16 @@ def train_step(
             f"--micro_batch={stage.micro_batch} does not divide the {share} clips of a "
             f"device (--batch_size={stage.batch_size} over {n_replicas})."
         )
-    embed = _embed_function(state.trained, stage.jit_compile)
-    n_micro = share // stage.micro_batch if stage.micro_batch else 1
-    trainable = _values(state.trained.trainable_variables)
-    statistics = _values(state.trained.non_trainable_variables)
 
-    def loss_of(output: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        """The loss, and what a replica differentiates."""
-        context = tf.distribute.get_replica_context()
-        loss = losses.masked_margin_softmax(
-            *(context.all_gather(output[name], 0) for name in EMBEDDINGS), stage.margin
-        )
-        # The gradients of gathered embeddings sum over the replicas, and so do those
-        # of the weights.
-        scaled = loss / n_replicas
-        if state.loss_scale:
-            scaled *= state.loss_scale.scale
-        return loss, scaled
 
-    def one_pass(inputs: Batch):
-        with tf.GradientTape() as tape:
-            output, new_statistics = embed(inputs)
-            loss, scaled = loss_of(output)
-        return loss, tape.gradient(scaled, trainable), new_statistics
-
-    def cached_gradient(inputs: Batch):
-        """Gao et al. 2021 (Scaling Deep Contrastive Learning Batch Size) section 3."""
-        parts = {
-            name: tf.reshape(
-                value, tf.concat([[n_micro, -1], tf.shape(value)[1:]], axis=0)
-            )
-            for name, value in inputs.items()
-        }
-        dim = state.trained.output[EMBEDDINGS[0]].shape[-1]
-        kept = dict.fromkeys(EMBEDDINGS, tf.TensorSpec([stage.micro_batch, dim]))
-        cached = tf.map_fn(
-            lambda part: embed(part)[0],
-            parts,
-            fn_output_signature=kept,
-            parallel_iterations=1,
-        )
-        flat = {name: tf.reshape(value, [-1, dim]) for name, value in cached.items()}
-        with tf.GradientTape() as tape:
-            tape.watch(flat)
-            loss, scaled = loss_of(flat)
-        towards = {
-            name: tf.reshape(value, [n_micro, -1, dim])
-            for name, value in tape.gradient(scaled, flat).items()
-        }
-
-        def add(index, sums):
-            part = {name: value[index] for name, value in parts.items()}
-            with tf.GradientTape() as tape:
-                output, new_statistics = embed(part)
-            gradients = tape.gradient(
-                [output[name] for name in EMBEDDINGS],
-                trainable,
-                output_gradients=[towards[name][index] for name in EMBEDDINGS],
-            )
-            terms = gradients + [value / n_micro for value in new_statistics]
-            return index + 1, [a + b for a, b in zip(sums, terms, strict=True)]
-
-        zeros = [tf.zeros(v.shape) for v in trainable + statistics]
-        _, sums = tf.while_loop(
-            lambda index, _: index < n_micro, add, (0, zeros), parallel_iterations=1
-        )
-        return loss, sums[: len(trainable)], sums[len(trainable) :]
-
-    def replica_step(batch: Batch) -> tf.Tensor:
-        context = tf.distribute.get_replica_context()
-        compute = cached_gradient if stage.micro_batch else one_pass
-        inputs = {name: batch[name] for name in state.trained.input}
-        loss, gradients, new_statistics = compute(inputs)
-        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        rate = optimizers.learning_rate(stage, steps_per_epoch, state.step)
-        _update(state, stage, gradients, rate)
-        new_statistics = context.all_reduce(tf.distribute.ReduceOp.MEAN, new_statistics)
-        for variable, value in zip(statistics, new_statistics, strict=True):
-            optimizers.write(variable, value)
-        if stage.ema_decay:
-            _average(state, stage.ema_decay)
-        optimizers.write(state.step, state.step + 1)
-        return loss
-
-    @tf.function
-    def step(batch: Batch) -> tf.Tensor:
-        loss = strategy.run(replica_step, (batch,))
-        return strategy.experimental_local_results(loss)[0]
-
-    return step
+def _sum(terms: dict[str, tf.Tensor]) -> tf.Tensor:
+    return (
+        tf.add_n(list(terms.values())) if len(terms) > 1 else next(iter(terms.values()))
+    )
 
 
 def _embed_function(model: keras.Model, jit_compile: bool):
-    """Embeds clips in training mode: (embeddings, the new batch statistics).
+    """Embeds clips in training mode, as gradients.Embed.
 
     Nothing is assigned inside, so that a clip may be embedded twice, and XLA and
     devices do not get in each other's way.
@@ -196,10 +165,11 @@ def _embed_function(model: keras.Model, jit_compile: bool):
             inputs,
             training=True,
         )
-        output = {
-            name: losses.at_least_float32(value) for name, value in output.items()
+        embeddings = {
+            name: losses.at_least_float32(value)
+            for name, value in by_branch(output).items()
         }
-        return output, new_statistics
+        return embeddings, new_statistics
 
     return tf.function(embed, jit_compile=True) if jit_compile else embed
 
@@ -207,27 +177,40 @@ def _embed_function(model: keras.Model, jit_compile: bool):
 def _update(
     state: TrainState,
     stage: StageConfig,
-    gradients: Sequence[tf.Tensor],
+    gradient: Sequence[tf.Tensor],
     rate: tf.Tensor,
-) -> None:
-    """Applies gradients that are the same on every replica."""
+    with_norms: tf.Tensor,
+) -> dict[str, tf.Tensor]:
+    """Applies a gradient that is the same on every replica; returns NORMS."""
     trainable = _values(state.trained.trainable_variables)
     finite = tf.constant(True)
     if state.loss_scale:
-        gradients = [gradient / state.loss_scale.scale for gradient in gradients]
-        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients])
+        gradient = [one / state.loss_scale.scale for one in gradient]
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradient])
         state.loss_scale.update(finite)
+    applied = gradient
     if stage.clip_norm:
-        gradients, _ = tf.clip_by_global_norm(gradients, stage.clip_norm)
+        applied, _ = tf.clip_by_global_norm(gradient, stage.clip_norm)
 
     def apply():
-        state.optimizer.apply(gradients, trainable, rate)
+        state.optimizer.apply(applied, trainable, rate)
         return tf.constant(0)
 
     if state.loss_scale:
         tf.cond(finite, apply, lambda: tf.constant(0))
     else:
         apply()
+
+    def norms():
+        weights = [tf.convert_to_tensor(variable) for variable in trainable]
+        # A step that was left out has added nothing.
+        update = tf.where(finite, state.optimizer.update_norm(rate), 0.0)
+        lengths = (*map(tf.linalg.global_norm, (gradient, weights)), update)
+        return [tf.cast(length, tf.float32) for length in lengths]
+
+    # They read all weights and slots again: only for a step that is looked at.
+    found = tf.cond(with_norms, norms, lambda: [tf.constant(math.nan)] * len(NORMS))
+    return dict(zip(NORMS, found, strict=True))
 
 
 def _average(state: TrainState, decay: float) -> None:

@@ -1,7 +1,7 @@
-"""TensorBoard logs of a run: scalars, one recall chart a set, text."""
+"""TensorBoard logs of a run: measurements, one recall chart a set, text."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import tensorflow as tf
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -10,29 +10,34 @@ from tensorboard.plugins.custom_scalar import summary as custom_scalar
 from avl_tf import files, metrics
 
 
-def recall_tag(set_name: str, metric: str) -> str:
-    """Tag of a metric on an evaluation set: recall/es/a2v/R@1."""
-    return f"recall/{set_name}/{metric}"
-
-
 def open_writer(
-    run_dir: str, set_names: Iterable[str], flags_text: str
+    run_dir: str,
+    set_names: Iterable[str],
+    directions: Collection[str],
+    flags_text: str,
 ) -> tf.summary.SummaryWriter:
     """Opens the log of a run, with its charts and its flags in it."""
     writer = tf.summary.create_file_writer(files.join(run_dir, "tensorboard"))
-    _write_layout(writer, set_names)
+    _write_layout(writer, set_names, directions)
     write_text(writer, "flags", f"```\n{flags_text}```")
     return writer
 
 
-def _write_layout(writer: tf.summary.SummaryWriter, set_names: Iterable[str]) -> None:
-    """Puts R@1, R@5 and R@10 of both directions into one chart a set."""
+def _write_layout(
+    writer: tf.summary.SummaryWriter,
+    set_names: Iterable[str],
+    directions: Collection[str],
+) -> None:
+    """Puts R@1, R@5 and R@10 of all directions into one chart a set."""
     cutoffs = "|".join(str(k) for k in metrics.CUTOFFS)
+    which = "both" if len(directions) == 2 else "all"
     charts = [
         layout_pb2.Chart(
-            title=f"{name}: recall of both directions (%)",
+            title=f"{name}: recall of {which} directions (%)",
             multiline=layout_pb2.MultilineChartContent(
-                tag=[f"^recall/{re.escape(name)}/(a2v|v2a)/R@({cutoffs})$"]
+                tag=[
+                    f"^recall/{re.escape(name)}/({'|'.join(directions)})/R@({cutoffs})$"
+                ]
             ),
         )
         for name in set_names
@@ -45,13 +50,28 @@ def _write_layout(writer: tf.summary.SummaryWriter, set_names: Iterable[str]) ->
         tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=0)
 
 
-def write_scalars(
+def write_measurements(
     writer: tf.summary.SummaryWriter, values: Mapping[str, float], step: int
 ) -> None:
-    """Writes scalars by tag."""
+    """Writes what was measured of the training: loss as train/loss, and so on."""
+    _write_scalars(writer, "train", values, step)
+
+
+def write_recall(
+    writer: tf.summary.SummaryWriter,
+    set_name: str,
+    values: Mapping[str, float],
+    step: int,
+) -> None:
+    """Writes the metrics of an evaluation set: recall/es/a2v/R@1, and so on."""
+    of_set = {key: value for key, value in values.items() if key != "n"}
+    _write_scalars(writer, f"recall/{set_name}", of_set, step)
+
+
+def _write_scalars(writer, group: str, values: Mapping[str, float], step: int) -> None:
     with writer.as_default():
-        for tag, value in values.items():
-            tf.summary.scalar(tag, value, step=step)
+        for name, value in values.items():
+            tf.summary.scalar(f"{group}/{name}", value, step=step)
 
 
 def write_text(writer: tf.summary.SummaryWriter, tag: str, markdown: str) -> None:

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from avl_tf import evaluation, release
-from avl_tf.model import ModelConfig, build_model
+from avl_tf.model import ModelConfig, build_model, filters_well
 from avl_tf.torch_weights.writer import write_state_dict
 from avl_tf.training import devices, steps
 from avl_tf.training.stage_config import StageConfig
@@ -36,11 +36,11 @@ def _training(config: ModelConfig, batch: dict) -> tuple[keras.Model, Work]:
     stage = StageConfig(batch_size=n_clips)
     strategy = devices.strategy()
     with strategy.scope():
-        state = steps.TrainState(lambda _: build_model(config), stage)
+        state = steps.TrainState(lambda _: _build(config), stage)
     step = steps.train_step(strategy, state, stage, steps_per_epoch=1000)
 
     def work():
-        return {"loss": float(step(batch)), "n_clips": n_clips}
+        return {"loss": float(step(batch)["loss"]), "n_clips": n_clips}
 
     return state.trained, work
 
@@ -49,7 +49,7 @@ def _embedding(
     config: ModelConfig, batch: dict, found: str
 ) -> tuple[keras.Model, Work]:
     """As avl_tf.evaluate."""
-    model = build_model(config)
+    model = _build(config)
     embed = evaluation.embed_function(model)
 
     def work():
@@ -58,6 +58,10 @@ def _embedding(
         return {"n_clips": len(batch["log_mel"])}
 
     return model, work
+
+
+def _build(config: ModelConfig) -> keras.Model:
+    return build_model(config, minimal_filtering=filters_well())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from avl_tf import audio, files, runs, serving
-from avl_tf.model import ModelConfig, audio_branch, build_model
+from avl_tf.model import ModelConfig, branch, build_model
 from avl_tf.records import FeatureSpec
 from benchmarks.inputs import waveforms
 from benchmarks.side import Work, save_once, serve
@@ -20,7 +20,7 @@ def prepare(settings: dict) -> Work:
     config = ModelConfig(**settings["model"])
     model = build_model(config)
     _export(model, config, settings["run_dir"])
-    embed = audio_branch(model)
+    embed = branch(model, "audio")
     waveform = tf.constant(waveforms(1, settings["n_samples"]))
     n_frames = tf.constant([audio.n_frames(settings["n_samples"], config.audio)])
 

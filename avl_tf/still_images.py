@@ -1,4 +1,4 @@
-"""Still images of a manifest: as a backbone wants them, and as a record keeps them."""
+"""Still images by path: as a backbone wants them, and as a record keeps them."""
 
 import numpy as np
 import tensorflow as tf

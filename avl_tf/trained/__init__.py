@@ -1,0 +1,113 @@
+"""A trained model by its folder, a run directory or an export of one: the one door.
+
+look tells what is known of a model without loading it, load loads it. Nothing of
+training comes along.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+from avl_tf import evaluation, files, runs, settings
+from avl_tf.dataset import ClipConfig
+from avl_tf.evaluation import EvaluationConfig
+from avl_tf.model import branch, filters_well, visual_input
+from avl_tf.records import RecordSet
+from avl_tf.runs import RunInfo
+from avl_tf.trained.embedder import Embedder, Tower
+
+_SIGNATURES = {"audio": "log_mel"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What is known of a model before it is loaded.
+
+    evaluation: how it was evaluated in training; None for an imported run.
+    """
+
+    path: str
+    is_export: bool
+    info: RunInfo
+    evaluation: EvaluationConfig | None
+    log_mel_reference: str
+
+    def load(self, weights_2d: str = "", weights_3d: str = "") -> Embedder:
+        """Reads the weights; see the function load."""
+        towers = _of_export if self.is_export else _of_run
+        return Embedder(
+            self.info,
+            towers(self.path, self.info),
+            (self.evaluation or EvaluationConfig()).evaluation_clip_s,
+            self.log_mel_reference,
+            {"features_2d": weights_2d, "features_3d": weights_3d},
+        )
+
+    def as_read(self, records: RecordSet) -> RecordSet:
+        """The set as the model reads it; ValueError if it cannot."""
+        records = runs.as_read(records, self.info.model)
+        runs.check_records(self.info, records, self.path)
+        return records
+
+
+def load(path: str, weights_2d: str = "", weights_3d: str = "") -> Embedder:
+    """Loads a run directory or an export; see avl_tf.load."""
+    return look(path).load(weights_2d, weights_3d)
+
+
+def look(path: str) -> Trained:
+    """Looks at a run directory or an export; FileNotFoundError if it is neither."""
+    if runs.exists(path):
+        return look_at_run(path)
+    if runs.exists(files.join(path, "assets.extra")):
+        return look_at_export(path)
+    raise FileNotFoundError(f"{path}: neither a run directory nor an export of one.")
+
+
+def look_at_run(path: str) -> Trained:
+    """Looks at a run directory; FileNotFoundError if it is none."""
+    return _look(path, path, is_export=False)
+
+
+def look_at_export(path: str) -> Trained:
+    """Looks at an export; FileNotFoundError if it is none."""
+    return _look(path, files.join(path, "assets.extra"), is_export=True)
+
+
+def _look(path: str, settings_dir: str, is_export: bool) -> Trained:
+    info = runs.read_info(settings_dir)
+    flags_path = files.join(settings_dir, runs.FLAGS)
+    config, clips = None, ClipConfig()
+    if tf.io.gfile.exists(flags_path):
+        with files.local_copy(flags_path) as local:
+            flag_values = settings.read_flagfile(
+                local, EvaluationConfig, ClipConfig, others=True, name=flags_path
+            )
+        config = settings.from_flags(EvaluationConfig, flag_values)
+        clips = settings.from_flags(ClipConfig, flag_values)
+    return Trained(path, is_export, info, config, clips.log_mel_reference)
+
+
+def _of_run(path: str, info: RunInfo) -> dict[str, Tower]:
+    model, _ = runs.load_model(path, filters_well())
+    return {
+        name: evaluation.embed_function(branch(model, name))
+        for name in info.model.branches
+    }
+
+
+def _of_export(path: str, info: RunInfo) -> dict[str, Tower]:
+    with files.local_copy(path) as local:
+        signatures = tf.saved_model.load(local).signatures
+
+    def tower(name: str) -> Tower:
+        signature = signatures[_SIGNATURES.get(name, visual_input(info.model))]
+        needed = signature.structured_input_signature[1]
+
+        def embed(batch):
+            (embedding,) = signature(**{k: batch[k] for k in needed}).values()
+            return embedding
+
+        return embed
+
+    return {name: tower(name) for name in info.model.branches}

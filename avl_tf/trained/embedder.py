@@ -1,0 +1,185 @@
+"""Embeds files, waveforms and frames with a trained model."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+from absl import logging
+
+from avl_tf.backbones import Backbone, load_backbone
+from avl_tf.errors import UserError
+from avl_tf.runs import RunInfo
+from avl_tf.trained import sources
+from avl_tf.trained.sources import Source
+
+# A batch of a branch's inputs to embeddings [B, D].
+Tower = Callable[[Mapping[str, tf.Tensor]], tf.Tensor]
+_BATCH = 64
+
+
+class Embedder:
+    """A trained model that embeds speech and videos into one space.
+
+    From avl_tf.load. A source is the path of a file (audio, video or image, where it
+    makes sense), or a pair of an array and its rate: a waveform [S] at Hz, float32 in
+    [-1, 1] or int16, or frames uint8 [K, H, W, 3], RGB, at frames a second.
+
+    A recording is embedded as avl_tf.evaluate embeds the record that data_prep.extract
+    makes of it, to 1e-5 of the largest value: padded or cut to clip_s.
+
+    Attributes:
+        languages: those of the speech that the model was trained on.
+        embedding_dim: D.
+        clip_s: seconds that speech is padded or cut to, as in the model's evaluation.
+    """
+
+    def __init__(
+        self,
+        info: RunInfo,
+        towers: Mapping[str, Tower],
+        clip_s: float,
+        log_mel_reference: str,
+        weights: Mapping[str, str],
+    ):
+        """Takes what Trained.load has found.
+
+        Args:
+            info: of the run.
+            towers: by the names of the model's branches.
+            clip_s: see Embedder.
+            log_mel_reference: that of dataset.ClipConfig.
+            weights: files of the backbones' weights by stream, "" for a backbone's own.
+        """
+        self.languages: tuple[str, ...] = info.languages
+        self.embedding_dim: int = info.model.embedding_dim
+        self.clip_s = clip_s
+        self._info, self._towers = info, towers
+        self._reference, self._weights = log_mel_reference, weights
+        self._backbones: dict[str, Backbone] = {}
+
+    def embed_audio(self, audio: Source | list[Source]) -> np.ndarray:
+        """Embeds recordings of speech.
+
+        Args:
+            audio: a source, or a list of them; of a video the sound is taken.
+
+        Returns:
+            float32 [N, D], not normalised; N = 1 for a single source.
+
+        Raises:
+            FileNotFoundError, MediaError: a file is not there, or has no sound.
+            ValueError: an array is not as said above, or an embedding is not finite.
+        """
+        config, cut = self._info.model.audio, []
+
+        def read(source: Source) -> dict[str, Any]:
+            samples = sources.samples(source, config.sample_rate)
+            if len(samples) > self.clip_s * config.sample_rate:
+                cut.append(source)
+            return sources.clip(samples, config, self.clip_s, self._reference)
+
+        embeddings = self._embed("audio", audio, read)
+        if cut:
+            logging.warning(
+                "%d of %d recordings are longer than %g s and were cut to it; the "
+                "first is %s.",
+                len(cut),
+                len(embeddings),
+                self.clip_s,
+                sources.name(cut[0]),
+            )
+        return embeddings
+
+    def embed_video(self, video: Source | list[Source]) -> np.ndarray:
+        """Embeds videos, or images: what is seen in all of each.
+
+        Of a video with sound, as in evaluation, no further than the sound goes.
+
+        Args:
+            video: a source, or a list of them.
+
+        Returns:
+            float32 [N, D], not normalised; N = 1 for a single source.
+
+        Raises:
+            FileNotFoundError, MediaError: a file is not there, or has no pictures.
+            ValueError: an array is not as said above, the model does not see such
+                sources, or its backbone needs weights that load was not given.
+        """
+        if self._info.model.image_encoder:
+            return self._embed("visual", video, sources.crop)
+        self._load_backbones()
+        sample_rate = self._info.model.audio.sample_rate
+
+        def read(source: Source) -> dict[str, Any]:
+            return sources.pooled(source, self._backbones, sample_rate)
+
+        return self._embed("visual", video, read)
+
+    def similarity(self, audio: np.ndarray, video: np.ndarray) -> np.ndarray:
+        """Says how well speech and videos match: dot products.
+
+        Args:
+            audio: float32 [N, D], from embed_audio.
+            video: float32 [M, D], from embed_video.
+
+        Returns:
+            float32 [N, M]; the best video of recording i is argmax(row i).
+        """
+        return np.asarray(audio, np.float32) @ np.asarray(video, np.float32).T
+
+    def embed(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Embeds a batch of dataset.evaluation_batches: [B, D] by branch."""
+        return {name: tower(batch) for name, tower in self._towers.items()}
+
+    def _embed(
+        self,
+        branch: str,
+        given: Source | list[Source],
+        read: Callable[[Source], dict[str, Any]],
+    ) -> np.ndarray:
+        listed = given if isinstance(given, list) else [given]
+        many = tqdm.tqdm(listed, unit="file", disable=None if len(listed) > 1 else True)
+        found = [np.zeros((0, self.embedding_dim), np.float32)]
+        for batch in _batches(read(source) for source in many):
+            found.append(self._towers[branch](batch).numpy().astype(np.float32))
+        embeddings = np.concatenate(found)
+        finite = np.isfinite(embeddings).all(axis=1)
+        if not finite.all():
+            raise UserError(
+                f"{sources.name(listed[np.argmin(finite)])}: its embedding is not "
+                "finite. The model's weights hold a NaN."
+            )
+        return embeddings
+
+    def _load_backbones(self) -> None:
+        """Loads the CNNs of the run's records, when the first video comes."""
+        if self._backbones:
+            return
+        for name, weights in self._weights.items():
+            stream = getattr(self._info, name)
+            if stream is None:
+                continue
+            try:
+                backbone = load_backbone(stream.backbone, weights or None)
+            except (ValueError, OSError) as error:
+                argument = name.replace("features", "weights")
+                raise UserError(
+                    f"the model sees by features of {stream.backbone}, which cannot be "
+                    f"loaded: {error} Give its weights as "
+                    f"avl_tf.load(..., {argument}=FILE)."
+                ) from error
+            if backbone.feature_dim != stream.dim:
+                raise UserError(
+                    f"{stream.backbone} makes {backbone.feature_dim} features, the "
+                    f"model's records have {stream.dim}."
+                )
+            self._backbones[name] = backbone
+
+
+def _batches(inputs: Iterator[dict[str, Any]]) -> Iterator[dict[str, tf.Tensor]]:
+    while batch := list(itertools.islice(inputs, _BATCH)):
+        yield {name: tf.stack([one[name] for one in batch]) for name in batch[0]}

@@ -1,0 +1,176 @@
+"""From what a user has, files or arrays, to the inputs of a model's branches.
+
+Every number is rounded as data_prep.extract rounds it for a record of float16.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from avl_tf import audio, dataset, images, media, still_images
+from avl_tf.audio import AudioConfig
+from avl_tf.backbones import Backbone, unit_length
+from avl_tf.dataset import clip_cutting
+from avl_tf.errors import UserError
+
+Source = str | os.PathLike | tuple[np.ndarray, float]
+_FEATURES_AT_ONCE = 32
+
+
+def name(source: Source) -> str:
+    """What a source is called in messages."""
+    return "an array" if isinstance(source, tuple) else os.fspath(source)
+
+
+def samples(source: Source, sample_rate: int) -> np.ndarray:
+    """Reads the sound of a source: int16 [S], S > 0, at sample_rate Hz."""
+    if isinstance(source, tuple):
+        found = _of_waveform(*source, sample_rate)
+    else:
+        parts = [part for _, part in media.decode(source, sample_rate)]
+        found = np.concatenate([np.zeros(0, np.int16), *parts])
+    if not found.any():
+        raise media.MediaError(
+            f"{name(source)}: its sound is nothing but zeros."
+            if len(found)
+            else f"{name(source)}: no sound in it."
+        )
+    return found
+
+
+def clip(
+    samples: np.ndarray, config: AudioConfig, clip_s: float, log_mel_reference: str
+) -> dict[str, np.ndarray]:
+    """The inputs of the audio branch: the first clip_s seconds, padded to them."""
+    log_mel = audio.long_log_mel(samples, config).astype(np.float16)
+    width = round(clip_s * config.frame_rate)
+    n_frames = max(1, min(len(log_mel), width))
+    log_mel = tf.pad(log_mel[:n_frames], [[0, width - n_frames], [0, 0]])
+    if log_mel_reference == "clip":
+        one = tf.constant([n_frames])
+        log_mel = clip_cutting.rereferenced(log_mel[tf.newaxis], one, config)[0]
+    return {"log_mel": tf.cast(log_mel, tf.float32), "n_frames": np.int32(n_frames)}
+
+
+def pooled(
+    source: Source, backbones: Mapping[str, Backbone], sample_rate: int
+) -> dict[str, np.ndarray]:
+    """The input of the visual branch of a model of frozen features.
+
+    Args:
+        source: a video, or an image if no backbone wants motion.
+        backbones: by stream, 2D first.
+        sample_rate: at which the length of the sound is counted.
+    """
+    frames = [_Frames(backbone) for backbone in backbones.values()]
+    n_samples = 0
+    for index, array in _seen(source, [one.backbone for one in frames], sample_rate):
+        if index is None:
+            n_samples += len(array)
+        else:
+            frames[index].put(array)
+    streams = [one.finish() for one in frames]
+    if not all(len(features) for features in streams):
+        raise media.MediaError(f"{name(source)}: no picture in it.")
+    if n_samples:
+        # As clip_cutting counts the steps of a clip that ends with the sound.
+        end_s = n_samples / sample_rate
+        rates = [b.fps / b.frames_per_feature for b in backbones.values()]
+        streams = [
+            features[: int(rate * end_s) + 1]
+            for features, rate in zip(streams, rates, strict=True)
+        ]
+    windows = [tf.constant(features)[tf.newaxis] for features in streams]
+    masks = [tf.fill(tf.shape(window)[:2], True) for window in windows]
+    return {"visual": dataset.pool_features(windows, masks)[0]}
+
+
+def crop(source: Source) -> dict[str, tf.Tensor]:
+    """The input of the visual branch of a model with an image encoder."""
+    if isinstance(source, tuple):
+        frames = _checked_frames(*source)
+        if len(frames) > 1:
+            raise UserError(f"the model sees images, got {len(frames)} frames: give 1.")
+        return {"image": images.centre_crop(tf.constant(frames[0]))}
+    if not media.is_image(source):
+        raise UserError(f"{name(source)}: not an image, and the model sees images.")
+    jpeg = still_images.as_jpeg(os.fspath(source), still_images.read(source))
+    return {"image": images.centre_crop(images.decode_jpeg(jpeg))}
+
+
+class _Frames:
+    """Frames of one source in, features out, a batch at a time."""
+
+    def __init__(self, backbone: Backbone):
+        self.backbone = backbone
+        self._waiting: list[np.ndarray] = []
+        self._features = [np.zeros((0, backbone.feature_dim), np.float16)]
+
+    def put(self, frame: np.ndarray) -> None:
+        self._waiting.append(frame)
+        if len(self._waiting) == _FEATURES_AT_ONCE * self.backbone.frames_per_feature:
+            self._compute()
+
+    def finish(self) -> np.ndarray:
+        """float16 [K, D], L2-normalised a step."""
+        if self._waiting:
+            self._compute()
+        return np.concatenate(self._features)
+
+    def _compute(self) -> None:
+        batch, self._waiting = np.stack(self._waiting), []
+        self._features.append(unit_length(self.backbone(batch)).astype(np.float16))
+
+
+def _seen(
+    source: Source, backbones: list[Backbone], sample_rate: int
+) -> Iterator[tuple[int | None, np.ndarray]]:
+    """Yields (which backbone's, frame) and, of a file's sound, (None, samples)."""
+    if isinstance(source, tuple):
+        frames, fps = _checked_frames(*source), source[1]
+        for index, backbone in enumerate(backbones):
+            view = media.View(backbone.fps, backbone.short_side, backbone.crop)
+            for frame in media.pick_frames(frames, fps, view):
+                yield index, frame
+    elif media.is_image(source):
+        image = still_images.read(source)
+        for index, backbone in enumerate(backbones):
+            yield index, still_images.as_frame(image, backbone)
+    else:
+        views = [media.View(b.fps, b.short_side, b.crop) for b in backbones]
+        rate = sample_rate if media.has_sound(source) else None
+        yield from media.decode(source, rate, views)
+
+
+def _of_waveform(waveform: np.ndarray, rate_hz: float, sample_rate: int) -> np.ndarray:
+    waveform = np.asarray(waveform)
+    if waveform.ndim != 1 or not waveform.size or rate_hz < 1 or rate_hz % 1:
+        raise UserError(
+            f"a waveform is an array [S] and a whole rate in Hz, got shape "
+            f"{list(waveform.shape)} and {rate_hz}. Mix channels to one; frames of "
+            "video are for embed_video."
+        )
+    if waveform.dtype == np.int16:
+        waveform = waveform.astype(np.float32) / 32768
+    numbers = np.issubdtype(waveform.dtype, np.floating)
+    if not numbers or not np.isfinite(waveform).all():
+        raise UserError(
+            f"a waveform is int16, or finite numbers in [-1, 1], got {waveform.dtype}."
+        )
+    waveform = tf.constant(waveform, tf.float32)
+    if rate_hz != sample_rate:
+        waveform = audio.resample(waveform, int(rate_hz), sample_rate)
+    return np.clip(np.round(waveform * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def _checked_frames(frames: np.ndarray, fps: float) -> np.ndarray:
+    frames = np.asarray(frames)
+    good = frames.ndim == 4 and frames.shape[-1] == 3 and frames.size
+    if frames.dtype != np.uint8 or not good or not fps > 0:
+        raise UserError(
+            "frames are an array uint8 [K, H, W, 3] and their number a second, got "
+            f"{frames.dtype} {list(frames.shape)} and {fps}."
+        )
+    return frames
