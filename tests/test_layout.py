@@ -11,8 +11,8 @@ MODULES = sorted([*ROOT.glob("avl_tf/**/*.py"), *ROOT.glob("data_prep/**/*.py")]
 ROOMS = [
     *("errors", "settings", "media", "program", "files"),
     *("audio", "images", "losses", "metrics", "layers"),
-    *("torch_weights", "backbones", "records", "dataset", "model", "runs"),
-    *("evaluation", "trained", "serving", "release", "training"),
+    *("torch_weights", "backbones", "still_images", "records", "dataset", "model"),
+    *("runs", "evaluation", "trained", "serving", "release", "training"),
 ]
 # Closed wings of data_prep: the one program that comes in.
 WINGS = {"builder": "build", "demo_videos": "stamps"}
