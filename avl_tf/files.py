@@ -11,14 +11,15 @@ import os
 import re
 import tempfile
 import threading
-import uuid
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 
+from avl_tf import whole_files
 from avl_tf.errors import UserError
+from avl_tf.whole_files import temporary_name
 
 _LOCAL_SCHEMES = ("file", "ram")
 # What is put there is there as a whole or not at all.
@@ -119,15 +120,6 @@ def join(folder: str, *names: str) -> str:
     return "/".join([folder.rstrip("/"), *names]) if folder else "/".join(names)
 
 
-def temporary_name(path: str) -> str:
-    """Names a file or folder beside a path that no other process writes to.
-
-    No such name begins with another: a rename on S3 takes along every file whose name
-    begins with the one that is renamed.
-    """
-    return f"{path.rstrip('/')}.{uuid.uuid4().hex}.tmp"
-
-
 @contextlib.contextmanager
 def replacing(path: str) -> Iterator[str]:
     """Yields another name to write a file under; at the end it becomes the path.
@@ -137,6 +129,10 @@ def replacing(path: str) -> Iterator[str]:
     one: they have no rename (theirs is a copy and a removal, not of empty files).
     """
     require_filesystem(path)
+    if "://" not in path:
+        with whole_files.replacing(path) as temporary:
+            yield temporary
+        return
     if path.startswith(_OBJECT_STORES):
         with tempfile.TemporaryDirectory() as scratch:
             written = join(scratch, os.path.basename(path))

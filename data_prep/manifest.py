@@ -14,7 +14,6 @@ Every adapter writes this file and nothing else; no TensorFlow here, so that ada
 start at once.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -23,6 +22,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from avl_tf.errors import UserError
+from avl_tf.whole_files import replacing
 
 _SPLIT_CHARACTERS = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_."
@@ -82,12 +82,12 @@ def read_manifest(path: str) -> list[Recording]:
 
 
 def write_manifest(path: str, lines: Iterable[dict[str, Any]]) -> None:
-    """Writes manifest lines (dicts) under another name, then renames the file."""
+    """Writes manifest lines (dicts), the whole file or nothing."""
     _write(path, (json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
 def write_text(path: str, text: str) -> None:
-    """Writes a local text file under another name, then renames it."""
+    """Writes a local text file, whole or not at all."""
     _write(path, [text])
 
 
@@ -168,16 +168,8 @@ def split_by_recording(
 
 def _write(path: str, pieces: Iterable[str]) -> None:
     require_local(path)
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    temporary = f"{path}.tmp-{os.getpid()}"
-    try:
-        with open(temporary, "w", encoding="utf-8") as out:
-            out.writelines(pieces)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
-        raise
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as out:
+        out.writelines(pieces)
 
 
 def _parse_line(line: str, place: str, folder: str) -> Recording:

@@ -31,6 +31,16 @@ def test_image_comes_back_as_it_was_written(tmp_path, n_channels):
         assert (got[..., 3] == 255).all()
 
 
+def test_a_name_that_ends_in_jpg_becomes_a_jpeg(tmp_path):
+    image = np.full((36, 64, 3), (200, 40, 90), np.uint8)
+    media.write_image(tmp_path / "image.jpg", image)
+    assert (tmp_path / "image.jpg").read_bytes().startswith(b"\xff\xd8")
+    got = media.read_image(tmp_path / "image.jpg")[..., :3]
+    assert np.abs(got.astype(int) - image).max() < 8
+    with pytest.raises(ValueError, match="has no alpha"):
+        media.write_image(tmp_path / "alpha.jpg", np.zeros((8, 8, 4), np.uint8))
+
+
 def test_written_video_holds_what_went_in(tmp_path):
     path = tmp_path / "video.mp4"
     frames = (numbered(i) for i in range(60))

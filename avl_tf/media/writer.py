@@ -1,24 +1,24 @@
-"""Arrays into media files: MP4, WAV and PNG, whole or not at all.
+"""Arrays into media files: MP4, WAV, PNG and JPEG, whole or not at all.
 
-A file is written under another name beside its own and then renamed, so that a run
-that breaks off leaves no half file. The same input gives the same bytes.
+A run that breaks off leaves no half file. The same input gives the same bytes.
 """
 
-import contextlib
 import itertools
 import math
 import os
 import wave
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from fractions import Fraction
 
 import av
 import numpy as np
 
 from avl_tf.errors import UserError
+from avl_tf.whole_files import replacing
 
 _PIXEL_FORMATS = {3: "rgb24", 4: "rgba"}
 _KEYFRAME_EVERY_S = 3
+_JPEG_QUANTISER = 5
 _BITEXACT = {"fflags": "+bitexact"}
 # x264's routines for AVX-512 read memory that nothing has written: once in some hundred
 # videos a packet differed. Those for AVX, which TensorFlow asks for too, give the same
@@ -72,7 +72,7 @@ def write_video(
         )
     rate = Fraction(fps).limit_denominator(1001)
     with (
-        _whole_file(path) as temporary,
+        replacing(path) as temporary,
         av.open(f"file:{temporary}", "w", format="mp4", options=_BITEXACT) as container,
     ):
         video = container.add_stream("libx264", rate, _H264, width=width, height=height)
@@ -110,7 +110,7 @@ def write_wav(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) -
         ValueError: waveform is not [S] or not finite.
     """
     samples = _to_int16(waveform)
-    with _whole_file(path) as temporary, wave.open(temporary, "wb") as file:
+    with replacing(path) as temporary, wave.open(temporary, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(sample_rate)
@@ -118,17 +118,26 @@ def write_wav(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) -
 
 
 def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Writes uint8 [H, W, 3] (RGB) or [H, W, 4] (RGBA) as PNG.
+    """Writes an image as PNG, or as JPEG to a path that ends in .jpg.
+
+    Args:
+        path: where to; a file that is there is replaced.
+        image: uint8 [H, W, 3] (RGB) or, for PNG only, [H, W, 4] (RGBA).
 
     Raises:
         ValueError: image is of another shape or type.
     """
-    frame = to_frame(image)
-    encoder = av.CodecContext.create("png", "w")
+    frame, codec = to_frame(image), "png"
+    if os.fspath(path).endswith(".jpg"):
+        if frame.format.name != "rgb24":
+            raise UserError(f"{path}: a JPEG has no alpha, expected uint8 [H, W, 3].")
+        frame, codec = frame.reformat(format="yuvj420p"), "mjpeg"
+    encoder = av.CodecContext.create(codec, "w")
     encoder.width, encoder.height = frame.width, frame.height
     encoder.pix_fmt, encoder.time_base = frame.format.name, Fraction(1)
     encoder.thread_count = 1
-    with _whole_file(path) as temporary, open(temporary, "wb") as file:
+    encoder.qmin = encoder.qmax = _JPEG_QUANTISER
+    with replacing(path) as temporary, open(temporary, "wb") as file:
         for packet in encoder.encode(frame) + encoder.encode():
             file.write(bytes(packet))
 
@@ -167,15 +176,3 @@ def _to_int16(waveform: np.ndarray) -> np.ndarray:
             f"a waveform has shape {waveform.shape}, expected [S] of finite numbers."
         )
     return np.clip(np.rint(waveform * 32768.0), -32768, 32767).astype(np.int16)
-
-
-@contextlib.contextmanager
-def _whole_file(path: str | os.PathLike) -> Iterator[str]:
-    """Gives a temporary name; the file there takes its place only without an error."""
-    temporary = f"{os.fspath(path)}.tmp-{os.getpid()}"
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)

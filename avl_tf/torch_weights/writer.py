@@ -1,6 +1,5 @@
 """Writes a state_dict as torch.save does (zip format), without torch."""
 
-import os
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -8,14 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from avl_tf.errors import UserError
+from avl_tf.whole_files import replacing
 
 _STORAGES = {"float32": "FloatStorage", "int64": "LongStorage"}
 
 
 def write_state_dict(path: str, state: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays as a .pth that torch.load reads, with weights_only too.
+    """Writes arrays as a .pth that torch.load reads, whole or not at all.
 
-    The file is written under another name, then renamed.
+    With weights_only too.
 
     Args:
         path: where to.
@@ -30,15 +30,13 @@ def write_state_dict(path: str, state: Mapping[str, np.ndarray]) -> None:
             raise UserError(
                 f"{key}: {array.dtype} arrays are not written, only float32."
             )
-    temporary = f"{path}.tmp-{os.getpid()}"
-    with zipfile.ZipFile(temporary, "w") as archive:
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         archive.writestr("archive/data.pkl", _pickle(arrays))
         archive.writestr("archive/byteorder", "little")
         for index, array in enumerate(arrays.values()):
             little = array.astype(array.dtype.newbyteorder("<"), copy=False)
             archive.writestr(f"archive/data/{index}", little.tobytes())
         archive.writestr("archive/version", "3\n")
-    os.replace(temporary, path)
 
 
 def _pickle(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -14,6 +14,7 @@ import numpy as np
 
 from avl_tf import media
 from avl_tf.media import View
+from avl_tf.whole_files import replacing
 from data_prep.builder import segmenters
 from data_prep.builder.fingerprints import (
     FRAMES_FPS,
@@ -144,12 +145,8 @@ def _keep(task: ScanTask, result: Scan, description: list) -> None:
         for kind, fingerprint in result.fingerprints.items()
         for name, array in fingerprint._asdict().items()
     }
-    path = _result_path(task)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.tmp-{os.getpid()}"
-    with open(temporary, "wb") as out:
+    with replacing(_result_path(task)) as temporary, open(temporary, "wb") as out:
         np.savez(out, note=np.array(json.dumps(note)), **arrays)
-    os.replace(temporary, path)
 
 
 def _result_path(task: ScanTask) -> str:

@@ -1,0 +1,40 @@
+"""Local files that are there as a whole or not at all; no TensorFlow here.
+
+avl_tf/files.py does the same at remote paths.
+"""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+
+
+def temporary_name(path: str) -> str:
+    """Names a file or folder beside a path that no other process writes to.
+
+    No such name begins with another: a rename on S3 takes along every file whose name
+    begins with the one that is renamed.
+    """
+    return f"{path.rstrip('/')}.{uuid.uuid4().hex}.tmp"
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[str]:
+    """Yields another name to write a file under; at the end it becomes the path.
+
+    Its folder is made. Readers see the old file or the new one, never half of it. If
+    the block raises, the old one stays and the other name is gone.
+
+    Raises:
+        OSError: the folder cannot be made, or the file not be put in its place.
+    """
+    path = os.fspath(path)
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    temporary = temporary_name(path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        raise
