@@ -5,8 +5,10 @@ are then the same names with the same defaults.
 """
 
 import dataclasses
+import json
 import types
 import typing
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from absl import flags
@@ -28,6 +30,7 @@ def setting(
 
     Args:
         default: int, float, bool, str or a tuple of int or str; its type is the flag's.
+            None, with a type of `... | None`, is a flag that is left out.
         help_text: what it does, its unit, and the paper's value.
         choices: the texts allowed.
         lower, upper: inclusive limits of a number.
@@ -47,11 +50,9 @@ def define_flags(
     config_class: type, flag_values: flags.FlagValues = flags.FLAGS
 ) -> None:
     """Defines a flag for every setting of a configuration class."""
-    hints = typing.get_type_hints(config_class)
+    kinds = _kinds(config_class)
     for field in _settings(config_class):
-        kind, text = hints[field.name], field.metadata["help"]
-        if isinstance(kind, types.UnionType):
-            kind = next(k for k in typing.get_args(kind) if k is not type(None))
+        kind, text = kinds[field.name], field.metadata["help"]
         lower, upper = field.metadata["limits"]
         common = {"flag_values": flag_values}
         if field.metadata["choices"]:
@@ -73,7 +74,7 @@ def define_flags(
         elif kind is str:
             flags.DEFINE_string(field.name, field.default, text, **common)
         else:
-            default = [str(item) for item in field.default]
+            default = field.default and [str(item) for item in field.default]
             flags.DEFINE_list(field.name, default, text, **common)
 
 
@@ -93,14 +94,14 @@ def from_flags(
         ValueError: an item of a list of numbers is not one.
     """
     values = {}
-    hints = typing.get_type_hints(config_class)
+    kinds = _kinds(config_class)
     for field in _settings(config_class):
         flag = flag_values[field.name]
         if base is not None and not flag.present:
             continue
         value = flag.value
         if isinstance(value, list):
-            item_type = typing.get_args(hints[field.name])[0]
+            item_type = typing.get_args(kinds[field.name])[0]
             try:
                 value = tuple(item_type(item) for item in value)
             except ValueError as error:
@@ -147,6 +148,8 @@ def to_flagfile(*configs: Any) -> str:
     for config in configs:
         for field in _settings(type(config)):
             value = getattr(config, field.name)
+            if value is None:
+                continue
             if isinstance(value, tuple):
                 value = ",".join(str(item) for item in value)
             elif isinstance(value, bool):
@@ -159,6 +162,83 @@ def shaping(config_class: type) -> list[str]:
     """Names the settings that shape a model's weights."""
     fields = _settings(config_class)
     return [field.name for field in fields if field.metadata["shapes_weights"]]
+
+
+def parse_named(
+    items: Iterable[str], flag: str, value: str = "VALUE"
+) -> dict[str, str]:
+    """Reads the NAME=VALUE items of a list flag.
+
+    Args:
+        items: the flag's.
+        flag: its name, for messages.
+        value: what the values are, for messages.
+
+    Raises:
+        ValueError: an item is not of that form, or a name stands twice.
+    """
+    named: dict[str, str] = {}
+    for item in items:
+        name, equals, text = (part.strip() for part in item.partition("="))
+        if not (name and equals and text) or name in named:
+            raise UserError(
+                f"--{flag}: expected NAME={value},NAME={value} with each name once, "
+                f"got '{item}'."
+            )
+        named[name] = text
+    return named
+
+
+def plain(value: Any) -> Any:
+    """A configuration, or what else holds some, as it comes back from a JSON file."""
+    return json.loads(json.dumps(value, default=dataclasses.asdict))
+
+
+def changes(
+    before: Mapping[str, Any], now: Mapping[str, Any], config_class: type
+) -> list[str]:
+    """Tells which settings differ from those that were noted before, name by name.
+
+    Args:
+        before: as plain made it of a configuration, perhaps in an earlier version: a
+            setting that did not exist then had the value that is its default now.
+        now: the same of today.
+        config_class: the configuration's dataclass, which knows the defaults.
+
+    Returns:
+        "seed was 0, now 1", one for each that differs; of settings inside of others
+        "audio.n_mels was 40, now 80".
+    """
+    defaults = {
+        field.name: plain(field.default)
+        for field in dataclasses.fields(config_class)
+        if field.default is not dataclasses.MISSING
+    }
+    return _changes(before, now, defaults, "")
+
+
+def _changes(before, now, defaults, prefix) -> list[str]:
+    found = []
+    for name, value in now.items():
+        default = defaults.get(name, value)
+        then = before.get(name, default)
+        if isinstance(then, dict) and isinstance(value, dict):
+            inner = default if isinstance(default, dict) else {}
+            found += _changes(then, value, inner, f"{prefix}{name}.")
+        elif then != value:
+            found.append(f"{prefix}{name} was {then}, now {value}")
+    return found
+
+
+def _kinds(config_class: type) -> dict[str, Any]:
+    """Name -> type of a field, of `T | None` the T."""
+    hints = typing.get_type_hints(config_class)
+    return {
+        name: next(k for k in typing.get_args(kind) if k is not type(None))
+        if isinstance(kind, types.UnionType)
+        else kind
+        for name, kind in hints.items()
+    }
 
 
 def _settings(config_class: type) -> list[dataclasses.Field]:

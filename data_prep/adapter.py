@@ -8,7 +8,7 @@ terminal.
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 from tqdm import tqdm
 
@@ -156,20 +156,6 @@ def write(
         for split, n in n_recordings.items()
     )
     print(f"{path}: {', '.join(counts)}")
-
-
-def parse_named(items: Sequence[str], flag: str) -> dict[str, str]:
-    """Reads the NAME=VALUE items of a list flag; ValueError if one is not that."""
-    named: dict[str, str] = {}
-    for item in items:
-        name, equals, value = (part.strip() for part in item.partition("="))
-        if not (name and equals and value) or name in named:
-            raise UserError(
-                f"--{flag}: expected NAME=VALUE,NAME=VALUE with each name once, got "
-                f"'{item}'."
-            )
-        named[name] = value
-    return named
 
 
 def notes(kind: str, items: Iterable[str], detail: str) -> list[Finding]:

@@ -99,7 +99,7 @@ def _recordings(ids, paths):
 
 
 def _shares():
-    named = adapter.parse_named(_SPLITS.value, "splits")
+    named = settings.parse_named(_SPLITS.value, "splits")
     for name in named:
         manifest.require_split_name(name, "--splits")
     try:

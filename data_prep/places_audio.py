@@ -71,7 +71,7 @@ _PREFIXES = {"en": "english_", "hi": "hindi_", "ja": "japanese_"}
 
 def main() -> None:
     config = settings.from_flags(AdapterConfig)
-    folders = adapter.parse_named(_CAPTIONS.value, "captions")
+    folders = settings.parse_named(_CAPTIONS.value, "captions")
     if _SPLITS_OF.value and _SPLITS_OF.value not in folders:
         raise UserError(
             f"--splits_of={_SPLITS_OF.value}: expected one of {', '.join(folders)}."

@@ -27,6 +27,8 @@ class _Example:
     names: tuple[str, ...] = setting((), "Names.")
     widths: tuple[int, ...] = setting((1, 2), "Widths.")
     loud: bool = setting(False, "Loud.")
+    limit: int | None = setting(None, "Limit.", lower=1)
+    only: tuple[str, ...] | None = setting(None, "Only these.")
 
 
 def _parse(*arguments):
@@ -42,10 +44,16 @@ def test_defaults_come_through_the_flags():
 
 def test_flags_set_every_kind_of_setting():
     flag_values = _parse(
-        "--steps=7", "--rate=2", "--mode=b", "--names=x,y", "--widths=5", "--loud"
+        *("--steps=7", "--rate=2", "--mode=b", "--names=x,y", "--widths=5", "--loud"),
+        *("--limit=2", "--only=z"),
     )
     found = settings.from_flags(_Example, flag_values)
-    assert found == _Example(3, 7, 2.0, "b", ("x", "y"), (5,), True)
+    assert found == _Example(3, 7, 2.0, "b", ("x", "y"), (5,), True, 2, ("z",))
+
+
+def test_a_list_that_is_given_empty_is_not_left_out():
+    assert settings.from_flags(_Example, _parse()).only is None
+    assert settings.from_flags(_Example, _parse("--only=")).only == ()
 
 
 def test_only_given_flags_change_a_base():
@@ -60,6 +68,45 @@ def test_a_flagfile_written_from_settings_reads_back(tmp_path):
     path.write_text(settings.to_flagfile(config))
     arguments = path.read_text().split()
     assert settings.from_flags(_Example, _parse(*arguments)) == config
+    assert "--limit" not in path.read_text()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Outer:
+    name: str
+    inner: _Example = _Example()
+    listed: tuple[int, ...] = (1, 2)
+
+
+def test_changes_are_named_and_new_settings_count_as_their_defaults():
+    before = settings.plain(_Outer("a", listed=()))
+    assert (
+        settings.changes(before, settings.plain(_Outer("a", listed=())), _Outer) == []
+    )
+    now = settings.plain(_Outer("b", _Example(steps=5), (3,)))
+    assert settings.changes(before, now, _Outer) == [
+        "name was a, now b",
+        "inner.steps was 4, now 5",
+        "listed was [], now [3]",
+    ]
+    assert settings.changes({"name": "a"}, now, _Outer) == [
+        "name was a, now b",
+        "inner.steps was 4, now 5",
+        "listed was [1, 2], now [3]",
+    ]
+    del before["inner"]["steps"]
+    assert (
+        settings.changes(before, settings.plain(_Outer("a", listed=())), _Outer) == []
+    )
+    assert "inner.steps was 4, now 5" in settings.changes(before, now, _Outer)
+
+
+def test_named_items_are_read():
+    items = ["a=b", " c = d=e "]
+    assert settings.parse_named(items, "sets") == {"a": "b", "c": "d=e"}
+    for wrong in (["a"], ["=b"], ["a="], ["a=b", "a=c"]):
+        with pytest.raises(ValueError, match="--sets: expected NAME=FILE,NAME=FILE"):
+            settings.parse_named(wrong, "sets", "FILE")
 
 
 @pytest.mark.parametrize(
