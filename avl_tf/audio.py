@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from avl_tf.errors import UserError
+from avl_tf.media import SAMPLE_RATE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +22,7 @@ class AudioConfig:
     audio_to_spectrograms.py.
     """
 
-    sample_rate: int = 16000  # Hz
+    sample_rate: int = SAMPLE_RATE  # Hz
     window_length: int = 400  # samples, also the FFT size
     hop_length: int = 160  # samples
     n_mels: int = 40

@@ -20,6 +20,7 @@ from benchmarks.rows import Row
 from data_prep import workers
 from data_prep.extraction import ExtractionConfig, ShardTask
 from data_prep.manifest import Recording
+from data_prep.processes import n_cores
 
 BACKBONE = "efficientnet_lite0"
 _SHORT = {"height": 360, "width": 640, "fps": 25, "sound_hz": 44100}
@@ -147,7 +148,7 @@ def _two_workers(video: str, seconds: float, scratch: str, n_repeats: int) -> Ro
         runs[2],
         runs[1],
         "one worker",
-        f"without start-up; {workers.n_cores()} cores, 8 shards of a video each",
+        f"without start-up; {n_cores()} cores, 8 shards of a video each",
     )
 
 

@@ -221,15 +221,15 @@ def is_silent(path: str, start_s: float = 0.0, end_s: float | None = None) -> bo
     Raises:
         FileNotFoundError, MediaError: as media.read_waveform.
     """
-    rate, window_s = 16000, _FIRST_WINDOW_S
+    window_s = _FIRST_WINDOW_S
     while end_s is None or start_s < end_s:
         stop_s = start_s + window_s
         if end_s is not None:
             stop_s = min(stop_s, end_s)
-        waveform = media.read_waveform(path, rate, start_s, stop_s)
+        waveform = media.read_waveform(path, media.SAMPLE_RATE, start_s, stop_s)
         if waveform.any():
             return False
-        if len(waveform) < round((stop_s - start_s) * rate) - 1:
+        if len(waveform) < round((stop_s - start_s) * media.SAMPLE_RATE) - 1:
             break
         start_s, window_s = stop_s, min(2 * window_s, _LAST_WINDOW_S)
     return True

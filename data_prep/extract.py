@@ -23,6 +23,7 @@ from avl_tf.records import FeatureSpec, RecordsSpec
 from data_prep import extraction, shards, workers
 from data_prep.extraction import ExtractionConfig, ShardTask
 from data_prep.manifest import Recording, read_manifest
+from data_prep.processes import n_cores
 from data_prep.shards import OutputConfig, ShardResult
 
 _MANIFEST = flags.DEFINE_string("manifest", None, "Manifest (JSON lines) to read.")
@@ -91,9 +92,9 @@ def main() -> None:
     files.require_filesystem(folder)
     results = shards.read_results(output, [task.name for task in tasks])
     missing = [task for task in tasks if results[task.name] is None]
-    n_workers = min(_WORKERS.value or workers.n_cores(), max(1, len(missing)))
+    n_workers = min(_WORKERS.value or n_cores(), max(1, len(missing)))
     # By default fewer shards than cores share the cores; a worker asked for is a core.
-    spare = 1 if _WORKERS.value or _SCHEDULER.value else workers.n_cores() // n_workers
+    spare = 1 if _WORKERS.value or _SCHEDULER.value else n_cores() // n_workers
     with workers.Workers(n_workers, spare, _SCHEDULER.value) as pool:
         # Workers are many; a wrong name or weights file is told once, by the first.
         features = shards.claim(

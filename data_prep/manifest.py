@@ -24,6 +24,8 @@ from typing import Any
 from avl_tf.errors import UserError
 from avl_tf.whole_files import replacing
 
+# Of the corpora that are dealt here; published ones may have others.
+SPLITS = ("train", "val", "eval")
 _SPLIT_CHARACTERS = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_."
 )

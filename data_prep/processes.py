@@ -9,8 +9,8 @@ import contextlib
 import functools
 import itertools
 import logging as standard_logging
+import os
 import queue
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -24,21 +24,18 @@ from distributed import (
     KilledWorker,
     LocalCluster,
 )
-from distributed.comm import CommClosedError, get_address_host_port
+from distributed.comm import CommClosedError
 
 from avl_tf.errors import UserError
+from data_prep import scheduler
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
-_CONNECT_S = 10
 _TASKS_AHEAD = 1000
 _LOOK_EVERY_S = 1.0
 # Without any worker for that long, none is expected any more.
 _PATIENCE_S = 180.0
 _CLOSE_S = 10.0
-# A process a core, which may use the memory it needs: --nworkers=auto would ignore
-# --nthreads, and a limit would kill workers over long videos.
-_WORKER_OPTIONS = "--nworkers=-1 --nthreads=1 --memory-limit=0"
 _SETTINGS = {
     # A task may lose its worker once by bad luck; twice, and it is to blame.
     "distributed.scheduler.allowed-failures": 1,
@@ -205,8 +202,8 @@ class Processes:
         if self._scheduler:
             return ConnectionError(
                 f"The dask scheduler at {self._scheduler} has had no worker {since}. "
-                f"Start some (dask worker {self._scheduler} {_WORKER_OPTIONS}) and run "
-                "the same command again: what is finished is kept."
+                f"Start some ({scheduler.worker_command(self._scheduler)}) and run the "
+                "same command again: what is finished is kept."
             )
         return ChildProcessError(
             f"The worker processes of this machine die as they start ({since}). Is "
@@ -235,10 +232,15 @@ class Processes:
         for name in ("distributed", "distributed.client"):  # the second has its own
             standard_logging.getLogger(name).setLevel(standard_logging.CRITICAL)
         if self._scheduler:
-            return self._resources.enter_context(_connect(self._scheduler))
+            return self._resources.enter_context(scheduler.connect(self._scheduler))
         self._resources.enter_context(dask.config.set(_SETTINGS))
         client = Client(self._cluster, set_as_default=False)
         return self._resources.enter_context(client)
+
+
+def n_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def run(
@@ -275,30 +277,3 @@ def _close(cluster: LocalCluster) -> None:
     # the processes that are left end with this one.
     with contextlib.suppress(Exception):  # what was to do is done
         cluster.close(timeout=_CLOSE_S)
-
-
-def _connect(address: str) -> Client:
-    try:
-        # Client itself takes long to find out, and says it by a traceback.
-        place = get_address_host_port(address, strict=True)
-        socket.create_connection(place, _CONNECT_S).close()
-        client = Client(address, timeout=_CONNECT_S, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ConnectionError(
-            f"--scheduler={address}: no dask scheduler answers there ({error}). Give "
-            "the address that `dask scheduler` prints, as in tcp://10.0.0.5:8786."
-        ) from error
-    threads = client.nthreads()
-    logging.info("%s has %d workers", address, len(threads))
-    if not threads:
-        logging.warning(
-            "Waiting for workers: start `dask worker %s %s`.", address, _WORKER_OPTIONS
-        )
-    if any(n_threads > 1 for n_threads in threads.values()):
-        logging.warning(
-            "Some workers have several threads, of which one at a time uses the CNN. "
-            "Better: dask worker %s %s",
-            address,
-            _WORKER_OPTIONS,
-        )
-    return client

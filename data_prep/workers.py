@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -75,11 +74,6 @@ class Workers:
 
     def _here(self, function: Callable[..., _T]) -> Callable[..., _T]:
         return functools.partial(_run_here, self._n_threads, function)
-
-
-def n_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _run_here(n_threads: int, function: Callable[..., _T], *arguments: Any) -> _T:

@@ -23,6 +23,7 @@ from avl_tf.torch_weights import read_torch_file
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import optional_file, read_json
+from data_prep.manifest import SPLITS
 from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
 settings.define_flags(AdapterConfig)
@@ -38,7 +39,7 @@ def main() -> None:
     config = settings.from_flags(AdapterConfig)
     pickles = {
         split: path
-        for split in ("train", "val", "eval")
+        for split in SPLITS
         if (path := optional_file(_RELEASE.value, f"youcook_japanese_{split}.pkl"))
     }
     if not pickles:

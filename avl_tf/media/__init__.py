@@ -26,10 +26,11 @@ from avl_tf.errors import UserError
 from avl_tf.media.file import MediaError, MediaFile, require_file
 from avl_tf.media.orientation import orientation
 from avl_tf.media.pictures import Pictures, View, exact, pick_frames, to_array
-from avl_tf.media.sound import Sound, first_second
+from avl_tf.media.sound import SAMPLE_RATE, Sound, first_second
 from avl_tf.media.writer import to_frame, write_image, write_video, write_wav
 
 __all__ = [
+    "SAMPLE_RATE",
     "MediaError",
     "View",
     "decode",
@@ -116,7 +117,7 @@ def _decode_file(file, begin, sample_rate, views, start, end):
 
 def read_waveform(
     path: str | os.PathLike,
-    sample_rate: int = 16000,
+    sample_rate: int = SAMPLE_RATE,
     start_s: float = 0.0,
     end_s: float | None = None,
     allow_truncated: bool = False,

@@ -9,6 +9,8 @@ import numpy as np
 from avl_tf.media.file import MediaFile
 from avl_tf.media.progress import TimedFrame
 
+# Hz, the authors', of all sound that is not asked for at another rate.
+SAMPLE_RATE = 16000
 # Matroska rounds times to 1 ms and live recordings jitter by more: what is below one
 # log-mel hop is rounding, what is above the other bound is a broken time.
 _MIN_GAP_S, _MAX_GAP_S = Fraction(1, 100), 3600

@@ -14,6 +14,7 @@ import av
 import numpy as np
 
 from avl_tf.errors import UserError
+from avl_tf.media.sound import SAMPLE_RATE
 from avl_tf.whole_files import replacing
 
 _PIXEL_FORMATS = {3: "rgb24", 4: "rgba"}
@@ -38,7 +39,7 @@ def write_video(
     frames: Iterable[np.ndarray],
     fps: float,
     waveform: np.ndarray,
-    sample_rate: int = 16000,
+    sample_rate: int = SAMPLE_RATE,
 ) -> None:
     """Writes frames and sound as MP4 (H.264 and AAC).
 

@@ -14,7 +14,7 @@ from data_prep.builder import clip_selection, data_card, near_duplicates, segmen
 from data_prep.builder.clip_selection import VideoClip
 from data_prep.builder.decisions import Decisions
 from data_prep.builder.video_scan import Scan
-from data_prep.manifest import path_in_manifest
+from data_prep.manifest import SPLITS, path_in_manifest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,8 @@ class BuildConfig:
     @property
     def wanted(self) -> dict[str, int]:
         """Split -> its number of clips, at most."""
-        return {"train": self.n_train, "val": self.n_val, "eval": self.n_eval}
+        numbers = (self.n_train, self.n_val, self.n_eval)
+        return dict(zip(SPLITS, numbers, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)

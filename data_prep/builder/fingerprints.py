@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-SAMPLE_RATE = 16000
+from avl_tf.media import SAMPLE_RATE
+
 FRAMES_FPS = 2.0
 # Pixels that the decoder scales the shorter side to; hash_frame does the rest.
 FRAMES_SHORT_SIDE = 36

