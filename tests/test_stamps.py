@@ -12,18 +12,19 @@ import pytest
 from programs import fails_in_one_line, run
 
 from avl_tf import media
-from data_prep import stamps
 from data_prep.demo_videos import (
+    corpus_config,
     slideshow,
     stamp_concepts,
     stamp_corpus,
+    stamp_package,
     synthetic_stamps,
 )
 from data_prep.manifest import read_manifest
 
-CONFIG = stamp_corpus.CorpusConfig(
+CONFIG = corpus_config.CorpusConfig(
     languages=("es", "ro"),
-    train_videos={"es": 2, "ro": 1},
+    train_videos=("es:2", "ro:1"),
     val_videos=1,
     eval_videos=1,
     n_concepts=6,
@@ -199,6 +200,24 @@ def test_folder_of_another_corpus_raises_and_stays(stamps_dir, corpus):
     assert _all_bytes(corpus) == before
 
 
+def test_card_of_an_earlier_version_without_a_setting_is_taken_up(
+    stamps_dir, corpus, tmp_path
+):
+    folder = str(tmp_path / "corpus")
+    shutil.copytree(corpus, folder)
+    path = os.path.join(folder, "corpus.json")
+    with open(path, encoding="utf-8") as stream:
+        card = json.load(stream)
+    del card["parameters"]["max_name_s"], card["parameters"]["recipe"]["gap_s"]
+    card["limits"] = "said otherwise then"
+    with open(path, "w", encoding="utf-8") as stream:
+        json.dump(card, stream)
+    stamp_corpus.build_corpus(stamps_dir, folder, CONFIG, synthetic=True)
+    config = dataclasses.replace(CONFIG, max_name_s=2.0)
+    with pytest.raises(ValueError, match=r"\(max_name_s was 2.6, now 2.0\)"):
+        stamp_corpus.build_corpus(stamps_dir, folder, config, synthetic=True)
+
+
 def test_folder_without_a_card_raises(stamps_dir, tmp_path):
     (tmp_path / "es").mkdir()
     with pytest.raises(ValueError, match="no corpus.json"):
@@ -305,10 +324,10 @@ def test_rendered_slide_holds_the_stamp_whole():
         ({"languages": ()}, "at least one"),
         ({"languages": ("es", "es")}, "none twice"),
         ({"languages": ("es", "../ro")}, "expected a code"),
-        ({"train_videos": {"es": 1}}, "give one for each"),
+        ({"train_videos": ("es:1",)}, "give one for each"),
         ({"val_videos": -1}, "none may be negative"),
         (
-            {"val_videos": 0, "eval_videos": 0, "train_videos": {"es": 1, "ro": 0}},
+            {"val_videos": 0, "eval_videos": 0, "train_videos": ("es:1", "ro:0")},
             "needs",
         ),
         ({"video_s": 4.0}, "must hold at least one clip"),
@@ -328,11 +347,11 @@ def test_video_too_short_for_a_slide_raises(stamps_dir, tmp_path):
 
 
 def test_parse_train_videos():
-    assert stamps.parse_train_videos(None, ["ca", "ro"]) == {"ca": 64, "ro": 10}
-    assert stamps.parse_train_videos(["es:4", " ro:0"], []) == {"es": 4, "ro": 0}
+    assert corpus_config.parse_train_videos(None, ["ca", "ro"]) == {"ca": 64, "ro": 10}
+    assert corpus_config.parse_train_videos(["es:4", " ro:0"], []) == {"es": 4, "ro": 0}
     for entries in (["es"], ["es:x"], ["es:-1"], ["es:1", "es:2"], [""]):
         with pytest.raises(ValueError, match="expected LANG:N"):
-            stamps.parse_train_videos(entries, ["es"])
+            corpus_config.parse_train_videos(entries, ["es"])
 
 
 def _fake_program(folder, name, script):
@@ -342,7 +361,7 @@ def _fake_program(folder, name, script):
 
 
 def test_fetch_stamps_unpacks_once(tmp_path, monkeypatch):
-    share = f"unpacked/usr/share/doc/{stamp_concepts.PACKAGE}"
+    share = f"unpacked/usr/share/doc/{stamp_package.PACKAGE}"
     _fake_program(tmp_path, "apt-get", "echo call >> ../../calls; : > tuxpaint.deb")
     _fake_program(
         tmp_path,
@@ -351,9 +370,9 @@ def test_fetch_stamps_unpacks_once(tmp_path, monkeypatch):
         f"echo GPL-2 > {share}/copyright",
     )
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    folder = stamps.fetch_stamps(str(tmp_path / "out"))
+    folder = stamp_package.fetch_stamps(str(tmp_path / "out"))
     assert folder == str(tmp_path / "out" / "stamps")
-    assert stamps.fetch_stamps(str(tmp_path / "out")) == folder
+    assert stamp_package.fetch_stamps(str(tmp_path / "out")) == folder
     assert sorted(os.listdir(folder)) == ["animals", "copyright"]
     assert os.listdir(tmp_path / "out") == ["stamps"]
     assert (tmp_path / "calls").read_text() == "call\n"
@@ -364,8 +383,8 @@ def test_fetch_stamps_that_fails_says_why_and_leaves_nothing(tmp_path, monkeypat
         tmp_path, "apt-get", "echo 'E: no network' >&2; echo 'W: noise' >&2; exit 100"
     )
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    with pytest.raises(stamps.StampsUnavailable, match="E: no network$"):
-        stamps.fetch_stamps(str(tmp_path / "out"))
+    with pytest.raises(stamp_package.StampsUnavailable, match="E: no network$"):
+        stamp_package.fetch_stamps(str(tmp_path / "out"))
     assert os.listdir(tmp_path / "out") == []
 
 

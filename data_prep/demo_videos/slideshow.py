@@ -8,7 +8,8 @@ import numpy as np
 
 from avl_tf import media
 from avl_tf.errors import UserError
-from data_prep.demo_videos.stamp_concepts import SAMPLE_RATE, Concept
+from avl_tf.media import SAMPLE_RATE
+from data_prep.demo_videos.stamp_concepts import Concept
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,9 +16,8 @@ from absl import logging
 
 from avl_tf import media
 from avl_tf.errors import UserError
-
-PACKAGE = "tuxpaint-stamps-default"
-SAMPLE_RATE = 16000
+from avl_tf.media import SAMPLE_RATE
+from data_prep.demo_videos.stamp_package import PACKAGE
 
 _TRIM_DB = -40.0  # relative to the loudest 20 ms of a recording
 _SILENT = 1e-3  # some of the package's sounds are placeholders: files of zeros

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from avl_tf import media
+from avl_tf.media import SAMPLE_RATE
 
-SAMPLE_RATE = 16000
 _IMAGE_SIZE = 160
 _FADE_S = 0.01
 

@@ -1,0 +1,128 @@
+"""What a corpus of narrated slide shows is made of: its settings, and its videos."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from avl_tf import settings
+from avl_tf.errors import UserError
+from avl_tf.settings import setting
+from data_prep.demo_videos.slideshow import Recipe
+from data_prep.manifest import SPLITS
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusConfig:
+    """All that a corpus depends on beside the stamps.
+
+    Attributes:
+        max_name_s, max_sound_s: see choose_concepts.
+        recipe: see Recipe.
+
+    Raises:
+        ValueError: settings that do not go together; names them.
+    """
+
+    languages: tuple[str, ...] = setting(
+        ("es", "ro", "ru"),
+        "Languages as the package names them: es, fr, ru, ro, ca, bg, ...",
+    )
+    train_videos: tuple[str, ...] | None = setting(
+        None,
+        "Numbers of training videos, LANG:N,LANG:N,... with one entry for each "
+        "language. Default: 64 for the first of --languages, 10 for the others.",
+    )
+    val_videos: int = setting(10, "Number of validation videos per language.", lower=0)
+    eval_videos: int = setting(20, "Number of evaluation videos per language.", lower=0)
+    n_concepts: int | None = setting(
+        None,
+        "Number of different stamps, half of them with a natural sound. Default: 80, "
+        "or 24 for the synthetic corpus.",
+        lower=1,
+    )
+    video_s: float = setting(
+        45.0, "Length of a video, in seconds; rounded up to whole frames."
+    )
+    clip_s: float = setting(
+        6.0, "Length of the clips named in the manifest, in seconds."
+    )
+    max_name_s: float = 2.6
+    max_sound_s: float = 1.5
+    seed: int = setting(0, "Seed of all random choices.", lower=0)
+    recipe: Recipe = Recipe()
+
+    def __post_init__(self) -> None:
+        names = self.languages
+        if not names or len(set(names)) < len(names):
+            raise UserError(f"languages {list(names)}: give at least one, none twice.")
+        for name in names:
+            if not re.fullmatch(r"[A-Za-z][A-Za-z_]*", name):  # it names a folder
+                raise UserError(f"language '{name}': expected a code such as es.")
+        counts = self.n_train_videos
+        if set(counts) != set(names):
+            raise UserError(
+                f"training videos are given for {sorted(counts)}, but the "
+                f"languages are {sorted(names)}: give one for each."
+            )
+        others = (self.val_videos, self.eval_videos)
+        if min(others) < 0 or min(counts.values()) + sum(others) < 1:
+            raise UserError(
+                f"numbers of videos are {counts} for training, "
+                f"{self.val_videos} for validation, {self.eval_videos} for evaluation: "
+                "none may be negative, and every language needs at least one video."
+            )
+        if not 0 < self.clip_s <= self.video_s < math.inf:
+            raise UserError(
+                f"a video has {self.video_s:g} s and a clip {self.clip_s:g} s: a video "
+                "must hold at least one clip. Make videos longer or clips shorter."
+            )
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames in a video."""
+        return math.ceil(self.video_s * self.recipe.fps - 1e-6)
+
+    @property
+    def n_train_videos(self) -> dict[str, int]:
+        """Language -> its number of training videos."""
+        return parse_train_videos(self.train_videos, self.languages)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All settings as plain JSON, for the data card."""
+        return {**settings.plain(self), "train_videos": self.n_train_videos}
+
+    def videos(self) -> list[tuple[str, str, int]]:
+        """(language, split, number) of every video, in the manifests' order."""
+        counts = {"val": self.val_videos, "eval": self.eval_videos}
+        n_train = self.n_train_videos
+        return [
+            (language, split, number)
+            for language in self.languages
+            for split in SPLITS
+            for number in range(counts.get(split, n_train[language]))
+        ]
+
+
+def parse_train_videos(
+    entries: Sequence[str] | None, languages: Sequence[str]
+) -> dict[str, int]:
+    """Reads LANG:N entries; None means 64 for the first language, 10 for the others.
+
+    Raises:
+        ValueError: an entry is not of that form, or a language is given twice.
+    """
+    if entries is None:
+        return {name: 10 if i else 64 for i, name in enumerate(languages)}
+    counts: dict[str, int] = {}
+    for entry in entries:
+        match = re.fullmatch(r"([^:]+):([0-9]+)", entry.strip())
+        if not match or match[1] in counts:
+            raise UserError(
+                f"--train_videos: '{entry}': expected LANG:N, such as es:64, with one "
+                "entry for each language."
+            )
+        counts[match[1]] = int(match[2])
+    return counts
