@@ -7,13 +7,15 @@ evaluate, train --init_from, cascade and export take the run as any other. Print
 became of every tensor. --export_pth writes a state_dict that the authors' code loads.
 """
 
+import dataclasses
+
 import tensorflow as tf
 from absl import flags
 
 from avl_tf import files, program, release, runs
 from avl_tf.errors import UserError
 from avl_tf.model import ModelConfig, build_model
-from avl_tf.records import FeatureSpec
+from avl_tf.records import AUTHORS_2D, AUTHORS_3D
 from avl_tf.release import text_branch
 from avl_tf.torch_weights import state_dict
 from avl_tf.torch_weights.writer import write_state_dict
@@ -32,12 +34,12 @@ _VISUAL_DIMS = flags.DEFINE_list(
 )
 _BACKBONE_2D = flags.DEFINE_string(
     "backbone_2d",
-    "resnet152",
+    AUTHORS_2D.backbone,
     "Backbone of the first stream (the authors': resnet152).",
 )
 _BACKBONE_3D = flags.DEFINE_string(
     "backbone_3d",
-    "resnext101_3d",
+    AUTHORS_3D.backbone,
     "Backbone of the second stream, if there are two (the authors': resnext101_3d).",
 )
 _REFERENCE = flags.DEFINE_enum(
@@ -98,9 +100,15 @@ def _visual_dims() -> tuple[int, ...] | None:
     if not _VISUAL_DIMS.value:
         return None
     try:
-        return tuple(int(item) for item in _VISUAL_DIMS.value)
+        dims = tuple(int(item) for item in _VISUAL_DIMS.value)
     except ValueError as error:
         raise UserError(f"--visual_dims: expected numbers, got {error}.") from error
+    if len(dims) > 2:
+        raise UserError(
+            f"--visual_dims={','.join(_VISUAL_DIMS.value)}: {len(dims)} streams, but a "
+            "run has two at most, 2D and then 3D."
+        )
+    return dims
 
 
 def _report(parity: release.Parity) -> None:
@@ -117,11 +125,14 @@ def _report(parity: release.Parity) -> None:
 
 
 def _info(config: ModelConfig) -> runs.RunInfo:
-    names = (_BACKBONE_2D.value, _BACKBONE_3D.value)
-    rates_hz = (1.0, 1.5)
+    dims = config.visual_dims
+    named = (
+        (AUTHORS_2D, _BACKBONE_2D.value),
+        (AUTHORS_3D, _BACKBONE_3D.value),
+    )[: len(dims)]
     streams = [
-        FeatureSpec(*stream)
-        for stream in zip(names, config.visual_dims, rates_hz, strict=False)
+        dataclasses.replace(authors, backbone=backbone, dim=dim)
+        for (authors, backbone), dim in zip(named, dims, strict=True)
     ]
     return runs.RunInfo(
         model=config,

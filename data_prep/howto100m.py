@@ -12,6 +12,7 @@ Out: a record a video; its captions are the record's clips.
 Source: authors' youtube_dataloader.py and training.md.
 """
 
+import dataclasses
 import hashlib
 import os
 
@@ -19,12 +20,12 @@ import numpy as np
 
 from avl_tf.audio import AudioConfig
 from avl_tf.errors import UserError
-from avl_tf.records import Clip, FeatureSpec, Record, RecordsSpec
+from avl_tf.records import AUTHORS_2D, AUTHORS_3D, Clip, Record, RecordsSpec
 from data_prep.annotations import read_table
 from data_prep.captions import Captions
 
 _AUDIO = AudioConfig()
-_FEATURES = {"2d": ("resnet152", 1.0), "3d": ("resnext101_3d", 1.5)}
+_FEATURES = {"2d": AUTHORS_2D, "3d": AUTHORS_3D}
 # Of that many videos one must be whole, or the folder is taken for the wrong one.
 _PROBED = 1000
 
@@ -148,10 +149,10 @@ class Tree:
                 f"{self._root}, the first: {first_error}"
             )
         features = {
-            f"features_{stream}": FeatureSpec(
-                backbone, arrays[stream].shape[1], rate_hz
+            f"features_{stream}": dataclasses.replace(
+                authors, dim=arrays[stream].shape[1]
             )
-            for stream, (backbone, rate_hz) in _FEATURES.items()
+            for stream, authors in _FEATURES.items()
         }
         return RecordsSpec(
             audio=_AUDIO,

@@ -19,12 +19,15 @@ import math
 
 import numpy as np
 
+from avl_tf import records
 from avl_tf.audio import AudioConfig
 from avl_tf.errors import UserError
 from avl_tf.records import Clip, FeatureSpec, Record, RecordsSpec
 from avl_tf.torch_weights import read_torch_file
 
-_RATES_HZ = {"2d": 1.0, "3d": 1.5}
+_AUTHORS = (records.AUTHORS_2D, records.AUTHORS_3D)
+_BACKBONES = tuple(stream.backbone for stream in _AUTHORS)
+_RATES_HZ = {"2d": _AUTHORS[0].rate_hz, "3d": _AUTHORS[1].rate_hz}
 _ARRAYS = {"audio"} | {s + kind for s in _RATES_HZ for kind in ("", "_pooled", "_full")}
 _AUDIO = AudioConfig()
 _PIECE = 1 << 20
@@ -60,7 +63,7 @@ def read_clips(
     language: str,
     split: str,
     full: bool = False,
-    backbones: tuple[str, str] = ("resnet152", "resnext101_3d"),
+    backbones: tuple[str, str] = _BACKBONES,
 ) -> ReleasedClips:
     """Reads a pickle and checks the shape of all that is in it.
 

@@ -8,6 +8,7 @@ import pytest
 import recipe_weights
 
 from avl_tf.backbones import load_backbone
+from avl_tf.records import AUTHORS_2D, AUTHORS_3D, FeatureSpec
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +26,11 @@ def load_with_recipe(name, folder):
         return load_backbone(name, path)
     finally:
         path.unlink()  # 190 to 240 MB
+
+
+def as_spec(backbone):
+    rate_hz = backbone.fps / backbone.frames_per_feature
+    return FeatureSpec(backbone.name, backbone.feature_dim, rate_hz)
 
 
 def golden_features(name):
@@ -46,6 +52,7 @@ def test_resnet152_matches_torchvision(tmp_path):
     assert features.dtype == np.float32
     np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4)
     assert (backbone.feature_dim, backbone.fps, backbone.crop) == (2048, 1, None)
+    assert as_spec(backbone) == AUTHORS_2D
 
 
 def test_resnext101_3d_matches_authors(resnext101_3d):
@@ -54,6 +61,7 @@ def test_resnext101_3d_matches_authors(resnext101_3d):
     features = resnext101_3d(clips.reshape(32, 112, 112, 3))
     expected = golden_features("resnext101_3d")
     np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-3)
+    assert as_spec(resnext101_3d) == AUTHORS_3D
 
 
 def test_resnext101_3d_missing_frames_are_black(resnext101_3d):

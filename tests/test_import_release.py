@@ -95,6 +95,17 @@ def test_the_imported_run_exports_and_goes_back(imported, tmp_path):
     fails_in_one_line(again, "holds a run already")
 
 
+def test_a_third_visual_stream_ends_in_one_line(tmp_path):
+    done = run(
+        "avl_tf.import_release",
+        f"--checkpoint={DATA}/tiny_avlnet.pth",
+        f"--run_dir={tmp_path}/run",
+        "--visual_dims=40,20,20",
+    )
+    fails_in_one_line(done, "--visual_dims=40,20,20: 3 streams", "two at most")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("variant", SHAPES)
 def test_every_tensor_of_a_release_has_its_place(variant):
     state = _random_state(_narrow(variant))

@@ -13,6 +13,8 @@ import tensorflow as tf
 from avl_tf import files
 from avl_tf.errors import UserError
 from avl_tf.records.schema import (
+    AUTHORS_2D,
+    AUTHORS_3D,
     Clip,
     FeatureSpec,
     Record,
@@ -24,6 +26,8 @@ from avl_tf.records.schema import (
 )
 
 __all__ = [
+    "AUTHORS_2D",
+    "AUTHORS_3D",
     "SPEC_NAME",
     "Clip",
     "FeatureSpec",

@@ -30,6 +30,11 @@ class FeatureSpec:
     rate_hz: float
 
 
+# The authors' features: of ImageNet's ResNet and of Kinetics' ResNeXt.
+AUTHORS_2D = FeatureSpec("resnet152", 2048, 1.0)
+AUTHORS_3D = FeatureSpec("resnext101_3d", 2048, 1.5)
+
+
 @dataclasses.dataclass(frozen=True)
 class ShardSpec:
     """What one shard holds; clips counts a recording without a clip list as one."""
@@ -134,6 +139,11 @@ class Record:
     image: bytes | None = None
     clips: tuple[Clip, ...] = ()
     labels: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def n_clips(self) -> int:
+        """Its clips, of which a recording without a list is one."""
+        return max(1, len(self.clips))
 
 
 def encode(record: Record, storage: str = "float16") -> bytes:
