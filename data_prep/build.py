@@ -20,9 +20,7 @@ Differs: near-duplicates are looked for; another segmenter is the default (the p
     is --segmenter=inaspeech).
 """
 
-import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -31,7 +29,7 @@ from tqdm import tqdm
 
 from avl_tf import program, settings
 from avl_tf.errors import UserError
-from data_prep import manifest, media_files, processes
+from data_prep import failures, manifest, media_files, processes
 from data_prep.builder import (
     clip_corpus,
     data_card,
@@ -43,6 +41,7 @@ from data_prep.builder import (
 from data_prep.builder.clip_corpus import BuildConfig, ClipCorpus
 from data_prep.builder.decisions import Decisions, read_decisions
 from data_prep.builder.video_scan import Scan, ScanTask
+from data_prep.failures import Failure
 
 settings.define_flags(BuildConfig)
 _VIDEOS = flags.DEFINE_string("videos", None, "Folder of videos, nested at will.")
@@ -69,20 +68,20 @@ def main() -> None:
         raise UserError("--language is empty: name what is spoken, such as ja.")
     segmenters.make(config.segmenter)
     decided = read_decisions(_DECISIONS.value) if _DECISIONS.value else Decisions()
-    path_of, failures, n_others = _list_videos(_VIDEOS.value)
+    path_of, failed, n_others = _list_videos(_VIDEOS.value)
     scans = _scan_all(path_of, config.segmenter)
-    failures += [
+    failed += [
         {"id": video, "media": path_of[video], "reason": scan.failure}
         for video, scan in scans.items()
         if scan.failure
     ]
     scans = {video: scan for video, scan in scans.items() if not scan.failure}
-    _write_failures(failures)
+    path = os.path.join(_OUT_DIR.value, "failures.jsonl")
+    manifest.write_text(path, failures.to_lines(failed))
     if not scans:
         raise UserError(
-            f"{_VIDEOS.value}: none of {len(failures)} videos can be used, see "
-            f"{_OUT_DIR.value}/failures.jsonl; the first is {failures[0]['id']}: "
-            f"{failures[0]['reason']}"
+            f"{_VIDEOS.value}: none of {len(failed)} videos can be used, see "
+            f"{path}; the first is {failed[0]['id']}: {failed[0]['reason']}"
         )
     corpus = clip_corpus.build(scans, config, decided)
     n_unknown = _check_decisions(decided, corpus)
@@ -91,14 +90,15 @@ def main() -> None:
     path = os.path.join(_OUT_DIR.value, "manifest.jsonl")
     lines = clip_corpus.manifest_lines(corpus, scans, path_of, _LANGUAGE.value, path)
     manifest.write_manifest(path, lines)
-    card = clip_corpus.describe(corpus, scans, config, decided, len(failures))
+    card = clip_corpus.describe(corpus, scans, config, decided, len(failed))
     card["review"]["decisions_on_other_clips"] = n_unknown
     known = {"language": _LANGUAGE.value, "licences": _LICENCES.value or None}
     data_card.write(_OUT_DIR.value, {**known, **card})
-    _report(card, failures, n_others)
+    _report(card, n_others)
+    failures.require_none(failed, card["videos"]["found"], "videos", _OUT_DIR.value)
 
 
-def _list_videos(folder: str) -> tuple[dict[str, str], list[dict[str, str]], int]:
+def _list_videos(folder: str) -> tuple[dict[str, str], list[Failure], int]:
     """Id (path below the folder) -> path; failures; how many files are no videos."""
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"--videos={folder}: no such folder.")
@@ -113,13 +113,13 @@ def _list_videos(folder: str) -> tuple[dict[str, str], list[dict[str, str]], int
             f"{folder}: no video in it or below, of {len(listing.files)} files. Videos "
             "are files that end in .mp4, .mkv, .webm, .mov and so on."
         )
-    failures = []
+    failed = []
     for name in listing.unreadable:
         name = name.encode("utf-8", "backslashreplace").decode()
         reason = "no file, or a name that is no UTF-8 text: rename it"
-        failures.append({"id": name, "media": name, "reason": reason})
+        failed.append({"id": name, "media": name, "reason": reason})
     paths = {name: os.path.abspath(os.path.join(folder, name)) for name in ids}
-    return paths, failures, len(listing.files) - len(ids)
+    return paths, failed, len(listing.files) - len(ids)
 
 
 def _scan_all(path_of: dict[str, str], segmenter: str) -> dict[str, Scan]:
@@ -143,7 +143,7 @@ def _scan_all(path_of: dict[str, str], segmenter: str) -> dict[str, Scan]:
 
 def _work(function: Callable, tasks: Sequence) -> Iterator[tuple[Any, Any]]:
     """Runs a task a video on worker processes, with a bar on a terminal."""
-    n_workers = _WORKERS.value or len(os.sched_getaffinity(0))
+    n_workers = _WORKERS.value or processes.n_cores()
     with tqdm(total=len(tasks), unit="video", disable=None) as bar:
         for task, result in processes.run(function, tasks, n_workers):
             bar.update()
@@ -177,14 +177,7 @@ def _write_review_page(corpus: ClipCorpus, path_of: dict, decided: Decisions) ->
     print(f"{page}: open it to look through the clips")
 
 
-def _write_failures(failures: list[dict[str, str]]) -> None:
-    lines = [json.dumps(failure, ensure_ascii=False) + "\n" for failure in failures]
-    manifest.write_text(os.path.join(_OUT_DIR.value, "failures.jsonl"), "".join(lines))
-
-
-def _report(
-    card: dict[str, Any], failures: list[dict[str, str]], n_others: int
-) -> None:
+def _report(card: dict[str, Any], n_others: int) -> None:
     for name, split in card["splits"].items():
         fewer = split["clips"] < split["wanted"]
         wanted = f" (of {split['wanted']} wanted)" if fewer else ""
@@ -200,14 +193,6 @@ def _report(
     print(
         f"{_OUT_DIR.value}: manifest.jsonl, data_card.md and data_card.json are written"
     )
-    if failures:
-        print(
-            f"error: {len(failures)} of {card['videos']['found']} videos failed, see "
-            f"{_OUT_DIR.value}/failures.jsonl (--retry_failed tries them again); the "
-            f"first is {failures[0]['id']}: {failures[0]['reason']}",
-            file=sys.stderr,
-        )
-        sys.exit(1)
 
 
 def cli() -> None:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from avl_tf import dataset, program, records
 from avl_tf.records import stored_arrays
-from data_prep import shards
+from data_prep import jobs, shards
 
 _RECORDS = flags.DEFINE_string("records", None, "Folder of records to read.")
 _STORAGE = flags.DEFINE_enum(
@@ -28,12 +28,15 @@ _OUT_DIR = flags.DEFINE_string("out_dir", None, "Folder for shards and spec.json
 def main() -> None:
     source = records.open_records(_RECORDS.value)
     folder, storage = _OUT_DIR.value.rstrip("/"), _STORAGE.value
-    shards.claim(folder, repr((source.fingerprint, source.shards, storage)))
+    spec = dataclasses.replace(source.spec, shards={}, storage=storage)
+    read = source.fingerprint, source.shards
+    job = jobs.Job(spec, jobs.digest(read), {}, lambda: repr((*read, storage)))
+    jobs.claim(folder, job)
     results = []
     for name in tqdm(source.shards, unit="shard", disable=None):
         result = shards.read_result(folder, name)
         results.append(result or shards.write(folder, name, _encoded(source, name)))
-    shards.finish(folder, dataclasses.replace(source.spec, storage=storage), results)
+    shards.finish(folder, spec, results)
 
 
 def _encoded(source: records.RecordSet, shard: str) -> Iterator[tuple[bytes, int]]:
@@ -42,7 +45,7 @@ def _encoded(source: records.RecordSet, shard: str) -> Iterator[tuple[bytes, int
         for serialized in tf.data.TFRecordDataset(source.path(shard))
     )
     for record in dataset.read(decoded, source):
-        yield records.encode(record, _STORAGE.value), max(1, len(record.clips))
+        yield records.encode(record, _STORAGE.value), record.n_clips
 
 
 def cli() -> None:

@@ -10,9 +10,7 @@ with the reason in failures.jsonl; the exit status is then 1.
 """
 
 import dataclasses
-import hashlib
 import os
-from typing import Any
 
 from absl import flags, logging
 from tqdm import tqdm
@@ -20,7 +18,7 @@ from tqdm import tqdm
 from avl_tf import files, program, settings
 from avl_tf.errors import UserError
 from avl_tf.records import FeatureSpec, RecordsSpec
-from data_prep import extraction, shards, workers
+from data_prep import extraction, failures, jobs, shards, workers
 from data_prep.extraction import ExtractionConfig, ShardTask
 from data_prep.manifest import Recording, read_manifest
 from data_prep.processes import n_cores
@@ -28,24 +26,7 @@ from data_prep.shards import OutputConfig, ShardResult
 
 _MANIFEST = flags.DEFINE_string("manifest", None, "Manifest (JSON lines) to read.")
 settings.define_flags(OutputConfig)
-_BACKBONE_2D = flags.DEFINE_string(
-    "backbone_2d",
-    "resnet152",
-    "Frozen image CNN (the paper: resnet152); empty for none.",
-)
-_WEIGHTS_2D = flags.DEFINE_string(
-    "weights_2d", "", "Its weights file, if it needs one."
-)
-_BACKBONE_3D = flags.DEFINE_string(
-    "backbone_3d", "", "Frozen video CNN (the paper: resnext101_3d); empty for none."
-)
-_WEIGHTS_3D = flags.DEFINE_string("weights_3d", "", "Its weights file.")
-_KEEP_IMAGES = flags.DEFINE_boolean(
-    "keep_images",
-    False,
-    "Keep the manifest's images as JPEGs of a shorter side of 256 pixels at most, for "
-    "an --image_encoder that is trained (avl_tf.train); backbones may then be empty.",
-)
+settings.define_flags(ExtractionConfig)
 _WORKERS = flags.DEFINE_integer(
     "workers",
     None,
@@ -63,13 +44,12 @@ _SHARD_SIZE = 16
 
 def main() -> None:
     output = settings.from_flags(OutputConfig)
-    config = ExtractionConfig(
-        _BACKBONE_2D.value,
-        _absolute(_WEIGHTS_2D.value),
-        _BACKBONE_3D.value,
-        _absolute(_WEIGHTS_3D.value),
-        output.storage,
-        _KEEP_IMAGES.value,
+    config = settings.from_flags(ExtractionConfig)
+    config = dataclasses.replace(
+        config,
+        weights_2d=_absolute(config.weights_2d),
+        weights_3d=_absolute(config.weights_3d),
+        storage=output.storage,
     )
     if not (config.backbone_2d or config.backbone_3d or config.keep_images):
         raise UserError(
@@ -97,10 +77,10 @@ def main() -> None:
     spare = 1 if _WORKERS.value or _SCHEDULER.value else n_cores() // n_workers
     with workers.Workers(n_workers, spare, _SCHEDULER.value) as pool:
         # Workers are many; a wrong name or weights file is told once, by the first.
-        features = shards.claim(
+        features = jobs.claim(
             folder,
-            _description(tasks, config),
-            lambda: _as_json(pool.run(extraction.feature_specs, config)),
+            jobs.extraction(tasks, config, output.seed, size),
+            lambda: settings.plain(pool.run(extraction.feature_specs, config)),
         )
         if missing:
             where = _SCHEDULER.value or f"{n_workers} workers"
@@ -122,7 +102,8 @@ def main() -> None:
         shards={},
         **{k: FeatureSpec(**v) if v else None for k, v in features.items()},
     )
-    shards.finish(folder, spec, list(results.values()))
+    failed = shards.finish(folder, spec, list(results.values()))
+    failures.require_none(failed, len(recordings), "recordings", folder)
 
 
 def _make(
@@ -145,10 +126,6 @@ def _absolute(path: str) -> str:
     return os.path.abspath(path) if path else ""
 
 
-def _as_json(specs: dict[str, FeatureSpec | None]) -> dict[str, Any]:
-    return {k: dataclasses.asdict(spec) if spec else None for k, spec in specs.items()}
-
-
 def _plan(
     recordings: list[Recording],
     folder: str,
@@ -167,15 +144,6 @@ def _plan(
             for name, part in dealt.items()
         ]
     return tasks
-
-
-def _description(tasks: list[ShardTask], config: ExtractionConfig) -> str:
-    """Tells one job from another; files may have moved since it was begun."""
-    digest = hashlib.sha256(repr(config).encode())
-    for task in tasks:
-        moved = [dataclasses.replace(r, media="", image="") for r in task.recordings]
-        digest.update(repr((task.name, moved)).encode())
-    return digest.hexdigest()
 
 
 def cli() -> None:

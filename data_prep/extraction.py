@@ -12,23 +12,35 @@ from avl_tf import audio, media, records, still_images
 from avl_tf.audio import AudioConfig
 from avl_tf.backbones import Backbone, load_backbone, unit_length
 from avl_tf.errors import UserError
-from avl_tf.records import Clip, FeatureSpec, Record
+from avl_tf.records import AUTHORS_2D, Clip, FeatureSpec, Record
+from avl_tf.settings import setting
 from data_prep import shards
+from data_prep.failures import Failure
 from data_prep.frame_batches import FrameBatches
 from data_prep.manifest import Recording
-from data_prep.shards import Failure, ShardResult
+from data_prep.shards import ShardResult
 
 
 @dataclasses.dataclass(frozen=True)
 class ExtractionConfig:
     """What is computed from every recording. A weights of "" is the backbone's own."""
 
-    backbone_2d: str
-    weights_2d: str
-    backbone_3d: str
-    weights_3d: str
+    backbone_2d: str = setting(
+        AUTHORS_2D.backbone,
+        "Frozen image CNN (the paper: resnet152); empty for none.",
+    )
+    weights_2d: str = setting("", "Its weights file, if it needs one.")
+    backbone_3d: str = setting(
+        "", "Frozen video CNN (the paper: resnext101_3d); empty for none."
+    )
+    weights_3d: str = setting("", "Its weights file.")
     storage: str = "float16"
-    keep_images: bool = False
+    keep_images: bool = setting(
+        False,
+        "Keep the manifest's images as JPEGs of a shorter side of 256 pixels at most, "
+        "for an --image_encoder that is trained (avl_tf.train); backbones may then be "
+        "empty.",
+    )
     audio: AudioConfig = AudioConfig()
 
 
@@ -194,7 +206,7 @@ def _encoded(
     if not isinstance(found, Record):
         return found
     try:
-        return records.encode(found, storage), max(1, len(found.clips))
+        return records.encode(found, storage), found.n_clips
     except ValueError as error:
         return failure(recording, error)
 

@@ -22,8 +22,10 @@ from tqdm import tqdm
 
 from avl_tf import program, records, settings
 from avl_tf.errors import UserError
-from data_prep import howto100m, released_pickles, shards
+from avl_tf.records import AUTHORS_2D, AUTHORS_3D
+from data_prep import failures, howto100m, jobs, released_pickles, shards
 from data_prep.captions import find_captions, read_captions
+from data_prep.manifest import SPLITS
 from data_prep.shards import OutputConfig
 
 settings.define_flags(OutputConfig)
@@ -41,10 +43,10 @@ _FEATURES = flags.DEFINE_enum(
     "those of every time step where there are any (YouCook2, MSR-VTT).",
 )
 _BACKBONE_2D = flags.DEFINE_string(
-    "backbone_2d", "resnet152", "Which CNN a pickle's 2D features are of."
+    "backbone_2d", AUTHORS_2D.backbone, "Which CNN a pickle's 2D features are of."
 )
 _BACKBONE_3D = flags.DEFINE_string(
-    "backbone_3d", "resnext101_3d", "Which CNN a pickle's 3D features are of."
+    "backbone_3d", AUTHORS_3D.backbone, "Which CNN a pickle's 3D features are of."
 )
 _ROOT = flags.DEFINE_string(
     "root", None, "Folder that the paths in --howto100m_csv start from."
@@ -70,7 +72,7 @@ _SPLIT = flags.DEFINE_string(
 _THREADS = flags.DEFINE_integer(
     "threads", 4, "Videos of HowTo100M that are read at a time.", lower_bound=1
 )
-_SPLITS = ("train", "val", "test", "eval")
+_SPLITS = (*SPLITS, "test")
 
 
 def main() -> None:
@@ -80,7 +82,13 @@ def main() -> None:
     size = output.recordings_per_shard or (64 if _PICKLE.value else 16)
     dealt = shards.deal(source.ids, _split(), size, output.seed)
     spec = dataclasses.replace(source.spec, storage=output.storage)
-    shards.claim(folder, repr((source.fingerprint, spec, sorted(dealt.items()))))
+    read = source.fingerprint, sorted(dealt.items())
+    dealing = {"seed": output.seed, "recordings_per_shard": size}
+
+    def in_0_1_0() -> str:
+        return f"({read[0]!r}, {jobs.repr_0_1_0(spec)}, {read[1]!r})"
+
+    jobs.claim(folder, jobs.Job(spec, jobs.digest(read), dealing, in_0_1_0))
     results = shards.read_results(output, dealt)
     missing = [name for name in dealt if results[name] is None]
     if missing:
@@ -97,7 +105,8 @@ def main() -> None:
             bar.update(len(dealt[name]))
     for note in source.notes:
         print(note)
-    shards.finish(folder, spec, list(results.values()))
+    failed = shards.finish(folder, spec, list(results.values()))
+    failures.require_none(failed, len(source.ids), "recordings", folder)
 
 
 def _open(split: str) -> released_pickles.ReleasedClips | howto100m.Tree:
@@ -153,7 +162,7 @@ def _make_shard(source, output, name, indices, in_order) -> shards.ShardResult:
             record = source.take(index)
             # Too large for float16: encode tells it better than a warning.
             with np.errstate(over="ignore"):
-                return records.encode(record, output.storage), max(1, len(record.clips))
+                return records.encode(record, output.storage), record.n_clips
         except (ValueError, OSError) as error:
             return {
                 "id": source.ids[index],

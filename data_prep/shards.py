@@ -5,22 +5,16 @@ failures.jsonl are written when all shards are there.
 """
 
 import dataclasses
-import hashlib
-import json
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from avl_tf import files, records
-from avl_tf.errors import UserError
 from avl_tf.records import RecordsSpec, ShardSpec, stored_arrays
 from avl_tf.settings import setting
-
-# What went wrong with a recording: {"id", "media", "reason"}.
-Failure = dict[str, str]
+from data_prep import failures
+from data_prep.failures import Failure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,40 +67,6 @@ def deal(ids: Sequence[str], split: str, size: int, seed: int) -> dict[str, list
     }
 
 
-def claim(
-    folder: str, description: str, describe: Callable[[], dict[str, Any]] = dict
-) -> dict[str, Any]:
-    """Makes sure that what lies in a folder was begun from the same description.
-
-    Args:
-        folder: local or remote.
-        description: tells one job from another.
-        describe: called when the folder is begun; what it returns is kept as JSON.
-
-    Returns:
-        What describe returned when the folder was begun.
-
-    Raises:
-        ValueError: the folder holds something else; nothing is touched.
-    """
-    files.require_filesystem(folder)
-    fingerprint = hashlib.sha256(description.encode()).hexdigest()[:16]
-    path = files.join(folder, "progress", "job.json")
-    if tf.io.gfile.exists(path):
-        note = files.read_json(path)
-        if note["fingerprint"] != fingerprint:
-            raise UserError(
-                f"{folder} was begun with other input or other settings. Use another "
-                "--out_dir, or delete this one."
-            )
-        return note["about"]
-    if tf.io.gfile.exists(files.join(folder, records.SPEC_NAME)):
-        raise UserError(f"{folder} holds records already. Use another --out_dir.")
-    about = describe()
-    files.write_json(path, {"fingerprint": fingerprint, "about": about})
-    return about
-
-
 def write(
     folder: str, name: str, outcomes: Iterable[tuple[bytes, int] | Failure]
 ) -> ShardResult:
@@ -118,11 +78,11 @@ def write(
         outcomes: for each recording (serialised record, number of clips), or what went
             wrong with it.
     """
-    failures, clip_counts = [], []
+    failed, clip_counts = [], []
 
     def note(outcome: tuple[bytes, int] | Failure) -> bytes | None:
         if isinstance(outcome, dict):
-            failures.append(outcome)
+            failed.append(outcome)
             return None
         clip_counts.append(outcome[1])
         return outcome[0]
@@ -130,7 +90,7 @@ def write(
     serialized = filter(None, map(note, outcomes))
     spec = records.write_shard(files.join(folder, name), serialized, 0)
     spec = dataclasses.replace(spec, n_clips=sum(clip_counts))
-    result = ShardResult(name, spec, tuple(failures))
+    result = ShardResult(name, spec, tuple(failed))
     files.write_json(_note(folder, name), dataclasses.asdict(result))
     return result
 
@@ -161,14 +121,17 @@ def read_results(
     return results
 
 
-def finish(folder: str, spec: RecordsSpec, results: Sequence[ShardResult]) -> None:
+def finish(
+    folder: str, spec: RecordsSpec, results: Sequence[ShardResult]
+) -> list[Failure]:
     """Writes spec.json and failures.jsonl and prints the counts.
 
-    Exits with status 1 if a recording failed.
+    Returns:
+        The failures of all shards.
     """
-    failures = [failure for result in results for failure in result.failures]
-    lines = [json.dumps(failure, ensure_ascii=False) + "\n" for failure in failures]
-    files.write_text(files.join(folder, "failures.jsonl"), "".join(lines))
+    failed = [failure for result in results for failure in result.failures]
+    path = files.join(folder, "failures.jsonl")
+    files.write_text(path, failures.to_lines(failed))
     whole = dataclasses.replace(spec, shards={r.name: r.spec for r in results})
     files.write_json(files.join(folder, records.SPEC_NAME), whole.to_json())
     # Of workers that were killed.
@@ -180,14 +143,7 @@ def finish(folder: str, spec: RecordsSpec, results: Sequence[ShardResult]) -> No
         f"{folder}: {n_records} recordings in {len(results)} shards, "
         f"{n_bytes / 1e6:.1f} MB"
     )
-    if failures:
-        print(
-            f"error: {len(failures)} of {n_records + len(failures)} recordings failed, "
-            f"see {folder}/failures.jsonl (--retry_failed tries them again); the first "
-            f"is {failures[0]['id']}: {failures[0]['reason']}",
-            file=sys.stderr,
-        )
-        sys.exit(1)
+    return failed
 
 
 def _note(folder: str, name: str) -> str:

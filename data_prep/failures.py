@@ -1,0 +1,33 @@
+"""What failed of a job: listed in failures.jsonl, and told when a program ends."""
+
+import json
+from collections.abc import Sequence
+
+from avl_tf.errors import UserError
+
+# What went wrong with a recording: {"id", "media", "reason"}.
+Failure = dict[str, str]
+
+
+def to_lines(failures: Sequence[Failure]) -> str:
+    """The text of a failures.jsonl."""
+    return "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in failures)
+
+
+def require_none(
+    failures: Sequence[Failure], n_tried: int, kind: str, folder: str
+) -> None:
+    """Ends a program that did its work, but not on all: ValueError if something failed.
+
+    Args:
+        failures: what failed.
+        n_tried: that, and what did not.
+        kind: what they are, as in "recordings".
+        folder: where failures.jsonl is.
+    """
+    if failures:
+        raise UserError(
+            f"{len(failures)} of {n_tried} {kind} failed, see {folder}/failures.jsonl "
+            f"(--retry_failed tries them again); the first is {failures[0]['id']}: "
+            f"{failures[0]['reason']}"
+        )

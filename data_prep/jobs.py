@@ -1,0 +1,160 @@
+"""The note of what a folder of shards was begun for: no two jobs mix in a folder.
+
+FOLDER/progress/job.json holds a job's settings, name by name, a digest of what it
+reads, and what was found out when it was begun.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from avl_tf import files, records, settings
+from avl_tf.errors import UserError
+from data_prep.extraction import ExtractionConfig, ShardTask
+from data_prep.manifest import Recording
+from data_prep.shards import OutputConfig
+
+# The fields that version 0.1.0 knew, in its order: it told jobs by their repr.
+_FIELDS_0_1_0 = {
+    "AudioConfig": "sample_rate window_length hop_length n_mels fmin_hz fmax_hz "
+    "preemphasis power_floor dynamic_range_db",
+    "ExtractionConfig": "backbone_2d weights_2d backbone_3d weights_3d storage "
+    "keep_images audio",
+    "FeatureSpec": "backbone dim rate_hz",
+    "Recording": "id media image language split recording_id start_s end_s clips "
+    "labels synthetic",
+    "RecordsSpec": "audio log_mel_reference features_2d features_3d languages "
+    "synthetic shards storage images",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What must be the same for a folder to be gone on with.
+
+    Attributes:
+        config: a dataclass: what is written, setting by setting.
+        content: digest of what is read, and of how it is dealt to shards.
+        dealing: the settings that do no more than deal: name -> value.
+        in_0_1_0: makes the text by which version 0.1.0 told the job.
+    """
+
+    config: Any
+    content: str
+    dealing: Mapping[str, Any]
+    in_0_1_0: Callable[[], str]
+
+
+def extraction(
+    tasks: Sequence[ShardTask], config: ExtractionConfig, seed: int, shard_size: int
+) -> Job:
+    """The job of extracting a manifest's recordings, wherever their files lie."""
+    dealing = {"seed": seed, "recordings_per_shard": shard_size}
+    content = digest(_content(tasks))
+    return Job(config, content, dealing, lambda: _description_0_1_0(tasks, config))
+
+
+def _content(tasks: Sequence[ShardTask]) -> Iterator[Any]:
+    fields = {field.name: field.default for field in dataclasses.fields(Recording)}
+    for task in tasks:
+        yield task.name
+        for recording in task.recordings:
+            image = "" if recording.image else None
+            moved = dataclasses.replace(recording, media="", image=image)
+            values = {name: getattr(moved, name) for name in fields}
+            # So that fields that are to come do not make another job of it.
+            yield {k: v for k, v in values.items() if v != fields[k]}
+
+
+def _description_0_1_0(tasks: Sequence[ShardTask], config: ExtractionConfig) -> str:
+    """By what version 0.1.0 told one extraction from another."""
+    found = hashlib.sha256(repr_0_1_0(config).encode())
+    for task in tasks:
+        moved = [dataclasses.replace(r, media="", image="") for r in task.recordings]
+        listed = ", ".join(map(repr_0_1_0, moved))
+        found.update(f"({task.name!r}, [{listed}])".encode())
+    return found.hexdigest()
+
+
+def digest(values: Iterable[Any]) -> str:
+    """Tells one row of plain JSON values from another."""
+    found = hashlib.sha256()
+    for value in values:
+        found.update(json.dumps(value, sort_keys=True).encode() + b"\n")
+    return found.hexdigest()
+
+
+def claim(
+    folder: str, job: Job, describe: Callable[[], dict[str, Any]] = dict
+) -> dict[str, Any]:
+    """Makes sure that what lies in a folder was begun for the same job.
+
+    Settings that did not exist when it was begun count as their defaults.
+
+    Args:
+        folder: local or remote.
+        job: what is to be done.
+        describe: called when the folder is begun; what it returns is kept as JSON.
+
+    Returns:
+        What describe returned when the folder was begun.
+
+    Raises:
+        ValueError: the folder holds something else, and says what differs; nothing is
+            touched.
+    """
+    files.require_filesystem(folder)
+    path = files.join(folder, "progress", "job.json")
+    if tf.io.gfile.exists(path):
+        note = files.read_json(path)
+        if changed := _changes(note, job):
+            raise UserError(
+                f"{folder} was begun with other input or other settings ({changed}). "
+                "Use another --out_dir, or delete this one."
+            )
+        return note["about"]
+    if tf.io.gfile.exists(files.join(folder, records.SPEC_NAME)):
+        raise UserError(f"{folder} holds records already. Use another --out_dir.")
+    about = describe()
+    note = {
+        "settings": settings.plain(job.config),
+        "dealing": dict(job.dealing),
+        "content": job.content,
+        "about": about,
+    }
+    files.write_json(path, note)
+    return about
+
+
+def _changes(note: dict[str, Any], job: Job) -> str:
+    if "fingerprint" in note:
+        described = hashlib.sha256(job.in_0_1_0().encode()).hexdigest()
+        same = note["fingerprint"] == described[:16]
+        return "" if same else "version 0.1.0 did not note which"
+    now = settings.plain(job.config)
+    found = settings.changes(note["settings"], now, type(job.config))
+    if note["content"] != job.content:
+        dealt = settings.changes(note["dealing"], job.dealing, OutputConfig)
+        found += dealt or ["the recordings were others"]
+    return "; ".join(found)
+
+
+def repr_0_1_0(value: Any) -> str:
+    """The repr that a dataclass had in version 0.1.0.
+
+    A field that came later is seen in it only where it is not its default.
+    """
+    if not dataclasses.is_dataclass(value):
+        return repr(value)
+    known = _FIELDS_0_1_0[type(value).__name__].split()
+    later = [
+        field.name
+        for field in dataclasses.fields(value)
+        if field.name not in known and getattr(value, field.name) != field.default
+    ]
+    shown = (f"{name}={repr_0_1_0(getattr(value, name))}" for name in known + later)
+    return f"{type(value).__name__}({', '.join(shown)})"
