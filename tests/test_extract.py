@@ -74,11 +74,11 @@ def _started(*arguments):
     return started(*_arguments(*arguments), stderr=subprocess.DEVNULL)
 
 
-def _wait_for_shards(out_dir, n_shards):
-    deadline = time.monotonic() + 400
+def _kill_after(process, out_dir, n_shards):
     while len(_shards(out_dir)) < n_shards:
-        assert time.monotonic() < deadline
+        assert process.poll() is None, "it ended before it was killed"
         time.sleep(0.05)
+    process.kill()
 
 
 def _extract_one(recording, config=CONFIG):
@@ -273,8 +273,7 @@ def test_shards_depend_on_input_and_seed_alone_and_survive_a_kill(videos, tmp_pa
 
     # Killed as soon as a shard stands; what is there is kept, the rest is made.
     with _started(manifest, tmp_path / "b", *two, "--workers=2") as process:
-        _wait_for_shards(tmp_path / "b", 1)
-        process.kill()
+        _kill_after(process, tmp_path / "b", 1)
     kept = _shards(tmp_path / "b")
     assert kept and all(expected[name] == kept[name] for name in kept)
     assert not (tmp_path / "b" / "spec.json").exists()
@@ -331,8 +330,7 @@ def test_a_thousand_recordings_of_which_some_are_broken_survive_a_kill(
     manifest = _manifest(videos, "thousand.jsonl", lines)
     out_dir = tmp_path / "records"
     with _started(manifest, out_dir) as process:
-        _wait_for_shards(out_dir, 10)
-        process.kill()
+        _kill_after(process, out_dir, 10)
     notes = {p.name for p in (out_dir / "progress").glob("*.tfrecord.json")}
     kept = {p: p.stat().st_mtime_ns for p in out_dir.glob("*.tfrecord")}
     # A worker may have put its shard down, and been killed before the note.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import recipe_weights
 import tensorflow as tf
-from test_backbones import TorchResNet, random_frames
+from torch_resnet import TorchResNet, random_frames
 
 from avl_tf.backbones import load_backbone
 from avl_tf.backbones.trainable import Trainable

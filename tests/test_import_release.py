@@ -273,7 +273,7 @@ def test_what_the_writer_writes_is_read_back(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_full_size_release_imports_in_bounded_time_and_memory(tmp_path):
+def test_the_full_size_release_imports_in_bounded_memory(tmp_path):
     path = tmp_path / "full.pth"
     path.write_bytes(
         torch_files.legacy_bytes(
@@ -282,17 +282,14 @@ def test_the_full_size_release_imports_in_bounded_time_and_memory(tmp_path):
     )
     assert path.stat().st_size > 330e6
     script = f"""
-import resource, subprocess, sys, time
-started = time.monotonic()
+import resource, subprocess, sys
 subprocess.run([sys.executable, "-m", "avl_tf.import_release",
     "--checkpoint={path}", "--run_dir={tmp_path}/run"], check=True,
     stdout=subprocess.DEVNULL)
 usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(time.monotonic() - started, usage.ru_maxrss / 1e6)
+print(usage.ru_maxrss / 1e6)
 """
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    seconds, gigabytes = map(float, done.stdout.split())
-    print(f"full-size import: {seconds:.1f} s, {gigabytes:.2f} GB")
-    assert seconds < 20 and gigabytes < 1.5
+    assert float(done.stdout) < 1.5  # GB
