@@ -6,7 +6,6 @@ decides what becomes of them.
 
 import collections
 import dataclasses
-import hashlib
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 from avl_tf import media
 from avl_tf.media import MediaError
 from avl_tf.media.file import MediaFile
+from data_prep.media_files import sha256
 
 Line = dict[str, Any]
 
@@ -30,7 +30,6 @@ DEFECTS = {
 }
 _FIRST_WINDOW_S, _LAST_WINDOW_S = 1, 600
 _HASHED = 1 << 16
-_PIECE = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +152,7 @@ def identical_files(paths: Sequence[str]) -> list[list[int]]:
         Groups of two or more indices into paths, in their order.
     """
     groups = [list(range(len(paths)))]
-    for describe in (_size, _beginning, _content):
+    for describe in (_size, _beginning, sha256):
         finer = collections.defaultdict(list)
         for number, group in enumerate(groups):
             for index in group:
@@ -174,14 +173,6 @@ def _size(path: str) -> int:
 def _beginning(path: str) -> bytes:
     with open(path, "rb") as file:
         return file.read(_HASHED)
-
-
-def _content(path: str) -> bytes:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    return digest.digest()
 
 
 def examine(line: Line) -> tuple[Finding | None, float]:

@@ -25,7 +25,7 @@ from avl_tf.errors import UserError
 from avl_tf.records import AUTHORS_2D, AUTHORS_3D
 from data_prep import failures, howto100m, jobs, released_pickles, shards
 from data_prep.captions import find_captions, read_captions
-from data_prep.manifest import SPLITS
+from data_prep.manifest import SPLITS, require_split_name
 from data_prep.shards import OutputConfig
 
 settings.define_flags(OutputConfig)
@@ -145,11 +145,7 @@ def _open(split: str) -> released_pickles.ReleasedClips | howto100m.Tree:
 
 def _split() -> str:
     if _SPLIT.value is not None:
-        if not re.fullmatch(r"[A-Za-z0-9_.]+", _SPLIT.value):
-            raise UserError(
-                f"--split={_SPLIT.value} names files; use letters, digits, _ and . "
-                "only."
-            )
+        require_split_name(_SPLIT.value, "--split")
         return _SPLIT.value
     name = os.path.basename(_PICKLE.value or _CSV.value or "").lower()
     words = re.findall("[a-z]+", name)

@@ -5,6 +5,7 @@ A tree is walked once, when it is first needed.
 
 import collections
 import dataclasses
+import hashlib
 import os
 import re
 
@@ -20,6 +21,7 @@ AUDIO_SUFFIXES = tuple(
 IMAGE_SUFFIXES = tuple(
     ".jpg .jpeg .png .webp .bmp .gif .tif .tiff .ppm .pgm .jfif .avif".split()
 )
+_PIECE = 1 << 20
 # How downloaders name files by default: "Title [ID].webm".
 _ID_IN_BRACKETS = re.compile(r"\[([\w-]{11})\]$")
 
@@ -78,6 +80,15 @@ def list_files(root: str) -> Listing:
 def has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:
     """Tells by the end of a name, in whatever case, whether a file is of a kind."""
     return os.path.splitext(name)[1].lower() in suffixes
+
+
+def sha256(path: str) -> bytes:
+    """Returns the digest of a file's content, read piece by piece."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.digest()
 
 
 class MediaFiles:

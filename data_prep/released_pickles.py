@@ -24,13 +24,13 @@ from avl_tf.audio import AudioConfig
 from avl_tf.errors import UserError
 from avl_tf.records import Clip, FeatureSpec, Record, RecordsSpec
 from avl_tf.torch_weights import read_torch_file
+from data_prep.media_files import sha256
 
 _AUTHORS = (records.AUTHORS_2D, records.AUTHORS_3D)
 _BACKBONES = tuple(stream.backbone for stream in _AUTHORS)
 _RATES_HZ = {"2d": _AUTHORS[0].rate_hz, "3d": _AUTHORS[1].rate_hz}
 _ARRAYS = {"audio"} | {s + kind for s in _RATES_HZ for kind in ("", "_pooled", "_full")}
 _AUDIO = AudioConfig()
-_PIECE = 1 << 20
 
 
 @dataclasses.dataclass
@@ -84,7 +84,7 @@ def read_clips(
         ValueError: it holds something else, no clips, a clip without audio or features
             or with other features than the first, or one clip twice.
     """
-    fingerprint = _sha256(path)
+    fingerprint = sha256(path).hex()
     clips = _checked_list(read_torch_file(path), path)
     made, left_out, n_pooled = [], set(), 0
     for index in range(len(clips)):
@@ -126,14 +126,6 @@ def read_clips(
     )
     ids = [record.id for record in made]
     return ReleasedClips(path, ids, spec, notes, fingerprint, made)
-
-
-def _sha256(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _checked_list(value, path):
