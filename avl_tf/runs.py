@@ -30,10 +30,11 @@ FLAGS = "flags.txt"
 class RunInfo:
     """What other programs need to know of a run besides its weights.
 
-    records_fingerprint, languages: of the training records. evaluation_fingerprints: of
-    the sets it is evaluated on, by their names. parent: run directory of
-    the stage before, or None. synthetic: whether any training data, the parent's too,
-    was generated.
+    log_mel_reference: whose loudest bin was 0 dB in what it heard, "recording" or
+    "clip". records_fingerprint, languages: of the training records.
+    evaluation_fingerprints: of the sets it is evaluated on, by their names. parent: run
+    directory of the stage before, or None. synthetic: whether any training data, the
+    parent's too, was generated.
     """
 
     model: ModelConfig

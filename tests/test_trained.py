@@ -41,11 +41,11 @@ def media_folder(tmp_path_factory):
     return folder
 
 
-def _train(folder, made, model=SMALL, **spec):
+def _train(folder, made, model=SMALL, reference="stored", **spec):
     records = corpus.write_records(str(folder / "records"), made, n_shards=1, **spec)
     stage = StageConfig(records=records, epochs=0, batch_size=2)
     base = training.base_model_config(stage, None)
-    clips = ClipConfig(clip_s=2.0, clips_per_recording=4)
+    clips = ClipConfig(clip_s=2.0, clips_per_recording=4, log_mel_reference=reference)
     evaluated = EvaluationConfig((f"x={records}",), evaluation_clip_s=CLIP_S)
     config = dataclasses.replace(base, **model)
     training.train_stage(str(folder / "run"), stage, clips, evaluated, config)
@@ -66,7 +66,9 @@ def run(media_folder, tmp_path_factory):
 
 def _evaluated(run_dir, records):
     look = trained.look(run_dir)
-    batches = dataset.evaluation_batches(look.as_read(open_records(records)), CLIP_S, 2)
+    batches = dataset.evaluation_batches(
+        look.as_read(open_records(records)), CLIP_S, 2, look.log_mel_reference
+    )
     return evaluation.embed_all(look.load().embed, batches)[0]
 
 
@@ -113,6 +115,23 @@ def test_files_are_embedded_as_evaluation_embeds_their_records(run, kind, caplog
         model.similarity(audio, video[:2]), audio @ video[:2].T, rtol=1e-6
     )
     assert model.embed_audio([]).shape == (0, 16)
+
+
+@pytest.mark.slow
+def test_a_model_that_hears_clips_alone_is_given_them_so(tmp_path):
+    loud_at_the_end = made_media.sine(6, rate=16000) * np.linspace(0.01, 1, 96000)
+    sound, picture = str(tmp_path / "a.wav"), str(tmp_path / "a.png")
+    media.write_wav(sound, loud_at_the_end.astype(np.float32), 16000)
+    Image.fromarray(made_media.noise(3, 300, 260)).save(picture)
+    made = list(extraction.extract([Recording("a", sound, picture)], EXTRACTION))
+    embedded = []
+    for reference in ("stored", "clip"):
+        folder = tmp_path / reference
+        records = _train(folder, made, reference=reference, **SEEN)
+        found = avl_tf.load(str(folder / "run")).embed_audio(sound)
+        _assert_close(found, _evaluated(str(folder / "run"), records)["audio"])
+        embedded.append(found)
+    assert np.abs(embedded[0] - embedded[1]).max() > 1e-3 * np.abs(embedded[0]).max()
 
 
 @pytest.mark.slow

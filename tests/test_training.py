@@ -43,7 +43,12 @@ def _stage(sets, evaluate=None, **changes):
 
 
 def _train(
-    run_dir, settings, init_from=None, after_evaluation=lambda _: None, **model_changes
+    run_dir,
+    settings,
+    init_from=None,
+    after_evaluation=lambda entry: None,
+    clips=CLIPS,
+    **model_changes,
 ):
     stage, evaluated = settings
     base = training.base_model_config(stage, init_from)
@@ -56,7 +61,7 @@ def _train(
         base = dataclasses.replace(base, **small)
     model = dataclasses.replace(base, **model_changes)
     return training.train_stage(
-        str(run_dir), stage, CLIPS, evaluated, model, init_from, after_evaluation
+        str(run_dir), stage, clips, evaluated, model, init_from, after_evaluation
     )
 
 
@@ -143,6 +148,21 @@ def test_a_warm_start_across_references_warns(trained, tmp_path, caplog):
     stage = _stage((path, ""), evaluate=(), epochs=0)
     _train(tmp_path / "child", stage, init_from=str(trained[0]))
     assert "relative to the recording" in caplog.text
+    assert "re-references" not in caplog.text  # a clip's cannot be made a recording's
+
+
+def test_a_warm_start_that_hears_the_same_does_not_warn(sets, tmp_path, caplog):
+    path = corpus.make_set(str(tmp_path / "d"), log_mel_reference="clip")
+    _train(tmp_path / "parent", _stage((path, ""), evaluate=(), epochs=0))
+    stage = _stage(sets, evaluate=(), epochs=0)
+    for reference, warned in (("stored", True), ("clip", False)):
+        clips = dataclasses.replace(CLIPS, log_mel_reference=reference)
+        run_dir = tmp_path / reference
+        _train(run_dir, stage, init_from=str(tmp_path / "parent"), clips=clips)
+        assert ("--log_mel_reference=clip re-references" in caplog.text) == warned
+        expected = "recording" if warned else "clip"
+        assert runs.read_info(str(run_dir)).log_mel_reference == expected
+        caplog.clear()
 
 
 def test_another_model_than_the_parents_is_an_error(trained, sets, tmp_path):
@@ -166,6 +186,20 @@ def test_a_run_directory_of_other_settings_is_left_alone(trained, sets):
     assert before == {
         p: p.stat().st_mtime_ns for p in run_dir.rglob("*") if p.is_file()
     }
+
+
+def test_a_setting_that_did_not_exist_then_was_as_its_default_is(trained, sets):
+    run_dir, result = trained
+    text = (run_dir / "flags.txt").read_text()
+    assert "--ema_decay=0.0\n" in text
+    (run_dir / "flags.txt").write_text(text.replace("--ema_decay=0.0\n", ""))
+    settings = {"epochs": 12, "evaluate_every": 4}
+    try:
+        assert _train(run_dir, _stage(sets, **settings)) == result
+        with pytest.raises(ValueError, match="--ema_decay=0.0 then, 0.5 now"):
+            _train(run_dir, _stage(sets, **settings, ema_decay=0.5))
+    finally:
+        (run_dir / "flags.txt").write_text(text)
 
 
 def test_a_run_whose_evaluation_set_has_changed_is_left_alone(sets, tmp_path):
@@ -249,7 +283,7 @@ def test_a_run_that_is_none_is_an_error(sets, tmp_path):
 
 @pytest.mark.parametrize(
     ("evaluate", "message"),
-    [(("x",), "expected name=records"), (("x=a", "x=b"), "no records")],
+    [(("x",), "expected NAME=RECORDS"), (("x=a", "x=b"), "each name once")],
 )
 def test_a_wrong_evaluation_set_is_an_error(sets, tmp_path, evaluate, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):

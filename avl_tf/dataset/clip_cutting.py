@@ -58,6 +58,11 @@ class ClipConfig:
         choices=("error", "skip"),
     )
 
+    def heard_reference(self, spec: RecordsSpec) -> str:
+        """Whose loudest bin is 0 dB in the clips: "recording" or "clip"."""
+        stored = self.log_mel_reference == "stored"
+        return spec.log_mel_reference if stored else self.log_mel_reference
+
     def n_clips(self, records: RecordSet | Span) -> int:
         """Counts the clips that records give in one epoch."""
         if self.clip_sampling == "random":

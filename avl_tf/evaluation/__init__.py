@@ -13,7 +13,7 @@ from avl_tf.errors import UserError
 from avl_tf.evaluation.rankings import RankedSet
 from avl_tf.model import by_branch
 from avl_tf.records import RecordSet, open_records
-from avl_tf.settings import setting
+from avl_tf.settings import parse_named, setting
 
 EmbedFunction = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
 
@@ -51,17 +51,8 @@ def parse_sets(items: Iterable[str]) -> dict[str, RecordSet]:
         ValueError: an item is not name=records, or a name stands twice.
         FileNotFoundError: there are no such records.
     """
-    sets: dict[str, RecordSet] = {}
-    for item in items:
-        name, equals, path = item.partition("=")
-        if not (name and equals and path):
-            raise UserError(
-                f"--evaluate: expected name=records with commas between, got '{item}'."
-            )
-        if name in sets:
-            raise UserError(f"--evaluate: the name '{name}' stands twice.")
-        sets[name] = open_records(path)
-    return sets
+    named = parse_named(items, "evaluate", "RECORDS")
+    return {name: open_records(path) for name, path in named.items()}
 
 
 def embed_function(model: keras.Model) -> EmbedFunction:

@@ -24,6 +24,7 @@ class Trained:
     """What is known of a model before it is loaded.
 
     evaluation: how it was evaluated in training; None for an imported run.
+    log_mel_reference: that of dataset.ClipConfig in its training.
     """
 
     path: str
@@ -39,7 +40,7 @@ class Trained:
             self.info,
             towers(self.path, self.info),
             (self.evaluation or EvaluationConfig()).evaluation_clip_s,
-            self.log_mel_reference,
+            "clip" in (self.info.log_mel_reference, self.log_mel_reference),
             {"features_2d": weights_2d, "features_3d": weights_3d},
         )
 

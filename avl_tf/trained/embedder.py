@@ -41,7 +41,7 @@ class Embedder:
         info: RunInfo,
         towers: Mapping[str, Tower],
         clip_s: float,
-        log_mel_reference: str,
+        hears_clips_alone: bool,
         weights: Mapping[str, str],
     ):
         """Takes what Trained.load has found.
@@ -50,14 +50,14 @@ class Embedder:
             info: of the run.
             towers: by the names of the model's branches.
             clip_s: see Embedder.
-            log_mel_reference: that of dataset.ClipConfig.
+            hears_clips_alone: each clip's own loudest bin is its 0 dB.
             weights: files of the backbones' weights by stream, "" for a backbone's own.
         """
         self.languages: tuple[str, ...] = info.languages
         self.embedding_dim: int = info.model.embedding_dim
         self.clip_s = clip_s
         self._info, self._towers = info, towers
-        self._reference, self._weights = log_mel_reference, weights
+        self._hears_clips_alone, self._weights = hears_clips_alone, weights
         self._backbones: dict[str, Backbone] = {}
 
     def embed_audio(self, audio: Source | list[Source]) -> np.ndarray:
@@ -79,7 +79,7 @@ class Embedder:
             samples = sources.samples(source, config.sample_rate)
             if len(samples) > self.clip_s * config.sample_rate:
                 cut.append(source)
-            return sources.clip(samples, config, self.clip_s, self._reference)
+            return sources.clip(samples, config, self.clip_s, self._hears_clips_alone)
 
         embeddings = self._embed("audio", audio, read)
         if cut:

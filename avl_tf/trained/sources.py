@@ -41,14 +41,17 @@ def samples(source: Source, sample_rate: int) -> np.ndarray:
 
 
 def clip(
-    samples: np.ndarray, config: AudioConfig, clip_s: float, log_mel_reference: str
+    samples: np.ndarray, config: AudioConfig, clip_s: float, alone: bool
 ) -> dict[str, np.ndarray]:
-    """The inputs of the audio branch: the first clip_s seconds, padded to them."""
+    """The inputs of the audio branch: the first clip_s seconds, padded to them.
+
+    alone: their own loudest bin is 0 dB, not that of all samples.
+    """
     log_mel = audio.long_log_mel(samples, config).astype(np.float16)
     width = round(clip_s * config.frame_rate)
     n_frames = max(1, min(len(log_mel), width))
     log_mel = tf.pad(log_mel[:n_frames], [[0, width - n_frames], [0, 0]])
-    if log_mel_reference == "clip":
+    if alone:
         one = tf.constant([n_frames])
         log_mel = clip_cutting.rereferenced(log_mel[tf.newaxis], one, config)[0]
     return {"log_mel": tf.cast(log_mel, tf.float32), "n_frames": np.int32(n_frames)}

@@ -70,7 +70,9 @@ def train_stage(
         steps_per_epoch = dataset.steps_per_epoch(
             records, clips, stage.batch_size, n_workers
         )
-        info = admission.run_info(run_dir, records, sets, model_config, init_from)
+        info = admission.run_info(
+            run_dir, records, clips, sets, model_config, init_from
+        )
         flags_text = to_flagfile(stage, clips, evaluated, model_config)
         resumed = admission.is_resumed(run_dir, info, flags_text)
         directions = [metrics.direction(p) for p in metrics.pairs(info.model.branches)]

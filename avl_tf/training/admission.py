@@ -11,10 +11,16 @@ import tensorflow as tf
 from absl import logging
 
 from avl_tf import files, runs, settings
+from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
+from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig
 from avl_tf.records import RecordSet
 from avl_tf.training.stage_config import StageConfig
+
+_DEFAULTS = settings.to_flagfile(
+    StageConfig(), ClipConfig(), EvaluationConfig(), ModelConfig(visual_dims=())
+)
 
 
 def check_stage(stage: StageConfig) -> None:
@@ -31,6 +37,7 @@ def check_stage(stage: StageConfig) -> None:
 def run_info(
     run_dir: str,
     records: RecordSet,
+    clips: ClipConfig,
     evaluation_sets: Mapping[str, RecordSet],
     model_config: ModelConfig,
     init_from: str | None,
@@ -41,7 +48,7 @@ def run_info(
         ValueError: the records or the model do not fit the parent's, a set does not fit
             the records, or the records have nothing to be seen.
     """
-    spec = records.spec
+    spec, heard = records.spec, clips.heard_reference(records.spec)
     if not (spec.streams or model_config.image_encoder):
         raise UserError(
             f"{records.name} has no frozen features: give an --image_encoder for its "
@@ -59,20 +66,22 @@ def run_info(
                     "parent's."
                 )
         runs.check_records(before, records, init_from)
-        if parent.log_mel_reference != spec.log_mel_reference:
+        if parent.log_mel_reference != heard:
+            advice = "; --log_mel_reference=clip re-references them"
             logging.warning(
                 "%s was trained on log-mels relative to the %s, %s are relative to the "
-                "%s; --log_mel_reference=clip re-references them.",
+                "%s%s.",
                 init_from,
                 parent.log_mel_reference,
                 records.name,
-                spec.log_mel_reference,
+                heard,
+                advice if parent.log_mel_reference == "clip" else "",
             )
     info = runs.RunInfo(
         model=dataclasses.replace(model_config, visual_dims=spec.visual_dims),
         features_2d=spec.features_2d,
         features_3d=spec.features_3d,
-        log_mel_reference=spec.log_mel_reference,
+        log_mel_reference=heard,
         records=records.name,
         records_fingerprint=records.fingerprint,
         languages=spec.languages,
@@ -112,13 +121,12 @@ def is_resumed(run_dir: str, info: runs.RunInfo, flags_text: str) -> bool:
             f"with --init_from={run_dir}."
         )
     with tf.io.gfile.GFile(flags_path) as stream:
-        lines = [line for line in stream.read().splitlines() if "=" in line]
-    before = dict(line.split("=", 1) for line in lines)
-    now = dict(line.split("=", 1) for line in flags_text.splitlines())
+        # A setting that an earlier version did not have was as its default is now.
+        before = {**_values(_DEFAULTS), **_values(stream.read())}
     changed = [
         f"{name}={before[name]} then, {value} now"
-        for name, value in now.items()
-        if before.get(name, value) != value
+        for name, value in _values(flags_text).items()
+        if before[name] != value
     ]
     old = runs.read_info(run_dir)
     if old.parent != info.parent:
@@ -136,3 +144,9 @@ def is_resumed(run_dir: str, info: runs.RunInfo, flags_text: str) -> bool:
             "another --run_dir, or delete this one to train anew."
         )
     return True
+
+
+def _values(flags_text: str) -> dict[str, str]:
+    """The lines of a flags.txt by the names of the flags."""
+    lines = [line for line in flags_text.splitlines() if "=" in line]
+    return dict(line.split("=", 1) for line in lines)
