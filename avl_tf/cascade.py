@@ -20,17 +20,21 @@ from avl_tf.errors import UserError
 from avl_tf.evaluation import lineage
 from avl_tf.training import stage_flags, tensorboard_log
 
-_RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the whole cascade.")
+_RUN_DIR = flags.DEFINE_string(
+    "run_dir", None, "Folder of the whole cascade.", required=True
+)
 _STAGES = flags.DEFINE_list(
     "stages",
     None,
     "name=flagfile[@parent] with commas between; a parent is a stage that stands "
     "before its children, or the run directory of a finished run.",
+    required=True,
 )
 _EVALUATE = flags.DEFINE_list(
     "evaluate",
     None,
     "Evaluation sets of every stage, name=records with commas between.",
+    required=True,
 )
 _EXPORT = flags.DEFINE_boolean("export", True, "Export each stage as a SavedModel.")
 
@@ -56,7 +60,7 @@ def main() -> None:
     lines: dict[str, lineage.Line] = {}
     for stage in stages:
         flag_values = parsed[stage.name]
-        flag_values.evaluate = _EVALUATE.value
+        flag_values["evaluate"].value = _EVALUATE.value
         run_dir = files.join(_RUN_DIR.value, stage.name)
         parent = stage.parent
         if parent in parsed:
@@ -101,7 +105,6 @@ def _parse_stages(items: list[str]) -> list[_Stage]:
 
 
 def cli() -> None:
-    flags.mark_flags_as_required(["run_dir", "stages", "evaluate"])
     program.run(main)
 
 

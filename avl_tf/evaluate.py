@@ -51,14 +51,14 @@ settings.define_flags(ResamplingConfig)
 
 
 def main() -> None:
-    if bool(_RUN_DIR.value) == bool(_EXPORT.value):
-        raise UserError("Give either --run_dir or --export.")
     given = evaluation.parse_sets(settings.from_flags(EvaluationConfig).evaluate)
-    if _RUN_DIR.value:
+    if _RUN_DIR.value and not _EXPORT.value:
         model = trained.look_at_run(_RUN_DIR.value)
         output = files.join(model.path, "evaluation", "recall.json")
-    else:
+    elif _EXPORT.value and not _RUN_DIR.value:
         model, output = trained.look_at_export(_EXPORT.value), "recall.json"
+    else:
+        raise UserError("Give either --run_dir or --export.")
     output = _OUTPUT.value or output
     other = _open_other(_COMPARE.value) if _COMPARE.value else None
     models = [each for each in (model, other) if isinstance(each, Trained)]
@@ -93,7 +93,7 @@ def main() -> None:
         },
         "intervals": intervals,
     }
-    if other is not None:
+    if _COMPARE.value and other is not None:
         against = other if isinstance(other, dict) else _rank(other, read[1], config)
         found = comparison.differences(ranked, against, resampling)
         names = (model.path, _COMPARE.value)

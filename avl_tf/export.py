@@ -9,7 +9,9 @@ from absl import flags
 
 from avl_tf import program, serving
 
-_RUN_DIR = flags.DEFINE_string("run_dir", None, "Run directory of a trained stage.")
+_RUN_DIR = flags.DEFINE_string(
+    "run_dir", None, "Run directory of a trained stage.", required=True
+)
 
 
 def main() -> None:
@@ -17,7 +19,6 @@ def main() -> None:
 
 
 def cli() -> None:
-    flags.mark_flag_as_required("run_dir")
     program.run(main)
 
 

@@ -23,7 +23,9 @@ from avl_tf.torch_weights.writer import write_state_dict
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "The authors' .pth: a release, or eN.pth of their train.py."
 )
-_RUN_DIR = flags.DEFINE_string("run_dir", None, "Run directory to make, or to read.")
+_RUN_DIR = flags.DEFINE_string(
+    "run_dir", None, "Run directory to make, or to read.", required=True
+)
 _EXPORT_PTH = flags.DEFINE_string(
     "export_pth", None, "Write the run's weights to this .pth instead of importing."
 )
@@ -60,17 +62,20 @@ _PARTIAL = flags.DEFINE_boolean(
 
 
 def main() -> None:
-    if bool(_CHECKPOINT.value) == bool(_EXPORT_PTH.value):
-        raise UserError("Give either --checkpoint to import or --export_pth to export.")
-    if _EXPORT_PTH.value:
+    if _CHECKPOINT.value and not _EXPORT_PTH.value:
+        _import(_CHECKPOINT.value)
+    elif _EXPORT_PTH.value and not _CHECKPOINT.value:
         model, info = runs.load_model(_RUN_DIR.value)
         state = release.to_state(model, info.model)
         write_state_dict(_EXPORT_PTH.value, state)
         print(f"{_EXPORT_PTH.value}: {len(state)} tensors")
-        return
+    else:
+        raise UserError("Give either --checkpoint to import or --export_pth to export.")
+
+
+def _import(source: str) -> None:
     if runs.exists(_RUN_DIR.value):
         raise UserError(f"{_RUN_DIR.value} holds a run already. Use another --run_dir.")
-    source = _CHECKPOINT.value
     state = state_dict(source)
     config = release.config_of(state, source, _visual_dims())
     model = build_model(config, initialize=False)
@@ -92,7 +97,7 @@ def main() -> None:
     checkpoint = tf.train.Checkpoint(model=model)
     checkpoint.save(files.join(runs.checkpoint_prefix(_RUN_DIR.value), "ckpt"))
     # Last, so that a folder with a run.json is a whole run.
-    runs.write_info(_RUN_DIR.value, _info(config))
+    runs.write_info(_RUN_DIR.value, _info(config, source))
     print(f"{_RUN_DIR.value}: {len(parity.placed)} tensors, {config}")
 
 
@@ -124,7 +129,7 @@ def _report(parity: release.Parity) -> None:
             print(f"{len(keys)} {title}: {', '.join(keys)}")
 
 
-def _info(config: ModelConfig) -> runs.RunInfo:
+def _info(config: ModelConfig, source: str) -> runs.RunInfo:
     dims = config.visual_dims
     named = (
         (AUTHORS_2D, _BACKBONE_2D.value),
@@ -139,7 +144,7 @@ def _info(config: ModelConfig) -> runs.RunInfo:
         features_2d=streams[0],
         features_3d=streams[1] if len(streams) > 1 else None,
         log_mel_reference=_REFERENCE.value,
-        records=_CHECKPOINT.value,
+        records=source,
         records_fingerprint="",
         languages=tuple(_LANGUAGES.value),
         parent=None,
@@ -148,7 +153,6 @@ def _info(config: ModelConfig) -> runs.RunInfo:
 
 
 def cli() -> None:
-    flags.mark_flag_as_required("run_dir")
     program.run(main)
 
 

@@ -11,6 +11,7 @@ export/1/     the SavedModel, in TensorFlow Serving's layout; then 2, 3, ...
 """
 
 import dataclasses
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -119,16 +120,12 @@ def check_records(info: RunInfo, records: RecordSet, run_dir: str) -> None:
             "it has no images (data_prep.extract --keep_images), which the model's "
             f"image encoder {info.model.image_encoder} reads"
         )
-    if spec.audio != info.model.audio:
-        theirs, ours = (
-            dataclasses.asdict(spec.audio),
-            dataclasses.asdict(info.model.audio),
-        )
-        differences += [
-            f"audio {name} is {theirs[name]}, the model's {ours[name]}"
-            for name in ours
-            if ours[name] != theirs[name]
-        ]
+    audio = dataclasses.asdict(info.model.audio)
+    differences += [
+        f"audio {name} is {value}, the model's {audio[name]}"
+        for name, value in dataclasses.asdict(spec.audio).items()
+        if value != audio[name]
+    ]
     for name in ("features_2d", "features_3d"):
         theirs, ours = (
             f"{stream.backbone} ({stream.dim})" if stream else "none"
@@ -148,10 +145,9 @@ def as_read(records: RecordSet, config: ModelConfig) -> RecordSet:
     """A set as a model reads it: features or images that it does not look at are left
     in the files.
     """
+    unread: dict[str, Any] = {"images": False}
     if config.image_encoder:
         unread = {"features_2d": None, "features_3d": None}
-    else:
-        unread = {"images": False}
     spec = dataclasses.replace(records.spec, **unread)
     return dataclasses.replace(records, spec=spec)
 

@@ -15,7 +15,10 @@ from absl import flags
 
 from avl_tf.errors import UserError
 
-Config = TypeVar("Config")
+if typing.TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Config = TypeVar("Config", bound="DataclassInstance")
 
 
 def setting(
@@ -53,29 +56,20 @@ def define_flags(
     kinds = _kinds(config_class)
     for field in _settings(config_class):
         kind, text = kinds[field.name], field.metadata["help"]
+        default: Any = field.default
         lower, upper = field.metadata["limits"]
-        common = {"flag_values": flag_values}
-        if field.metadata["choices"]:
-            flags.DEFINE_enum(
-                field.name, field.default, field.metadata["choices"], text, **common
-            )
+        if choices := field.metadata["choices"]:
+            flags.DEFINE_enum(field.name, default, choices, text, flag_values)
         elif kind is bool:
-            flags.DEFINE_boolean(field.name, field.default, text, **common)
+            flags.DEFINE_boolean(field.name, default, text, flag_values)
         elif kind in (int, float):
             define = flags.DEFINE_integer if kind is int else flags.DEFINE_float
-            define(
-                field.name,
-                field.default,
-                text,
-                lower_bound=lower,
-                upper_bound=upper,
-                **common,
-            )
+            define(field.name, default, text, lower, upper, flag_values)
         elif kind is str:
-            flags.DEFINE_string(field.name, field.default, text, **common)
+            flags.DEFINE_string(field.name, default, text, flag_values)
         else:
-            default = field.default and [str(item) for item in field.default]
-            flags.DEFINE_list(field.name, default, text, **common)
+            default = default and [str(item) for item in default]
+            flags.DEFINE_list(field.name, default, text, flag_values)
 
 
 def from_flags(
@@ -99,7 +93,7 @@ def from_flags(
         flag = flag_values[field.name]
         if base is not None and not flag.present:
             continue
-        value = flag.value
+        value: Any = flag.value
         if isinstance(value, list):
             item_type = typing.get_args(kinds[field.name])[0]
             try:
@@ -107,7 +101,7 @@ def from_flags(
             except ValueError as error:
                 raise UserError(
                     f"--{field.name}: expected {item_type.__name__}s with commas "
-                    f"between, got '{','.join(flag.value)}'."
+                    f"between, got '{','.join(value)}'."
                 ) from error
         values[field.name] = value
     if base is not None:

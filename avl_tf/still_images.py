@@ -1,5 +1,7 @@
 """Still images by path: as a backbone wants them, and as a record keeps them."""
 
+import os
+
 import numpy as np
 import tensorflow as tf
 
@@ -10,7 +12,7 @@ from avl_tf.errors import UserError
 _QUALITY = 95
 
 
-def read(path: str) -> np.ndarray:
+def read(path: str | os.PathLike) -> np.ndarray:
     """Reads an image as it is seen on a white page: upright, uint8 [H, W, 3].
 
     Raises:

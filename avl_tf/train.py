@@ -13,7 +13,9 @@ from avl_tf import program
 from avl_tf.evaluation import tables
 from avl_tf.training import stage_flags
 
-_RUN_DIR = flags.DEFINE_string("run_dir", None, "Run directory to make or to resume.")
+_RUN_DIR = flags.DEFINE_string(
+    "run_dir", None, "Run directory to make or to resume.", required=True
+)
 _INIT_FROM = flags.DEFINE_string(
     "init_from", None, "Run directory of the stage whose weights this one starts from."
 )
@@ -32,7 +34,6 @@ def main() -> None:
 
 
 def cli() -> None:
-    flags.mark_flag_as_required("run_dir")
     program.run(main)
 
 

@@ -13,6 +13,7 @@ normalisation. The names:
 import dataclasses
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -71,14 +72,14 @@ class Backbone:
                 + (" and cropped." if self.crop else ".")
             )
         chunk_size = 32 if self.frames_per_feature == 1 else 4 * self.frames_per_feature
-        features = [np.zeros((0, self.feature_dim), np.float32)]
+        parts = [np.zeros((0, self.feature_dim), np.float32)]
         for start in range(0, len(frames), chunk_size):
             chunk = frames[start : start + chunk_size]
             n_missing = -len(chunk) % self.frames_per_feature
             if n_missing:
                 chunk = np.pad(chunk, [(0, n_missing), (0, 0), (0, 0), (0, 0)])
-            features.append(self.network(chunk).numpy())
-        features = np.concatenate(features)
+            parts.append(self.network(chunk).numpy())
+        features = np.concatenate(parts)
         if not np.isfinite(features).all():
             raise UserError(
                 f"{self.name}: a feature is not finite. The weights, {self.weights}, "
@@ -113,7 +114,12 @@ def load_backbone(name: str, weights: str | os.PathLike | None = None) -> Backbo
     """
     weights = os.fspath(weights) if weights else None
     kind, _, detail = name.partition(":")
-    wants = {"fps": 1, "short_side": 224, "crop": None, "frames_per_feature": 1}
+    wants: dict[str, Any] = {
+        "fps": 1,
+        "short_side": 224,
+        "crop": None,
+        "frames_per_feature": 1,
+    }
     if name == "efficientnet_lite0":
         compute, source = efficientnet_lite.load(weights)
     elif name in resnet.BLOCKS:

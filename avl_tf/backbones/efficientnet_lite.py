@@ -45,11 +45,11 @@ def load(weights: str | None = None) -> tuple[Callable, str]:
     Raises:
         ValueError: the package is not installed, or the file holds other weights.
     """
-    path = weights or packaged_weights()
+    path = weights or os.fspath(packaged_weights())
     model = network()
     model.trainable = False
-    load_weights(model, os.fspath(path))
-    return model, weights if weights else f"{path.name} of {PACKAGE}"
+    load_weights(model, path)
+    return model, weights or f"{os.path.basename(path)} of {PACKAGE}"
 
 
 def classifier(weights: str | os.PathLike) -> keras.Model:
@@ -112,7 +112,7 @@ def packaged_weights() -> Path:
         ValueError: the package is not installed.
     """
     spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
-    folders = spec.submodule_search_locations if spec else []
+    folders = (spec and spec.submodule_search_locations) or []
     files = [path for folder in folders for path in Path(folder).glob("models/*.pth")]
     if not files:
         raise UserError(

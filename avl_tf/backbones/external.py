@@ -5,6 +5,7 @@ In: a name or a handle. Out: a function from uint8 RGB images to features.
 
 import inspect
 import os
+import sys
 from collections.abc import Callable
 
 import keras
@@ -41,7 +42,7 @@ def load_keras(name: str, weights: str | None = None) -> tuple[Callable, str]:
         )
     if weights and not os.path.exists(weights):
         raise FileNotFoundError(f"keras:{name}: there is no file {weights}.")
-    preprocess = inspect.getmodule(builders[name]).preprocess_input
+    preprocess = sys.modules[builders[name].__module__].preprocess_input
     model = _build(builders[name], f"keras:{name}", weights)
     for variable in model.weights:
         if not np.isfinite(variable.numpy()).all():

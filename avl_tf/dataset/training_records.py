@@ -79,8 +79,8 @@ def complaint(records: RecordSet, damaged: Entry) -> str:
 
 def _tell(records: RecordSet, damaged: Sequence[Entry]) -> int:
     """Logs what is skipped, a line a shard; returns how many records that is."""
-    for shard, found in itertools.groupby(damaged, lambda entry: entry.shard):
-        found = list(found)
+    for shard, group in itertools.groupby(damaged, lambda entry: entry.shard):
+        found = list(group)
         named = "; ".join(str(entry) for entry in found[:_NAMED])
         more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         logging.warning(
@@ -96,7 +96,8 @@ def _tell(records: RecordSet, damaged: Sequence[Entry]) -> int:
 
 def _join(entries: Iterable[Entry]) -> list[Span]:
     """Joins records that lie one behind the other."""
-    spans, behind = [], None
+    spans: list[Span] = []
+    behind: tuple[str, int] | None = None
     for entry in entries:
         last = spans[-1] if spans and behind == (entry.shard, entry.offset) else None
         if last:

@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ from avl_tf.model import by_branch
 from avl_tf.records import RecordSet, open_records
 from avl_tf.settings import parse_named, setting
 
-EmbedFunction = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
+EmbedFunction = Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]
 
 
 @dataclasses.dataclass(frozen=True)

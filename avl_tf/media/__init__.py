@@ -25,6 +25,7 @@ import numpy as np
 from avl_tf.errors import UserError
 from avl_tf.media.file import MediaError, MediaFile, require_file
 from avl_tf.media.orientation import orientation
+from avl_tf.media.packets import Kind
 from avl_tf.media.pictures import Pictures, View, exact, pick_frames, to_array
 from avl_tf.media.sound import SAMPLE_RATE, Sound, first_second
 from avl_tf.media.writer import to_frame, write_image, write_video, write_wav
@@ -90,18 +91,18 @@ def _decode(path, sample_rate, views, start, end, allow_truncated):
         if not (sample_rate and views and start - begin > _NEAR_S):
             yield from _decode_file(file, begin, sample_rate, views, start, end)
             return
-    for wanted in ((sample_rate, ()), (None, views)):
-        yield from _decode(path, *wanted, start, end, allow_truncated)
+    yield from _decode(path, sample_rate, (), start, end, allow_truncated)
+    yield from _decode(path, None, views, start, end, allow_truncated)
 
 
 def _decode_file(file, begin, sample_rate, views, start, end):
-    sinks = {}
+    sinks: dict[Kind, list[tuple[int | None, Sound | Pictures]]] = {}
     if sample_rate:
         sinks["audio"] = [(None, Sound(file, sample_rate, start, end))]
     if views:
         pictures = [Pictures(file, view, start, end) for view in views]
         sinks["video"] = list(enumerate(pictures))
-    finished = set()
+    finished: set[Kind] = set()
     for kind, timed in file.frames(list(sinks), begin, finished):
         for index, sink in sinks[kind]:
             for array in sink.feed(timed):
@@ -291,5 +292,4 @@ def _check_span(
         raise UserError(
             f"start_s is {start_s} and end_s {end_s}, expected 0 <= start_s < end_s."
         )
-    endless = end_s is None or end_s == math.inf
-    return exact(start_s), None if endless else exact(end_s)
+    return exact(start_s), None if end_s in (None, math.inf) else exact(end_s)

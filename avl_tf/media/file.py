@@ -12,9 +12,10 @@ from collections.abc import Collection, Container, Iterator
 from fractions import Fraction
 
 import av
-from av.stream import Discard, Disposition, Stream
+from av.stream import Discard, Disposition
 
 from avl_tf.media import packets
+from avl_tf.media.packets import Kind, Stream
 from avl_tf.media.progress import Progress, TimedFrame
 
 # Seeks go this far before the wanted time: room for a decoder to warm up, and a second
@@ -84,11 +85,11 @@ class MediaFile:
         if isinstance(error, av.FFmpegError):
             raise self.error("cannot be converted", error.strerror) from error
 
-    def error(self, what: str, reason: str = "") -> MediaError:
+    def error(self, what: str, reason: str | None = None) -> MediaError:
         """Makes the error that says what is wrong with this file, and why."""
         return MediaError(f"{self.path}: {what}" + (f": {reason}." if reason else "."))
 
-    def stream(self, kind: str) -> Stream:
+    def stream(self, kind: Kind) -> Stream:
         """Returns the best "audio" or "video" stream; MediaError if there is none."""
         found = [stream for stream in self._streams if stream.type == kind]
         known = [stream for stream in found if stream.codec_context is not None]
@@ -117,8 +118,9 @@ class MediaFile:
 
     def duration(self) -> Fraction:
         """Returns the end of the longest stream in seconds; see media.duration_s."""
-        ends = [self._declared_end(stream) for stream in self._streams]
-        return self._measured_end() if None in ends else max(ends)
+        declared = [self._declared_end(stream) for stream in self._streams]
+        ends = [end for end in declared if end is not None]
+        return max(ends) if len(ends) == len(declared) else self._measured_end()
 
     def picture(self) -> av.VideoFrame:
         """Decodes the one picture of an image file; MediaError at any damage."""
@@ -135,7 +137,7 @@ class MediaFile:
 
     def frames(
         self,
-        kinds: Collection[str],
+        kinds: Collection[Kind],
         start: Fraction = Fraction(0),
         finished: Container[str] = (),
     ) -> Iterator[tuple[str, TimedFrame]]:
@@ -199,15 +201,14 @@ class MediaFile:
             )
             more = packet is not None
             # What is wrong with no stream's packet in particular concerns them all.
-            its_own = [
-                p for p in active if more and p.stream.index == packet.stream_index
-            ]
+            index = None if packet is None else packet.stream_index
+            its_own = [p for p in active if p.stream.index == index]
             for progress in active:
-                if more:
+                if packet is not None:
                     progress.note_packet(packet)
                 if problem and progress in (its_own or active):
                     progress.note_damage(packet, problem)
-                if progress.is_damaged():
+                if progress.damage:
                     self._refuse(*progress.damage, progress.end)
             for frame in frames:
                 (progress,) = its_own

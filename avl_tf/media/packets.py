@@ -2,10 +2,10 @@
 
 import logging
 from collections.abc import Container, Iterator, Sequence
+from typing import Any, Literal
 
 import av
 from av.container import InputContainer
-from av.stream import Stream
 
 # PyAV hands FFmpeg's messages to Python from a set level on. They are needed for the
 # text of a MediaError, and to notice damage that FFmpeg logs without failing; none of
@@ -20,6 +20,11 @@ CONCEALED = ("error while decoding MB", "decode_frame() failed")
 # The same for JPEG images, baseline and progressive.
 TORN = ("overread", "error y=")
 
+Kind = Literal["audio", "video"]
+# Of either kind: PyAV's types do not tell one from the other by its name, and hold that
+# a time base may be None.
+Stream = Any
+Frame = Any
 # What av.logging.Capture collects: level, name, text.
 Logs = Sequence[tuple[int, str, str]]
 

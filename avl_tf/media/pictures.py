@@ -80,27 +80,31 @@ class Pictures:
     def feed(self, timed: TimedFrame) -> Iterator[np.ndarray]:
         """Takes the next frame; yields the pictures uint8 [H, W, 3] it decides on."""
         if self._last and timed.time > self._wanted:
-            yield from self._until((self._last.time + timed.time) / 2, inclusive=True)
+            midway = (self._last.time + timed.time) / 2
+            yield from self._until(midway, self._last.frame, inclusive=True)
             self.done = self._wanted >= self._end
         self._last = timed
 
     def finish(self) -> Iterator[np.ndarray]:
         """Yields what is left when no more frames come."""
         if self._last:
-            yield from self._until(self._last.time + self._last.duration)
+            end = self._last.time + self._last.duration
+            yield from self._until(end, self._last.frame)
 
-    def _until(self, limit: Fraction, inclusive: bool = False) -> Iterator[np.ndarray]:
-        """Yields the last frame for every time wanted up to a limit."""
+    def _until(
+        self, limit: Fraction, frame: av.VideoFrame, inclusive: bool = False
+    ) -> Iterator[np.ndarray]:
+        """Yields a frame for every time wanted up to a limit."""
         picture = None
         while self._wanted < self._end and (
             self._wanted < limit or (inclusive and self._wanted == limit)
         ):
-            picture = self._picture() if picture is None else picture
+            picture = self._picture(frame) if picture is None else picture
             yield picture
             self._wanted += self._step
 
-    def _picture(self) -> np.ndarray:
-        frame, view = self._last.frame, self._view
+    def _picture(self, frame: av.VideoFrame) -> np.ndarray:
+        view = self._view
         if self._size is None:
             self._size = _output_size(frame, self._stretch, view.short_side)
             if view.crop and view.crop > min(self._size):

@@ -4,7 +4,8 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import av
-from av.stream import Stream
+
+from avl_tf.media.packets import Frame, Stream
 
 _RAGGED_EDGE_S = 1
 
@@ -14,7 +15,7 @@ class TimedFrame(NamedTuple):
 
     time: Fraction
     duration: Fraction
-    frame: av.AudioFrame | av.VideoFrame
+    frame: Frame
 
 
 class Progress:
@@ -33,7 +34,6 @@ class Progress:
     Attributes:
         end: its end in seconds as declared; 0 if it is not.
         last: the last frame that was decoded.
-        damage: time and reason of the first damage; the first second is let pass.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Progress:
     ):
         self.stream, self.end = stream, declared_end or Fraction(0)
         self.last: TimedFrame | None = None
-        self.damage: tuple[Fraction, str] | None = None
+        self._damage: tuple[Fraction, str] | None = None
         self._origin, self._base = origin, stream.time_base
         self._start = Fraction(0)
         if stream.start_time is not None:
@@ -78,7 +78,7 @@ class Progress:
         elif end > known[0]:
             self._packet_ends[index] = end, known[1]
 
-    def note_frame(self, frame: av.AudioFrame | av.VideoFrame) -> TimedFrame:
+    def note_frame(self, frame: Frame) -> TimedFrame:
         """Notes a decoded frame; returns it with its time."""
         self.last = self._timed(frame)
         self._begin = self.last.time if self._begin is None else self._begin
@@ -90,19 +90,21 @@ class Progress:
         if packet is not None and packet.pts is not None:
             at = packet.pts * packet.time_base - self._origin
         if self._begin is not None and at >= self._begin + _RAGGED_EDGE_S:
-            self.damage = self.damage or (at, reason)
+            self._damage = self._damage or (at, reason)
 
-    def is_damaged(self) -> bool:
-        """Tells whether there is damage, and not in the last second."""
-        if self.damage is None:
-            return False
-        return self.damage[0] < max(self.end, self.reached) - _RAGGED_EDGE_S
+    @property
+    def damage(self) -> tuple[Fraction, str] | None:
+        """Time and reason of the first damage; None within the first or last second."""
+        damage, edge = self._damage, _RAGGED_EDGE_S
+        if damage is None or damage[0] >= max(self.end, self.reached) - edge:
+            return None
+        return damage
 
     def is_cut(self) -> bool:
         """Tells, of a stream read to its end, whether it ends before it should."""
         return self.last is not None and self.reached < self.end - _RAGGED_EDGE_S
 
-    def _timed(self, frame: av.AudioFrame | av.VideoFrame) -> TimedFrame:
+    def _timed(self, frame: Frame) -> TimedFrame:
         if self.stream.type == "audio":
             duration = Fraction(frame.samples, frame.sample_rate)
         else:

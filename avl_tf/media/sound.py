@@ -1,12 +1,14 @@
 """Decoded audio frames in, pieces of one unbroken mono waveform out."""
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import av
 import numpy as np
 
 from avl_tf.media.file import MediaFile
+from avl_tf.media.packets import Frame
 from avl_tf.media.progress import TimedFrame
 
 # Hz, the authors', of all sound that is not asked for at another rate.
@@ -55,7 +57,7 @@ class Sound:
         self._rate = self._position = 0
         self._held: list[np.ndarray] = []
         self._n_held = 0
-        self._last_frame: av.AudioFrame | None = None
+        self._last_frame: Frame | None = None
         # Of what comes out, in samples at the wanted rate.
         self._n_resampled = 0
         self._first = round(start * sample_rate) - self._base * sample_rate
@@ -117,7 +119,7 @@ class Sound:
         frame.sample_rate = self._rate
         return self._cut(self._resampler.resample(frame))
 
-    def _cut(self, frames: list[av.AudioFrame | None]) -> list[np.ndarray]:
+    def _cut(self, frames: Sequence[av.AudioFrame | None]) -> list[np.ndarray]:
         """Leaves of resampled frames what lies from the start to the end."""
         pieces = []
         for frame in frames:
@@ -134,4 +136,4 @@ class Sound:
 
 def _samples(frame: av.AudioFrame) -> np.ndarray:
     """The samples of a mono frame in 16 bits, without a copy."""
-    return np.frombuffer(frame.planes[0], np.int16, frame.samples)
+    return np.frombuffer(memoryview(frame.planes[0]), np.int16, frame.samples)

@@ -9,6 +9,7 @@ import os
 import wave
 from collections.abc import Iterable
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -57,7 +58,7 @@ def write_video(
     """
     if not 0 < fps < math.inf:
         raise UserError(f"fps is {fps}, expected a number above 0.")
-    rates = av.Codec("aac", "w").audio_rates
+    rates = av.Codec("aac", "w").audio_rates or []
     if sample_rate not in rates:
         raise UserError(f"sample_rate is {sample_rate}, AAC knows {sorted(rates)}.")
     sound = _to_int16(waveform).astype(np.float32) / 32768
@@ -133,7 +134,7 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
         if frame.format.name != "rgb24":
             raise UserError(f"{path}: a JPEG has no alpha, expected uint8 [H, W, 3].")
         frame, codec = frame.reformat(format="yuvj420p"), "mjpeg"
-    encoder = av.CodecContext.create(codec, "w")
+    encoder: Any = av.CodecContext.create(codec, "w")
     encoder.width, encoder.height = frame.width, frame.height
     encoder.pix_fmt, encoder.time_base = frame.format.name, Fraction(1)
     encoder.thread_count = 1

@@ -89,7 +89,8 @@ def records_at(path: tf.Tensor, offset: tf.Tensor) -> tf.data.Dataset:
 def _list_shard(records: RecordSet, shard: str) -> list[Entry]:
     path, expected = records.path(shard), records.spec.shards[shard].n_records
     size = tf.io.gfile.stat(path).length
-    entries, offset = [], 0
+    entries: list[Entry] = []
+    offset = 0
 
     def rest(fault: str) -> Entry:
         index = len(entries)

@@ -7,7 +7,7 @@ and of AVLnet-Text-Fused, whose text and speech share one embedding:
     embed_audio_text  log_mel [B, T, F], n_frames int32 [B], words [B, W, 300]
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
@@ -64,7 +64,7 @@ def export(
     width = state["text_pooling_caption.fc.weight"].shape[1]
     words = tf.TensorSpec([None, None, width], tf.float32, "words")
     if unit == "GU_text_captions":
-        signature = {
+        signature: dict[str, tuple[list, Callable]] = {
             "embed_text": ([words], lambda w: gated(linear(pooled(w), f"{unit}_fc")))
         }
     else:

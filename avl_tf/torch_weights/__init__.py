@@ -8,10 +8,11 @@ it gets no more memory than a few times its own size.
 Source: torch/serialization.py and torch/storage.py for the formats.
 """
 
+import io
 import os
 import zipfile
 from struct import Struct
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,7 @@ def state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
         FileNotFoundError, UnsafePickleError, TorchFileError: as read_torch_file.
         ValueError: the file holds something else; says what.
     """
-    weights = read_torch_file(path)
+    weights: Any = read_torch_file(path)
     if isinstance(weights, dict):
         inner = (
             weights[key] for key in _WRAPPERS if isinstance(weights.get(key), dict)
@@ -114,7 +115,7 @@ def _not_weights(value):
     return None
 
 
-def _read(file: BinaryIO) -> object:
+def _read(file: io.BufferedReader) -> object:
     size = file.seek(0, os.SEEK_END)
     if size == 0:
         raise UserError("it is empty")

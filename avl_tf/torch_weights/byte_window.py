@@ -1,7 +1,6 @@
 """A stretch of an open file that hands out no byte, and no memory, it does not have."""
 
 import io
-from typing import BinaryIO
 
 from avl_tf.errors import UserError
 
@@ -14,7 +13,7 @@ class Window:
     Several windows may share a file: each keeps its own position. All sizes are bytes.
     """
 
-    def __init__(self, file: BinaryIO, start: int, end: int):
+    def __init__(self, file: io.BufferedIOBase, start: int, end: int):
         self._file = file
         self._start = start
         self._end = end

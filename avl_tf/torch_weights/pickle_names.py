@@ -88,7 +88,7 @@ def allowed_names(
             raise UnsafePickleError(f"it constructs {describe(cls)}")
         return _Namespace()
 
-    constructors = {
+    constructors: dict[str, Callable | None] = {
         "torch._utils._rebuild_tensor": tensor,
         "torch._utils._rebuild_tensor_v2": tensor,
         "torch._utils._rebuild_tensor_v3": tensor_v3,
@@ -115,9 +115,11 @@ def allowed_names(
         constructors[f"{copyreg}._reconstructor"] = reconstructor
     constructors |= dict.fromkeys(STORAGE_TYPES)
 
-    names = {name: Constructor(name, build) for name, build in constructors.items()}
-    names |= {f"torch.{dtype}": TorchDtype(dtype) for dtype in DTYPES}
-    return names | numpy_names(budget)
+    return {
+        **{name: Constructor(name, build) for name, build in constructors.items()},
+        **{f"torch.{dtype}": TorchDtype(dtype) for dtype in DTYPES},
+        **numpy_names(budget),
+    }
 
 
 def _refuse_metadata(metadata):

@@ -7,6 +7,7 @@ are not yet found, Constructors for the names it met. resolve() leaves only plai
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from avl_tf.errors import UserError
 from avl_tf.torch_weights.byte_window import Window
@@ -79,7 +80,7 @@ def resolve(value: object) -> object:
     return _resolve(value, 0, {})
 
 
-def _resolve(value, depth, done):
+def _resolve(value: Any, depth: int, done: dict[int, tuple]) -> Any:
     if type(value) in _SCALAR_TYPES:
         return value
     if id(value) in done:
@@ -87,7 +88,7 @@ def _resolve(value, depth, done):
     if depth > _MAX_DEPTH:
         raise UserError(f"its data is nested over {_MAX_DEPTH} deep, or in itself")
     if isinstance(value, Window):
-        result = value.restarted().read(len(value))
+        result: Any = value.restarted().read(len(value))
     elif isinstance(value, list):
         result = [_resolve(item, depth + 1, done) for item in value]
     elif isinstance(value, tuple):

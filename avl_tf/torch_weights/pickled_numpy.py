@@ -7,6 +7,7 @@ NumPy's unpickling runs. An array of objects is refused: its elements could be a
 
 import math
 import re
+from collections.abc import Callable
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def read_array(
         )
     budget.spend(len(data))
     array = np.empty(len(data), np.uint8)
-    data.read_into(memoryview(array))
+    data.read_into(array.data)
     if dtype == np.bool_:
         return array != 0  # a bool of any other byte than 0 and 1 breaks NumPy
     array = array.view(dtype)
@@ -134,7 +135,7 @@ class NumpyArray(Placeholder):
 
     def __init__(self, budget: Budget):
         self._budget = budget
-        self._contents = None
+        self._contents: tuple | None = None
 
     def fill(
         self,
@@ -198,15 +199,10 @@ def numpy_names(budget: Budget) -> dict[str, object]:
             raise UnsafePickleError(f"a NumPy scalar's dtype is {describe(dtype)}")
         return read_array(data, dtype.dtype, 1, budget).item()
 
-    names = {
-        "numpy.ndarray": ndarray,
-        "numpy.dtype": Constructor("numpy.dtype", NumpyDtype),
-    }
+    builds: dict[str, Callable] = {"numpy.dtype": NumpyDtype}
     for core in ("numpy.core", "numpy._core"):
-        for name, build in [
-            (f"{core}.multiarray._reconstruct", reconstruct),
-            (f"{core}.multiarray.scalar", scalar),
-            (f"{core}.numeric._frombuffer", from_buffer),
-        ]:
-            names[name] = Constructor(name, build)
-    return names
+        builds[f"{core}.multiarray._reconstruct"] = reconstruct
+        builds[f"{core}.multiarray.scalar"] = scalar
+        builds[f"{core}.numeric._frombuffer"] = from_buffer
+    constructors = {name: Constructor(name, build) for name, build in builds.items()}
+    return {"numpy.ndarray": ndarray, **constructors}

@@ -62,10 +62,11 @@ def load(
 
 
 def _refusal(opcode, window):
-    known = pickletools.code2op.get(opcode.decode("latin-1"))
+    names = {info.code: info.name for info in pickletools.opcodes}
+    known = names.get(opcode.decode("latin-1"))
     if known is None:
         return UserError(f"it is no pickle: byte {window.position - 1} is {opcode!r}")
-    return UnsafePickleError(f"it uses the pickle instruction {known.name}")
+    return UnsafePickleError(f"it uses the pickle instruction {known}")
 
 
 class _Machine:

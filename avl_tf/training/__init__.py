@@ -82,8 +82,7 @@ def train_stage(
         state = _make_state(strategy, stage, info)
         take_step = steps.train_step(strategy, state, stage, steps_per_epoch)
         checkpoints = Checkpoints(run_dir, state, stage.keep_checkpoints, index == 0)
-        if checkpoints.latest:
-            checkpoints.restore()
+        if checkpoints.restore():
             history.read(int(state.step.numpy()))
         else:
             warm_start.load(state.trained, info.model, stage.image_weights, init_from)

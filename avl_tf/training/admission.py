@@ -54,8 +54,9 @@ def run_info(
             f"{records.name} has no frozen features: give an --image_encoder for its "
             "images, or run data_prep.extract with a --backbone_2d."
         )
-    parent = runs.read_info(init_from) if init_from else None
-    if parent:
+    parent = None
+    if init_from:
+        parent = runs.read_info(init_from)
         before = _as_trainable(parent, model_config.image_encoder)
         for name in settings.shaping(ModelConfig):
             ours, theirs = getattr(model_config, name), getattr(before.model, name)

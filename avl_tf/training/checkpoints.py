@@ -47,9 +47,15 @@ class Checkpoints:
         """The newest checkpoint, or None."""
         return runs.newest_checkpoint(runs.checkpoint_prefix(self._run_dir))
 
-    def restore(self) -> None:
-        """Puts the newest checkpoint into the state; ValueError if it is damaged."""
-        runs.restore(self._checkpoint, self.latest)
+    def restore(self) -> bool:
+        """Puts the newest checkpoint into the state, if there is one; says whether.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        if latest := self.latest:
+            runs.restore(self._checkpoint, latest)
+        return latest is not None
 
     def save(self) -> None:
         """Keeps the state to go on from."""

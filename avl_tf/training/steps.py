@@ -82,7 +82,7 @@ def train_step(
     statistics = _values(state.trained.non_trainable_variables)
     dims = {k: v.shape[-1] for k, v in by_branch(state.trained.output).items()}
 
-    def loss_of(own: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def loss_of(own: gradients.Embeddings) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """The terms over the global batch, and what a replica differentiates."""
         context = tf.distribute.get_replica_context()
         terms = objective({k: context.all_gather(own[k], 0) for k in dims})
