@@ -1,6 +1,6 @@
-"""Evaluates a run, or an export of one, on sets of records.
+r"""Evaluates a run, or an export of one, on sets of records.
 
-    python -m avl_tf.evaluate --run_dir=runs/demo/ro \\
+    python -m avl_tf.evaluate --run_dir=runs/demo/ro \
         --evaluate=ro=data/demo/ro/records/eval
     python -m avl_tf.evaluate --run_dir=runs/demo/ro --compare=runs/demo/ro_scratch
 

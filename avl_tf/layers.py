@@ -26,6 +26,8 @@ class BatchNorm(keras.layers.Layer):
         self.synchronized = synchronized
 
     def build(self, input_shape):
+        """Makes the weights and the running statistics, each [C]."""
+
         def add(name, initializer, trainable):
             return self.add_weight(
                 shape=(input_shape[-1],),
@@ -40,6 +42,7 @@ class BatchNorm(keras.layers.Layer):
         self.moving_variance = add("moving_variance", "ones", False)
 
     def call(self, inputs, training=False):
+        """Normalises [B, 1, T, C], in training by the batch's own statistics."""
         inputs = tf.cast(inputs, self.variable_dtype)  # half precision is too coarse
         gamma, beta, running_mean, running_variance = (
             tf.convert_to_tensor(weight)
@@ -88,4 +91,5 @@ class BatchNorm(keras.layers.Layer):
         return mean, variance
 
     def compute_output_shape(self, input_shape):
+        """That of the inputs."""
         return input_shape

@@ -142,9 +142,7 @@ def check_records(info: RunInfo, records: RecordSet, run_dir: str) -> None:
 
 
 def as_read(records: RecordSet, config: ModelConfig) -> RecordSet:
-    """A set as a model reads it: features or images that it does not look at are left
-    in the files.
-    """
+    """A set as a model reads it: what it does not look at is left in the files."""
     unread: dict[str, Any] = {"images": False}
     if config.image_encoder:
         unread = {"features_2d": None, "features_3d": None}

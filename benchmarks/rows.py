@@ -34,6 +34,7 @@ class Row:
         return self.ours / self.other if is_rate else self.other / self.ours
 
     def to_json(self) -> dict:
+        """Returns the row as results.json holds it."""
         return {key: getattr(self, key) for key in HEADER}
 
 

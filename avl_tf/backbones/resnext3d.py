@@ -66,12 +66,14 @@ class GroupedConv3D(keras.layers.Layer):
         self.stride = stride
 
     def build(self, input_shape):
+        """Makes kernel and bias for inputs of shape [B, T, H, W, channels]."""
         channels = input_shape[-1]
         shape = (3, 3, 3, channels // _N_GROUPS, channels)
         self.kernel = self.add_weight(shape=shape, name="kernel")
         self.bias = self.add_weight(shape=(channels,), name="bias")
 
     def call(self, inputs):
+        """Convolves [B, T, H, W, channels] without padding."""
         groups = zip(
             tf.split(inputs, _N_GROUPS, axis=-1),
             tf.split(tf.convert_to_tensor(self.kernel), _N_GROUPS, axis=-1),

@@ -92,6 +92,7 @@ class ModelConfig:
         return ("audio", "visual")
 
     def to_json(self) -> dict:
+        """Returns what from_json reads."""
         return dataclasses.asdict(self)
 
     @classmethod

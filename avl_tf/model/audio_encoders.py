@@ -29,6 +29,7 @@ class TimeConv(keras.layers.Conv2D):
         self.minimal_filtering = minimal_filtering
 
     def call(self, inputs):
+        """Convolves [B, 1, T, C] to [B, 1, T', filters]."""
         filtered = (
             self.minimal_filtering
             and self.strides == (1, 1)

@@ -16,10 +16,12 @@ class MaskPadding(keras.layers.Layer):
         self.pad_db = pad_db
 
     def call(self, log_mel, n_frames):
+        """Returns the log-mel, [B, T, F]."""
         mask = tf.sequence_mask(n_frames, tf.shape(log_mel)[1])[..., tf.newaxis]
         return tf.where(mask, log_mel, tf.cast(self.pad_db, log_mel.dtype))
 
     def compute_output_shape(self, log_mel_shape, n_frames_shape):
+        """That of the log-mel."""
         return log_mel_shape
 
 
@@ -37,6 +39,7 @@ class MeanPool(keras.layers.Layer):
         self.mask_in_training = mask_in_training
 
     def call(self, audio_map, n_frames, log_mel, training=False):
+        """Averages an audio map; of the log-mel [B, T, F] only T is looked at."""
         if training and not self.mask_in_training:
             return tf.reduce_mean(audio_map, axis=1)
         n_steps = tf.shape(audio_map)[1]
@@ -48,6 +51,7 @@ class MeanPool(keras.layers.Layer):
         return total / tf.cast(valid[:, tf.newaxis], audio_map.dtype)
 
     def compute_output_shape(self, audio_map_shape, n_frames_shape, log_mel_shape):
+        """[B, C]."""
         return (audio_map_shape[0], audio_map_shape[2])
 
 

@@ -101,14 +101,17 @@ class RecordSet:
 
     @property
     def paths(self) -> list[str]:
+        """The paths of the shards, in their order."""
         return [self.path(shard) for shard in self.shards]
 
     @property
     def n_records(self) -> int:
+        """How many records are read."""
         return sum(span.n_records for span in self.spans)
 
     @property
     def n_clips(self) -> int:
+        """How many clips the records that are read have."""
         return sum(span.n_clips for span in self.spans)
 
     @property

@@ -77,6 +77,7 @@ class RecordsSpec:
         return tuple(stream.dim for stream in self.streams.values())
 
     def to_json(self) -> dict:
+        """Returns what from_json reads."""
         return {"format": _FORMAT, **dataclasses.asdict(self)}
 
     @classmethod

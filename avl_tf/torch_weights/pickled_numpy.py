@@ -109,6 +109,7 @@ class NumpyDtype(Placeholder):
         self.dtype = np.dtype(name)
 
     def set_state(self, state: object) -> None:
+        """Takes the byte order; anything else must fit the name."""
         # (version, order, subarray, names, fields, item size, alignment, flags)
         if type(state) is not tuple or len(state) != 8 or state[0] != 3:
             raise UnsafePickleError(f"a NumPy dtype's state is {describe(state)}")
@@ -127,6 +128,7 @@ class NumpyDtype(Placeholder):
             self.dtype = ordered
 
     def value(self) -> str:
+        """Returns the name, "float32"."""
         return self.dtype.name
 
 
@@ -163,12 +165,14 @@ class NumpyArray(Placeholder):
         self._contents = data, dtype.dtype, shape, "F" if order == "F" else "C", axes
 
     def set_state(self, state: object) -> None:
+        """Takes what fill takes, as NumPy pickles an array."""
         if type(state) is not tuple or len(state) != 5:
             raise UnsafePickleError(f"a NumPy array's state is {describe(state)}")
         _, shape, dtype, is_fortran, data = state
         self.fill(data, dtype, shape, "F" if is_fortran else "C")
 
     def value(self) -> np.ndarray:
+        """Returns the array, in C order."""
         if self._contents is None:
             raise UserError("it is damaged: an array has no data")
         data, dtype, shape, order, axes = self._contents

@@ -57,6 +57,7 @@ class TorchDtype(Placeholder):
         self.numpy = np.dtype("float32" if name == "bfloat16" else name)
 
     def value(self) -> str:
+        """Returns the name, "torch.float32"."""
         return f"torch.{self.name}"
 
 
@@ -76,6 +77,7 @@ class Storage(Placeholder):
         self._arrays: dict[str, np.ndarray] = {}
 
     def value(self) -> np.ndarray:
+        """Reads the numbers [n_items]."""
         return self.as_dtype(self.dtype)
 
     def as_dtype(self, dtype: TorchDtype) -> np.ndarray:
@@ -120,6 +122,7 @@ class Tensor(Placeholder):
         self._budget = budget
 
     def value(self) -> np.ndarray:
+        """Returns the array in C order, a view of the storage's where it is so."""
         n_items = math.prod(self._size)
         if n_items == 0:
             return np.zeros(self._size, self._dtype.numpy)
