@@ -28,6 +28,7 @@ def setting(
     lower: float | None = None,
     upper: float | None = None,
     shapes_weights: bool = False,
+    required: bool = False,
 ) -> Any:
     """Declares a dataclass field that is also a flag of the same name.
 
@@ -39,12 +40,14 @@ def setting(
         lower, upper: inclusive limits of a number.
         shapes_weights: what weights a model has depends on it, so that a stage has it
             from its parent.
+        required: the flag must be given; the default is None then.
     """
     metadata = {
         "help": help_text,
         "choices": choices,
         "limits": (lower, upper),
         "shapes_weights": shapes_weights,
+        "required": required,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -70,6 +73,8 @@ def define_flags(
         else:
             default = default and [str(item) for item in default]
             flags.DEFINE_list(field.name, default, text, flag_values)
+        if field.metadata["required"]:
+            flags.mark_flag_as_required(field.name, flag_values)
 
 
 def from_flags(

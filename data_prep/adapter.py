@@ -25,7 +25,7 @@ _NAMED = 3
 class AdapterConfig:
     """The flags that every adapter has."""
 
-    manifest: str | None = setting(None, "Manifest to write (JSON lines).")
+    manifest: str = setting(None, "Manifest to write (JSON lines).", required=True)
     drop: tuple[str, ...] = setting(
         (),
         "Defects to leave out, with commas between, or all. Without it they end the "
@@ -54,9 +54,9 @@ def finish(
     config: AdapterConfig, lines: Iterable[Line], findings: Iterable[Finding] = ()
 ) -> list[Line]:
     """Sifts lines and writes those that are left; see sift and write."""
-    lines = sift(config, lines, findings)
-    write(config, lines)
-    return lines
+    left = sift(config, lines, findings)
+    write(config, left)
+    return left
 
 
 def sift(
@@ -184,7 +184,7 @@ def _kinds(findings: Iterable[Finding]) -> set[str]:
     return {finding.kind for finding in findings}
 
 
-def _sift_clips(lines, find, drop, report):
+def _sift_clips(lines, find, drop, report) -> list[Line]:
     """Leaves out clips that `find` finds, and lines of which no clip is left."""
     kept = []
     for line in lines:
@@ -201,7 +201,7 @@ def _sift_clips(lines, find, drop, report):
     return kept
 
 
-def _examine(lines, drop, report):
+def _examine(lines, drop, report) -> list[Line]:
     """Opens the media of all lines; those that can be opened get duration_s."""
     usable = []
     found_before = checks.unusable_files(lines)

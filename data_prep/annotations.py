@@ -45,7 +45,7 @@ def optional_file(folder: str, *names: str) -> str | None:
     return None
 
 
-def read_json(path: str, kind: type = dict) -> Any:
+def read_json(path: str, kind: type | tuple[type, ...] = dict) -> Any:
     """Reads a JSON file that holds a dict (or another kind of value)."""
     try:
         value = json.loads(_read_text(path))
@@ -53,7 +53,7 @@ def read_json(path: str, kind: type = dict) -> Any:
         raise UserError(f"{path}: not JSON ({error}).") from error
     if not isinstance(value, kind):
         raise UserError(
-            f"{path}: expected a {kind.__name__} in it, got a {type(value).__name__}."
+            f"{path}: expected a {_names(kind)} in it, got a {type(value).__name__}."
         )
     return value
 
@@ -62,10 +62,8 @@ def field(value: Any, name: str, kind: type | tuple[type, ...], place: str) -> A
     """Returns value[name]; ValueError, beginning with `place`, if it is no `kind`."""
     found = value.get(name) if isinstance(value, dict) else None
     if not isinstance(found, kind) or isinstance(found, bool):
-        kinds = kind if isinstance(kind, tuple) else (kind,)
-        names = " or ".join(kind.__name__ for kind in kinds)
         raise UserError(
-            f"{place}: '{name}' must be a {names}, got {found!r:.80}."
+            f"{place}: '{name}' must be a {_names(kind)}, got {found!r:.80}."
             if isinstance(value, dict)
             else f"{place}: expected an object with '{name}', got {value!r:.80}."
         )
@@ -105,6 +103,11 @@ def read_cells(path: str, n_columns: int) -> list[list[str]]:
     for number, row in enumerate(rows, 1):
         _check_width(row, n_columns, f"{path}: row {number}")
     return [[cell.strip() for cell in row] for row in rows]
+
+
+def _names(kind: type | tuple[type, ...]) -> str:
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    return " or ".join(kind.__name__ for kind in kinds)
 
 
 def _check_width(row: list[str], n_columns: int, place: str) -> None:

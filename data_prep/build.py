@@ -1,10 +1,10 @@
-"""Builds a corpus of narrated videos out of a folder: the recipe of YouCook-Japanese.
+r"""Builds a corpus of narrated videos out of a folder: the recipe of YouCook-Japanese.
 
     python -m data_prep.build --videos=videos --language=ja --out_dir=data/mine
     (look through data/mine/review/index.html and save the decisions)
-    python -m data_prep.build --videos=videos --language=ja --out_dir=data/mine \\
+    python -m data_prep.build --videos=videos --language=ja --out_dir=data/mine \
         --decisions=decisions.json
-    python -m data_prep.extract --manifest=data/mine/manifest.jsonl \\
+    python -m data_prep.extract --manifest=data/mine/manifest.jsonl \
         --out_dir=data/mine/records --backbone_2d=efficientnet_lite0
 
 In: a folder of videos, nested at will.
@@ -44,9 +44,15 @@ from data_prep.builder.video_scan import Scan, ScanTask
 from data_prep.failures import Failure
 
 settings.define_flags(BuildConfig)
-_VIDEOS = flags.DEFINE_string("videos", None, "Folder of videos, nested at will.")
-_LANGUAGE = flags.DEFINE_string("language", None, "What is spoken, such as ja.")
-_OUT_DIR = flags.DEFINE_string("out_dir", None, "Folder for the manifest and the rest.")
+_VIDEOS = flags.DEFINE_string(
+    "videos", None, "Folder of videos, nested at will.", required=True
+)
+_LANGUAGE = flags.DEFINE_string(
+    "language", None, "What is spoken, such as ja.", required=True
+)
+_OUT_DIR = flags.DEFINE_string(
+    "out_dir", None, "Folder for the manifest and the rest.", required=True
+)
 _DECISIONS = flags.DEFINE_string(
     "decisions", "", "File that the review page has saved; rejected clips leave."
 )
@@ -127,18 +133,19 @@ def _scan_all(path_of: dict[str, str], segmenter: str) -> dict[str, Scan]:
     tasks = [
         ScanTask(video, path, segmenter, folder) for video, path in path_of.items()
     ]
-    scans = {task.id: video_scan.read_scan(task) for task in tasks}
-    missing = [
-        task
-        for task in tasks
-        if scans[task.id] is None or (_RETRY.value and scans[task.id].failure)
-    ]
+    found = {task.id: video_scan.read_scan(task) for task in tasks}
+    scans = {
+        video: scan
+        for video, scan in found.items()
+        if scan and not (_RETRY.value and scan.failure)
+    }
+    missing = [task for task in tasks if task.id not in scans]
     if missing:
         logging.info("%d of %d videos to scan", len(missing), len(tasks))
     for task, scan in _work(video_scan.scan, missing):
         died = Scan(failure="the worker process died over it, again and again")
         scans[task.id] = scan or died
-    return scans
+    return {task.id: scans[task.id] for task in tasks}
 
 
 def _work(function: Callable, tasks: Sequence) -> Iterator[tuple[Any, Any]]:
@@ -196,7 +203,6 @@ def _report(card: dict[str, Any], n_others: int) -> None:
 
 
 def cli() -> None:
-    flags.mark_flags_as_required(["videos", "language", "out_dir"])
     program.run(main)
 
 

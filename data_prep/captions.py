@@ -6,6 +6,7 @@ start,end,text in DIR/VIDEO.csv. Times are in seconds.
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from avl_tf.errors import UserError
@@ -19,7 +20,7 @@ _COLUMNS = ("start", "end", "text")
 class Captions:
     """Captions of all videos, or the folder of a csv each; by_video holds csv names."""
 
-    by_video: dict[str, Any] | frozenset[str] = frozenset()
+    by_video: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     folder: str | None = None
 
     def of(self, video: str) -> list[tuple[float, float, str]]:
@@ -63,10 +64,10 @@ def read_captions(path: str) -> Captions:
 def find_captions(folder: str) -> Captions:
     """Finds the csv files of a folder; FileNotFoundError if there are none."""
     names = os.listdir(folder)
-    videos = frozenset(n.removesuffix(".csv") for n in names if n.endswith(".csv"))
+    videos = [n.removesuffix(".csv") for n in names if n.endswith(".csv")]
     if not videos:
         raise FileNotFoundError(f"{folder}: no VIDEO.csv in it.")
-    return Captions(videos, folder)
+    return Captions(dict.fromkeys(videos), folder)
 
 
 def extended(

@@ -105,7 +105,8 @@ def _rank(split: str) -> int:
 
 def duplicate_ids(lines: Sequence[Line]) -> dict[int, Finding]:
     """Finds lines whose id an earlier line of their split has; index -> finding."""
-    found, seen = {}, {}
+    found = {}
+    seen: dict[tuple, int] = {}
     for index, line in enumerate(lines):
         key = line["id"], line["split"]
         if key in seen:

@@ -1,6 +1,6 @@
-"""Writes records anew in another storage: float16, or int8 in half the bytes.
+r"""Writes records anew in another storage: float16, or int8 in half the bytes.
 
-    python -m data_prep.convert --records=data/demo/es/records --storage=int8 \\
+    python -m data_prep.convert --records=data/demo/es/records --storage=int8 \
         --out_dir=data/demo/es/int8
 
 All splits of the folder are written, shard by shard. Run again after a stop, it makes
@@ -18,11 +18,15 @@ from avl_tf import dataset, program, records
 from avl_tf.records import stored_arrays
 from data_prep import jobs, shards
 
-_RECORDS = flags.DEFINE_string("records", None, "Folder of records to read.")
+_RECORDS = flags.DEFINE_string(
+    "records", None, "Folder of records to read.", required=True
+)
 _STORAGE = flags.DEFINE_enum(
     "storage", "int8", stored_arrays.STORAGES, "How arrays are written."
 )
-_OUT_DIR = flags.DEFINE_string("out_dir", None, "Folder for shards and spec.json.")
+_OUT_DIR = flags.DEFINE_string(
+    "out_dir", None, "Folder for shards and spec.json.", required=True
+)
 
 
 def main() -> None:
@@ -49,7 +53,6 @@ def _encoded(source: records.RecordSet, shard: str) -> Iterator[tuple[bytes, int
 
 
 def cli() -> None:
-    flags.mark_flags_as_required(["records", "out_dir"])
     program.run(main)
 
 

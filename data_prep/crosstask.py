@@ -1,6 +1,6 @@
-"""Makes a manifest of CrossTask: instructional videos with annotated steps, in English.
+r"""Makes a manifest of CrossTask: instructional videos with annotated steps in English.
 
-    python -m data_prep.crosstask --annotations=crosstask_release --videos=videos \\
+    python -m data_prep.crosstask --annotations=crosstask_release --videos=videos \
         --manifest=data/crosstask.jsonl --drop=missing
 
 In: the folder crosstask_release as published: tasks_primary.txt (blocks of id, title,
@@ -25,9 +25,11 @@ from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
 settings.define_flags(AdapterConfig)
 _ANNOTATIONS = flags.DEFINE_string(
-    "annotations", None, "The folder crosstask_release, as published."
+    "annotations", None, "The folder crosstask_release, as published.", required=True
 )
-_VIDEOS = flags.DEFINE_string("videos", None, "Folder of the videos, nested at will.")
+_VIDEOS = flags.DEFINE_string(
+    "videos", None, "Folder of the videos, nested at will.", required=True
+)
 _LINES_OF_A_TASK = 5
 
 
@@ -106,7 +108,6 @@ def _read_clips(path, steps):
 
 
 def cli() -> None:
-    flags.mark_flags_as_required(["annotations", "videos", "manifest"])
     program.run(main)
 
 

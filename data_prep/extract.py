@@ -1,6 +1,6 @@
-"""Extracts what training reads: manifest in, TFRecord shards and spec.json out.
+r"""Extracts what training reads: manifest in, TFRecord shards and spec.json out.
 
-    python -m data_prep.extract --manifest=data/my/manifest.jsonl \\
+    python -m data_prep.extract --manifest=data/my/manifest.jsonl \
         --out_dir=data/my/records --backbone_2d=efficientnet_lite0
 
 Log-mel spectrograms and frozen CNN features go into shards, as in
@@ -24,7 +24,9 @@ from data_prep.manifest import Recording, read_manifest
 from data_prep.processes import n_cores
 from data_prep.shards import OutputConfig, ShardResult
 
-_MANIFEST = flags.DEFINE_string("manifest", None, "Manifest (JSON lines) to read.")
+_MANIFEST = flags.DEFINE_string(
+    "manifest", None, "Manifest (JSON lines) to read.", required=True
+)
 settings.define_flags(OutputConfig)
 settings.define_flags(ExtractionConfig)
 _WORKERS = flags.DEFINE_integer(
@@ -71,7 +73,7 @@ def main() -> None:
     tasks = _plan(recordings, folder, config, size, output.seed)
     files.require_filesystem(folder)
     results = shards.read_results(output, [task.name for task in tasks])
-    missing = [task for task in tasks if results[task.name] is None]
+    missing = [task for task in tasks if task.name not in results]
     n_workers = min(_WORKERS.value or n_cores(), max(1, len(missing)))
     # By default fewer shards than cores share the cores; a worker asked for is a core.
     spare = 1 if _WORKERS.value or _SCHEDULER.value else n_cores() // n_workers
@@ -102,7 +104,7 @@ def main() -> None:
         shards={},
         **{k: FeatureSpec(**v) if v else None for k, v in features.items()},
     )
-    failed = shards.finish(folder, spec, list(results.values()))
+    failed = shards.finish(folder, spec, [results[task.name] for task in tasks])
     failures.require_none(failed, len(recordings), "recordings", folder)
 
 
@@ -147,7 +149,6 @@ def _plan(
 
 
 def cli() -> None:
-    flags.mark_flags_as_required(["manifest", "out_dir"])
     program.run(main)
 
 

@@ -71,13 +71,12 @@ def feature_specs(config: ExtractionConfig) -> dict[str, FeatureSpec | None]:
     Raises:
         ValueError, OSError: as load_backbone.
     """
-    specs = {}
-    for name, backbone in _backbones(config).items():
-        rate_hz = backbone and backbone.fps / backbone.frames_per_feature
-        specs[name] = backbone and FeatureSpec(
-            backbone.name, backbone.feature_dim, rate_hz
-        )
-    return specs
+    return {
+        name: FeatureSpec(one.name, one.feature_dim, one.fps / one.frames_per_feature)
+        if one
+        else None
+        for name, one in _backbones(config).items()
+    }
 
 
 def extract_shard(task: ShardTask) -> ShardResult:
@@ -117,6 +116,7 @@ def extract(
                 name: FrameBatches(backbone, pool, n_threads)
                 for name, backbone in backbones.items()
             }
+            found: Record | Failure
             try:
                 found = _record(recording, batches, config)
             except Exception as error:  # one odd file must not end a million's

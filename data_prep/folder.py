@@ -1,7 +1,7 @@
-"""Makes a manifest of a folder of videos: any language, any names, no annotation.
+r"""Makes a manifest of a folder of videos: any language, any names, no annotation.
 
     python -m data_prep.folder --videos=videos --language=sw --manifest=sw.jsonl
-    python -m data_prep.folder --videos=videos --language=sw --manifest=sw.jsonl \\
+    python -m data_prep.folder --videos=videos --language=sw --manifest=sw.jsonl \
         --splits=train=0.8,val=0.1,eval=0.1 --seed=0
 
 In: a folder; what is below it counts too. Files are media by their suffix, in whatever
@@ -23,8 +23,12 @@ from data_prep.adapter import AdapterConfig
 from data_prep.checks import Finding
 
 settings.define_flags(AdapterConfig)
-_VIDEOS = flags.DEFINE_string("videos", None, "Folder of videos, nested at will.")
-_LANGUAGE = flags.DEFINE_string("language", None, "What is spoken, such as sw.")
+_VIDEOS = flags.DEFINE_string(
+    "videos", None, "Folder of videos, nested at will.", required=True
+)
+_LANGUAGE = flags.DEFINE_string(
+    "language", None, "What is spoken, such as sw.", required=True
+)
 _SPLIT = flags.DEFINE_string("split", "all", "Split of all recordings.")
 _SPLITS = flags.DEFINE_list(
     "splits",
@@ -136,7 +140,6 @@ def _nothing_in(folder, listing):
 
 
 def cli() -> None:
-    flags.mark_flags_as_required(["videos", "language", "manifest"])
     program.run(main)
 
 

@@ -15,6 +15,7 @@ Source: authors' youtube_dataloader.py and training.md.
 import dataclasses
 import hashlib
 import os
+from typing import Any
 
 import numpy as np
 
@@ -148,7 +149,7 @@ class Tree:
                 f"{csv_path}: none of the first {index + 1} videos can be read in "
                 f"{self._root}, the first: {first_error}"
             )
-        features = {
+        features: dict[str, Any] = {
             f"features_{stream}": dataclasses.replace(
                 authors, dim=arrays[stream].shape[1]
             )

@@ -1,8 +1,8 @@
-"""Makes a manifest of HowTo100M's videos, to be cut at random or where somebody speaks.
+r"""Makes a manifest of HowTo100M's videos, to cut at random or where somebody speaks.
 
-    python -m data_prep.howto100m_videos --csv=HowTo100M_v1.csv --videos=videos \\
+    python -m data_prep.howto100m_videos --csv=HowTo100M_v1.csv --videos=videos \
         --manifest=data/howto100m.jsonl --drop=missing
-    python -m data_prep.howto100m_videos --csv=HowTo100M_v1.csv --videos=videos \\
+    python -m data_prep.howto100m_videos --csv=HowTo100M_v1.csv --videos=videos \
         --clips=asr --captions=caption.json --manifest=data/howto100m_asr.jsonl
 
 In: HowTo100M_v1.csv (video_id, ...), or the authors' list with a column path
@@ -32,8 +32,10 @@ from data_prep.captions import Captions, extended, find_captions, read_captions
 from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
 settings.define_flags(AdapterConfig)
-_CSV = flags.DEFINE_string("csv", None, "The list of videos.")
-_VIDEOS = flags.DEFINE_string("videos", None, "Folder of the videos, nested at will.")
+_CSV = flags.DEFINE_string("csv", None, "The list of videos.", required=True)
+_VIDEOS = flags.DEFINE_string(
+    "videos", None, "Folder of the videos, nested at will.", required=True
+)
 _CLIPS = flags.DEFINE_enum(
     "clips", "random", ["random", "asr"], "How a video is cut; the paper's is random."
 )
@@ -119,12 +121,11 @@ def _open_captions():
     if len(given) != 1:
         raise UserError("--clips=asr needs either --captions or --captions_dir.")
     if _CAPTIONS.value:
-        return read_captions(_CAPTIONS.value)
-    return find_captions(_CAPTIONS_DIR.value)
+        return read_captions(given[0])
+    return find_captions(given[0])
 
 
 def cli() -> None:
-    flags.mark_flags_as_required(["csv", "videos", "manifest"])
     program.run(main)
 
 

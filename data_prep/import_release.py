@@ -1,8 +1,8 @@
-"""Brings the authors' data into shards: their pickles, or HowTo100M's tree.
+r"""Brings the authors' data into shards: their pickles, or HowTo100M's tree.
 
-    python -m data_prep.import_release --pickle=youcook_val_audio.pkl \\
+    python -m data_prep.import_release --pickle=youcook_val_audio.pkl \
         --out_dir=data/youcook/val
-    python -m data_prep.import_release --howto100m_csv=videos.csv \\
+    python -m data_prep.import_release --howto100m_csv=videos.csv \
         --root=parsed_videos --captions=caption.pickle --out_dir=data/howto100m
 
 Train and evaluate read the shards as any other; evaluate clips of the pickles with
@@ -90,14 +90,14 @@ def main() -> None:
 
     jobs.claim(folder, jobs.Job(spec, jobs.digest(read), dealing, in_0_1_0))
     results = shards.read_results(output, dealt)
-    missing = [name for name in dealt if results[name] is None]
+    missing = [name for name in dealt if name not in results]
     if missing:
         logging.info("%s: %d of %d shards to make", folder, len(missing), len(dealt))
     with (
         concurrent.futures.ThreadPoolExecutor(_THREADS.value) as pool,
         tqdm(total=len(source.ids), unit="recording", disable=None) as bar,
     ):
-        bar.update(sum(len(dealt[name]) for name in dealt if results[name]))
+        bar.update(sum(len(dealt[name]) for name in results))
         # Threads have memory of their own: they would not reuse that of the clips.
         in_order = map if _PICKLE.value else pool.map
         for name in missing:
@@ -105,7 +105,7 @@ def main() -> None:
             bar.update(len(dealt[name]))
     for note in source.notes:
         print(note)
-    failed = shards.finish(folder, spec, list(results.values()))
+    failed = shards.finish(folder, spec, [results[name] for name in dealt])
     failures.require_none(failed, len(source.ids), "recordings", folder)
 
 
@@ -116,9 +116,7 @@ def _open(split: str) -> released_pickles.ReleasedClips | howto100m.Tree:
         "captions": _CAPTIONS.value,
         "captions_dir": _CAPTIONS_DIR.value,
     }
-    if bool(_PICKLE.value) == bool(_CSV.value):
-        raise UserError("Give either --pickle or --howto100m_csv.")
-    if _PICKLE.value:
+    if _PICKLE.value and not _CSV.value:
         if unused := [f"--{name}" for name, value in of_tree.items() if value]:
             raise UserError(f"{', '.join(unused)}: only with --howto100m_csv.")
         logging.info("reading %s", _PICKLE.value)
@@ -129,6 +127,8 @@ def _open(split: str) -> released_pickles.ReleasedClips | howto100m.Tree:
             full=_FEATURES.value == "full",
             backbones=(_BACKBONE_2D.value, _BACKBONE_3D.value),
         )
+    if _PICKLE.value or not _CSV.value:
+        raise UserError("Give either --pickle or --howto100m_csv.")
     if not _ROOT.value:
         raise UserError("--root is missing: the folder that the csv's paths are in.")
     captions = None
@@ -170,7 +170,6 @@ def _make_shard(source, output, name, indices, in_order) -> shards.ShardResult:
 
 
 def cli() -> None:
-    flags.mark_flag_as_required("out_dir")
     program.run(main)
 
 

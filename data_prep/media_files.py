@@ -49,7 +49,8 @@ def list_files(root: str) -> Listing:
             it, cannot be listed.
     """
     found = Listing([], [], [])
-    entered, folders, links = set(), [""], []
+    entered, folders = set(), [""]
+    links: list[str] = []
     # Links come last, so that files have the names that they have without them.
     while folders or links:
         prefix = folders.pop() if folders else links.pop(0)

@@ -1,6 +1,6 @@
-"""Makes a manifest of MSR-VTT: short videos of all kinds, in English and without words.
+r"""Makes a manifest of MSR-VTT: short videos of all kinds, in English or without words.
 
-    python -m data_prep.msrvtt --annotations=msrvtt_data --videos=videos \\
+    python -m data_prep.msrvtt --annotations=msrvtt_data --videos=videos \
         --training=7k --manifest=data/msrvtt.jsonl --drop=missing,silent
 
 In: a folder with MSRVTT_data.json ({"videos": [...], "sentences": [{"video_id",
@@ -15,6 +15,7 @@ them as misses, as the paper does.
 """
 
 import collections
+from typing import Any
 
 from absl import flags
 
@@ -22,13 +23,16 @@ from avl_tf import program, settings
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import field, find_file, read_json, read_table
+from data_prep.checks import Line
 from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
 settings.define_flags(AdapterConfig)
 _ANNOTATIONS = flags.DEFINE_string(
-    "annotations", None, "Folder of MSRVTT_data.json and the lists."
+    "annotations", None, "Folder of MSRVTT_data.json and the lists.", required=True
 )
-_VIDEOS = flags.DEFINE_string("videos", None, "Folder of the videos, nested at will.")
+_VIDEOS = flags.DEFINE_string(
+    "videos", None, "Folder of the videos, nested at will.", required=True
+)
 _TRAINING = flags.DEFINE_enum(
     "training", "7k", ["7k", "9k"], "Which training list; the paper's is 7k."
 )
@@ -54,11 +58,11 @@ def main() -> None:
     test = read_table(
         find_file(folder, "MSRVTT_JSFUSION_test.csv"), ["video_id", "sentence"]
     )
-    lines = []
+    lines: list[Line] = []
     for split, rows in (("train", train), ("test", test)):
         for row in rows:
             video = row["video_id"].strip()
-            labels = {"captions": captions.get(video, [])}
+            labels: dict[str, Any] = {"captions": captions.get(video, [])}
             if split == "test":
                 labels = {"sentence": row["sentence"]}
             lines.append(
@@ -102,7 +106,6 @@ def _of_one_source(lines, source_of):
 
 
 def cli() -> None:
-    flags.mark_flags_as_required(["annotations", "videos", "manifest"])
     program.run(main)
 
 

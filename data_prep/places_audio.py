@@ -1,10 +1,10 @@
-"""Makes a manifest of Places Audio Captions: images, and what people say of them.
+r"""Makes a manifest of Places Audio Captions: images, and what people say of them.
 
-    python -m data_prep.places_audio --captions=en=PlacesAudio_400k_distro \\
+    python -m data_prep.places_audio --captions=en=PlacesAudio_400k_distro \
         --images=Places205/images --manifest=data/places_en.jsonl
-    python -m data_prep.places_audio \\
-        --captions=en=places/english,hi=places/hindi,ja=places/japanese \\
-        --images=Places205/images --join=inner --splits_of=ja \\
+    python -m data_prep.places_audio \
+        --captions=en=places/english,hi=places/hindi,ja=places/japanese \
+        --images=Places205/images --join=inner --splits_of=ja \
         --manifest=data/places_trilingual.jsonl
 
 In: a folder a language, as published, with its lists somewhere in it:
@@ -44,9 +44,11 @@ from data_prep.media_files import (
 
 settings.define_flags(AdapterConfig)
 _CAPTIONS = flags.DEFINE_list(
-    "captions", None, "Folder of each language: en=DIR,hi=DIR."
+    "captions", None, "Folder of each language: en=DIR,hi=DIR.", required=True
 )
-_IMAGES = flags.DEFINE_string("images", None, "Folder of the images of Places205.")
+_IMAGES = flags.DEFINE_string(
+    "images", None, "Folder of the images of Places205.", required=True
+)
 _LISTS = flags.DEFINE_enum(
     "lists", "original", ["original", "2020"], "Which lists, where there are both."
 )
@@ -89,9 +91,8 @@ def main() -> None:
         languages_of[line["recording_id"]].add(line["language"])
     findings = []
     if _JOIN.value == "inner":
-        alone = [k for k, v in languages_of.items() if len(v) < len(folders)]
+        alone = {k: None for k, v in languages_of.items() if len(v) < len(folders)}
         findings += adapter.notes("not joined", alone, "not in every language")
-        alone = set(alone)
         lines = [line for line in lines if line["recording_id"] not in alone]
     if _SPLITS_OF.value:
         lines, unruled = _with_splits_of(_SPLITS_OF.value, lines)
@@ -167,7 +168,7 @@ def _line(caption, language, split, images, wavs):
 
 def _with_splits_of(language, lines):
     """Puts the captions of all languages in the split of their image in one."""
-    split_of = {}
+    split_of: dict[str, str] = {}
     for line in lines:
         if line["language"] == language:
             split_of.setdefault(line["recording_id"], line["split"])
@@ -182,7 +183,6 @@ def _with_splits_of(language, lines):
 
 
 def cli() -> None:
-    flags.mark_flags_as_required(["captions", "images", "manifest"])
     program.run(main)
 
 

@@ -144,7 +144,7 @@ class Processes:
 
     def _result(self, future: Future) -> Any:
         """What a finished future holds; computed once more if its worker has died."""
-        limit_s = _LOOK_EVERY_S
+        limit_s: float | None = _LOOK_EVERY_S
         while True:
             try:
                 if future.status == "error":

@@ -27,7 +27,7 @@ from avl_tf.torch_weights import read_torch_file
 from data_prep.media_files import sha256
 
 _AUTHORS = (records.AUTHORS_2D, records.AUTHORS_3D)
-_BACKBONES = tuple(stream.backbone for stream in _AUTHORS)
+_BACKBONES = (_AUTHORS[0].backbone, _AUTHORS[1].backbone)
 _RATES_HZ = {"2d": _AUTHORS[0].rate_hz, "3d": _AUTHORS[1].rate_hz}
 _ARRAYS = {"audio"} | {s + kind for s in _RATES_HZ for kind in ("", "_pooled", "_full")}
 _AUDIO = AudioConfig()
@@ -46,12 +46,11 @@ class ReleasedClips:
     spec: RecordsSpec
     notes: list[str]
     fingerprint: str
-    _records: list[Record | None]
+    _records: dict[int, Record]
 
     def take(self, index: int) -> Record:
         """Hands out a record once: its memory goes with it."""
-        record, self._records[index] = self._records[index], None
-        return record
+        return self._records.pop(index)
 
     def place(self, index: int) -> str:
         """Says where a record is from."""
@@ -125,7 +124,7 @@ def read_clips(
         shards={},
     )
     ids = [record.id for record in made]
-    return ReleasedClips(path, ids, spec, notes, fingerprint, made)
+    return ReleasedClips(path, ids, spec, notes, fingerprint, dict(enumerate(made)))
 
 
 def _checked_list(value, path):
@@ -227,7 +226,8 @@ def _with_unique_ids(made, path):
         ValueError: two of them are the same in all.
     """
     n_of = collections.Counter(record.id for record in made)
-    seen, result = {}, []
+    seen: dict[tuple, int] = {}
+    result = []
     for index, record in enumerate(made):
         if n_of[record.id] > 1:
             arrays = (record.log_mel, record.features_2d)

@@ -21,7 +21,7 @@ from data_prep.failures import Failure
 class OutputConfig:
     """The flags of the programs that deal recordings to shards."""
 
-    out_dir: str | None = setting(None, "Folder for shards and spec.json.")
+    out_dir: str = setting(None, "Folder for shards and spec.json.", required=True)
     storage: str = setting(
         "float16",
         "How arrays are written; int8 takes half the bytes.",
@@ -108,17 +108,17 @@ def read_result(folder: str, name: str) -> ShardResult | None:
     return ShardResult(value["name"], spec, tuple(value["failures"]))
 
 
-def read_results(
-    config: OutputConfig, names: Iterable[str]
-) -> dict[str, ShardResult | None]:
-    """The results of the shards of a folder by name; None for those still to be made.
+def read_results(config: OutputConfig, names: Iterable[str]) -> dict[str, ShardResult]:
+    """The results of the shards of a folder by name, without those still to be made.
 
     With config.retry_failed a shard in which a recording failed is to be made anew.
     """
-    results = {name: read_result(config.folder, name) for name in names}
-    if config.retry_failed:
-        results = {k: None if r and r.failures else r for k, r in results.items()}
-    return results
+    found = ((name, read_result(config.folder, name)) for name in names)
+    return {
+        name: result
+        for name, result in found
+        if result and not (config.retry_failed and result.failures)
+    }
 
 
 def finish(

@@ -40,7 +40,9 @@ from data_prep.manifest import require_local
 from data_prep.processes import n_cores
 
 settings.define_flags(CorpusConfig)
-_OUT_DIR = flags.DEFINE_string("out_dir", None, "Folder to build the corpus in.")
+_OUT_DIR = flags.DEFINE_string(
+    "out_dir", None, "Folder to build the corpus in.", required=True
+)
 _STAMPS_DIR = flags.DEFINE_string(
     "stamps_dir",
     None,
@@ -74,7 +76,7 @@ def main() -> None:
                 PACKAGE,
             )
             synthetic = True
-    if synthetic:
+    if synthetic or not stamps_dir:
         stamps_dir = os.path.join(out_dir, "synthetic_stamps")
         synthetic_stamps.write_synthetic_stamps(stamps_dir, config.languages)
     build_corpus(
@@ -87,7 +89,6 @@ def main() -> None:
 
 
 def cli() -> None:
-    flags.mark_flag_as_required("out_dir")
     program.run(main)
 
 

@@ -19,9 +19,12 @@ from avl_tf.errors import UserError
 from data_prep import adapter, manifest
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import read_table
+from data_prep.checks import Line
 
 settings.define_flags(AdapterConfig)
-_TABLE = flags.DEFINE_string("table", None, "The csv, or tsv by its suffix.")
+_TABLE = flags.DEFINE_string(
+    "table", None, "The csv, or tsv by its suffix.", required=True
+)
 _ROOT = flags.DEFINE_string("root", None, "Folder that its paths start from.")
 _ROWS = flags.DEFINE_enum(
     "rows", "recordings", ["recordings", "clips"], "What a row of the table is."
@@ -76,7 +79,7 @@ def _recording(row, place):
 
 
 def _recordings_of_clips(numbered):
-    lines = {}
+    lines: dict[tuple[str, str], Line] = {}
     for row, place in numbered:
         common = _common(row, place)
         line = lines.setdefault(
@@ -132,7 +135,6 @@ def _check_span(start_s, end_s, place):
 
 
 def cli() -> None:
-    flags.mark_flags_as_required(["table", "manifest"])
     program.run(main)
 
 

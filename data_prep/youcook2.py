@@ -1,6 +1,6 @@
-"""Makes a manifest of YouCook2: cooking videos with annotated steps, in English.
+r"""Makes a manifest of YouCook2: cooking videos with annotated steps, in English.
 
-    python -m data_prep.youcook2 --annotations=youcook2 --videos=youcook2/raw_videos \\
+    python -m data_prep.youcook2 --annotations=youcook2 --videos=youcook2/raw_videos \
         --manifest=data/youcook2.jsonl --drop=missing
 
 In: a folder with youcookii_annotations_trainval.json and, if wanted, the split lists
@@ -29,9 +29,11 @@ from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
 settings.define_flags(AdapterConfig)
 _ANNOTATIONS = flags.DEFINE_string(
-    "annotations", None, "Folder of the annotations and the split lists."
+    "annotations", None, "Folder of the annotations and the split lists.", required=True
 )
-_VIDEOS = flags.DEFINE_string("videos", None, "Folder of the videos, nested at will.")
+_VIDEOS = flags.DEFINE_string(
+    "videos", None, "Folder of the videos, nested at will.", required=True
+)
 _LANGUAGE = flags.DEFINE_string("language", "en", "What is spoken.")
 _JSON = "youcookii_annotations_trainval.json"
 _SPLITS = {"training": "train", "validation": "val"}
@@ -45,8 +47,8 @@ def main() -> None:
     listed = [
         (split, entry.rsplit("/", 1)[-1])
         for split in ("train", "val")
-        if (lines := optional_file(_ANNOTATIONS.value, f"{split}_list.txt"))
-        for entry in read_lines(lines)
+        if (names := optional_file(_ANNOTATIONS.value, f"{split}_list.txt"))
+        for entry in read_lines(names)
     ]
     findings = []
     if listed:
@@ -103,7 +105,6 @@ def _clips(entry, place):
 
 
 def cli() -> None:
-    flags.mark_flags_as_required(["annotations", "videos", "manifest"])
     program.run(main)
 
 

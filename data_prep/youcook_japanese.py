@@ -1,6 +1,6 @@
-"""Makes a manifest of YouCook-Japanese: cooking videos, cut where somebody speaks.
+r"""Makes a manifest of YouCook-Japanese: cooking videos, cut where somebody speaks.
 
-    python -m data_prep.youcook_japanese --release=YouCook_Japanese --videos=videos \\
+    python -m data_prep.youcook_japanese --release=YouCook_Japanese --videos=videos \
         --manifest=data/youcook_japanese.jsonl --drop=missing
 
 In: the folder YouCook_Japanese as published: youcook_japanese_{train,val,eval}.pkl,
@@ -28,9 +28,11 @@ from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
 settings.define_flags(AdapterConfig)
 _RELEASE = flags.DEFINE_string(
-    "release", None, "The folder YouCook_Japanese, as published."
+    "release", None, "The folder YouCook_Japanese, as published.", required=True
 )
-_VIDEOS = flags.DEFINE_string("videos", None, "Folder of the videos, nested at will.")
+_VIDEOS = flags.DEFINE_string(
+    "videos", None, "Folder of the videos, nested at will.", required=True
+)
 _LIST = "youcook_japanese_v1.json"
 _ID_NAMES = ("video_id", "id", "vid", "youtube_id", "url")
 
@@ -121,7 +123,6 @@ def _names(clip):
 
 
 def cli() -> None:
-    flags.mark_flags_as_required(["release", "videos", "manifest"])
     program.run(main)
 
 

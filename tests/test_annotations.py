@@ -38,6 +38,11 @@ def test_tables_are_read_as_others_write_them(tmp_path):
     [
         (annotations.read_json, b"{", "not JSON"),
         (annotations.read_json, b"[]", "expected a dict in it, got a list"),
+        (
+            lambda p: annotations.read_json(p, (list, dict)),
+            b"3",
+            "expected a list or dict in it, got a int",
+        ),
         (annotations.read_json, b"\xff{}", "not a UTF-8 text file"),
         (annotations.read_lines, b"\xff", "not a UTF-8 text file"),
         (lambda p: annotations.read_table(p, ["a"]), b"b\n1\n", "the header a, got b"),

@@ -56,6 +56,18 @@ def test_a_list_that_is_given_empty_is_not_left_out():
     assert settings.from_flags(_Example, _parse("--only=")).only == ()
 
 
+def test_a_required_setting_must_be_given():
+    config_class = dataclasses.make_dataclass(
+        "_Required", [("path", str, setting(None, "Where.", required=True))]
+    )
+    flag_values = flags.FlagValues()
+    settings.define_flags(config_class, flag_values)
+    with pytest.raises(flags.IllegalFlagValueError, match="--path must have a value"):
+        flag_values(["program"])
+    flag_values(["program", "--path=x"])
+    assert settings.from_flags(config_class, flag_values).path == "x"
+
+
 def test_only_given_flags_change_a_base():
     base = _Example(derived=9, steps=8, rate=0.1)
     found = settings.from_flags(_Example, _parse("--rate=3"), base)

@@ -24,6 +24,7 @@ class VideoClip:
 
     @property
     def id(self) -> str:
+        """The video and the span, to hundredths of a second."""
         return f"{self.video}@{self.start_s:.2f}-{self.end_s:.2f}"
 
 

@@ -14,7 +14,7 @@ from data_prep.manifest import write_text
 def describe_clips(clips: Sequence[VideoClip]) -> dict[str, Any]:
     """Counts clips and measures them."""
     lengths_s = np.array([clip.end_s - clip.start_s for clip in clips])
-    card = {
+    card: dict[str, Any] = {
         "videos": len({clip.video for clip in clips}),
         "clips": len(clips),
         "hours": round(float(lengths_s.sum()) / 3600, 3),

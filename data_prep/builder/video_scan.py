@@ -91,7 +91,8 @@ def read_scan(task: ScanTask) -> Scan | None:
 def _scan(task: ScanTask) -> Scan:
     segmenter = segmenters.make(task.segmenter)
     audio, frames = AudioFingerprint(), FramesFingerprint()
-    n_samples, waiting, n_waiting = 0, [], 0
+    waiting: list[np.ndarray] = []
+    n_samples = n_waiting = 0
 
     def listen() -> None:
         block = np.concatenate([np.zeros(0, np.int16), *waiting])

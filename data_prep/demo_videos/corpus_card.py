@@ -34,8 +34,10 @@ def manifest_line(
         start_s, end_s = round(i * config.clip_s, 6), round((i + 1) * config.clip_s, 6)
         start, end = start_s * SAMPLE_RATE, end_s * SAMPLE_RATE
         heard = [s for s in slides if s.name_start < end and s.name_end > start]
-        sounds = [s for s in slides if s.sound_start is not None]
-        sounds = [s for s in sounds if s.sound_start < end and s.sound_end > start]
+        sounds = [s for s in slides if s.sound_end is not None and s.sound_end > start]
+        sounds = [
+            s for s in sounds if s.sound_start is not None and s.sound_start < end
+        ]
         clips.append(
             {
                 "start_s": start_s,

@@ -133,9 +133,9 @@ def render_audio(
     for slide in slides:
         name = speak(slide.concept.names[language], slide.speed)
         waveform[slide.name_start : slide.name_end] += slide.name_gain * name
-        if slide.sound_start is not None:
-            sound = slide.sound_gain * slide.concept.sound
-            waveform[slide.sound_start : slide.sound_end] += sound
+        sound = slide.concept.sound
+        if slide.sound_start is not None and sound is not None:
+            waveform[slide.sound_start : slide.sound_end] += slide.sound_gain * sound
     return np.clip(waveform, -1.0, 1.0)
 
 

@@ -33,7 +33,6 @@ _COLOURS = {
 
 def _polygon(n_corners: int, depth: float = 1.0) -> Callable[..., np.ndarray]:
     """A polygon, or a star where depth < 1 pulls the middles of its sides inwards."""
-
     half = np.pi / n_corners
     middle = depth * np.cos(half)
 
@@ -102,7 +101,8 @@ def word(language: str, name: str) -> np.ndarray:
     syllables = []
     for _ in range(rng.integers(3, 5)):
         n_samples = int(rng.uniform(0.15, 0.28) * SAMPLE_RATE)
-        pitch_hz = np.geomspace(*rng.uniform(150, 900, size=2), n_samples)
+        begin_hz, end_hz = rng.uniform(150, 900, size=2)
+        pitch_hz = np.geomspace(begin_hz, end_hz, n_samples)
         phase = 2 * np.pi * np.cumsum(pitch_hz) / SAMPLE_RATE
         overtones = rng.uniform(0.1, 1.0, size=5)
         tone = sum(
