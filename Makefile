@@ -15,7 +15,7 @@ ENVIRONMENT := TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE
   NPY_DISABLE_CPU_FEATURES="AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL"
 endif
 
-.PHONY: setup demo test test-fast bench lint format clean
+.PHONY: setup demo test test-fast bench lint types format clean
 
 setup: .venv/up-to-date
 
@@ -55,9 +55,12 @@ bench: .venv/bench-up-to-date
 	  --editable '.[bench]'
 	touch $@
 
-lint: setup
+lint: types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+types: setup
+	$(PY) -m mypy
 
 format: setup
 	$(PY) -m ruff check --fix .
