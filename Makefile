@@ -1,4 +1,5 @@
 # make demo    the whole path on real recordings; make test    the whole test suite;
+# make test-latest    the same with the latest TensorFlow that setup.cfg allows;
 # make bench    ours against the alternatives, as benchmarks/results.json
 # STAMPS_DIR=DIR takes the demo's stamps from a folder instead of from apt.
 # WITHOUT_AVX512=1 tests as on a processor without AVX-512: it is hidden from oneDNN, whose
@@ -15,15 +16,18 @@ ENVIRONMENT := TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE
   NPY_DISABLE_CPU_FEATURES="AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL"
 endif
 
-.PHONY: setup demo test test-fast bench lint types format clean
+.PHONY: setup demo test test-fast test-latest test-latest-fast bench lint types format clean
 
 setup: .venv/up-to-date
 
-.venv/up-to-date: setup.cfg pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --constraint constraints.txt pip setuptools wheel
-	$(PY) -m pip install --quiet --constraint constraints.txt --no-build-isolation \
-	  --editable '.[test]'
+.venv/up-to-date: constraints.txt
+.venv-latest/up-to-date: constraints-latest.txt
+.venv/up-to-date .venv-latest/up-to-date: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --constraint $(filter constraints%,$^) \
+	  pip setuptools wheel
+	$(@D)/bin/python -m pip install --quiet --constraint $(filter constraints%,$^) \
+	  --no-build-isolation --editable '.[test]'
 	touch $@
 
 demo: setup
@@ -41,11 +45,12 @@ demo: setup
 	  "extraction $$((extracted - built)) s," \
 	  "cascade $$(($$(date +%s) - extracted)) s"
 
-test: setup
-	$(ENVIRONMENT) $(PY) -m pytest $(IN_PARALLEL)
-
-test-fast: setup
-	$(ENVIRONMENT) $(PY) -m pytest $(IN_PARALLEL) -m 'not slow'
+test test-fast: .venv/up-to-date
+test-latest test-latest-fast: .venv-latest/up-to-date
+test-latest test-latest-fast: PY := .venv-latest/bin/python
+test-fast test-latest-fast: SELECTION := -m 'not slow'
+test test-fast test-latest test-latest-fast:
+	$(ENVIRONMENT) $(PY) -m pytest $(IN_PARALLEL) $(SELECTION)
 
 bench: .venv/bench-up-to-date
 	$(PY) -m benchmarks.run
@@ -67,4 +72,4 @@ format: setup
 	$(PY) -m ruff format .
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-latest build *.egg-info
