@@ -1,10 +1,13 @@
 """Speech is found where it is, and neither in noise nor in music."""
 
 import importlib.util
+import subprocess
+import sys
 
 import narrated
 import numpy as np
 import pytest
+from programs import environment
 
 from data_prep.builder import segmenters
 
@@ -44,6 +47,17 @@ def test_silero_finds_nothing_in_nothing():
     assert _segment("silero", np.zeros(0, np.float32), 1) == []
     assert _segment("silero", np.zeros(100, np.float32), 100) == []
     assert _segment("silero", narrated.noise(5, 0.3), 16000) == []
+
+
+def test_silero_runs_where_tensorflow_was_loaded_first():
+    script = """
+import tensorflow
+from data_prep import segmenters
+segmenters.make("silero").finish()
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @needs_inaspeech

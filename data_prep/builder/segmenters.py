@@ -5,6 +5,7 @@ runs in this process, and "inaspeech", the paper's, an extra that runs in anothe
 takes blocks of sound by feed() and returns [(start_s, end_s), ...] by finish().
 """
 
+import ctypes
 import functools
 import importlib.util
 import json
@@ -73,6 +74,10 @@ class Silero:
     """
 
     def __init__(self) -> None:
+        # Opened first in this mode, it calls its own protobuf. Else it calls that which
+        # TensorFlow 2.21 offers to every library loaded later, and aborts.
+        mode = getattr(os, "RTLD_DEEPBIND", 0)  # glibc
+        ctypes.CDLL(SileroVAD._get_lib_path(), os.RTLD_NOW | mode)
         self._model = SileroVAD(SAMPLE_RATE)
         self._rest = np.zeros(0, np.float32)
         self._probabilities: list[float] = []
