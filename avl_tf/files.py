@@ -66,8 +66,9 @@ def _reach(root: str) -> None:
     except (ImportError, NotImplementedError, tf.errors.UnimplementedError) as error:
         raise UserError(
             f"{root}: this TensorFlow ({tf.__version__}) cannot open such paths "
-            f"({error}). tensorflow-io's file systems load with tensorflow 2.16; "
-            "install that, or copy the files to a local folder."
+            f"({error}). tensorflow-io's file systems load with tensorflow 2.16: "
+            "pip install 'tensorflow==2.16.*' 'tf_keras==2.16.*', or copy the files "
+            "to a local folder."
         ) from error
     except (TimeoutError, tf.errors.OpError) as error:
         kind, text = {

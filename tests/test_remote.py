@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import corpus
 import made_media
 import pytest
 import s3_server
@@ -36,7 +37,26 @@ STAGE = [
 
 
 @pytest.fixture(scope="module")
-def s3():
+def s3_loads():
+    """Whether tensorflow-io's file systems load here."""
+    script = """
+import tensorflow_io
+import tensorflow as tf
+print("s3" in tf.io.gfile.get_registered_schemes())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True)
+    return done.stdout == b"True\n"
+
+
+@pytest.fixture(scope="module")
+def needs_s3(s3_loads):
+    # With the first version, for which docs/remote.md says that it loads, it must.
+    if not s3_loads and not tf.__version__.startswith("2.16."):
+        pytest.skip(f"tensorflow-io does not load with TensorFlow {tf.__version__}")
+
+
+@pytest.fixture(scope="module")
+def s3(needs_s3):
     """The server; every program started meanwhile finds it."""
     with s3_server.serve(BUCKET) as environment, pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
@@ -201,7 +221,7 @@ def test_a_bucket_that_is_not_there_is_told(s3, manifest, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_server_that_denies_or_is_down_is_told(monkeypatch):
+def test_a_server_that_denies_or_is_down_is_told(needs_s3, monkeypatch):
     with everything_forbidden() as endpoint:
         for name, value in s3_server.settings(endpoint).items():
             monkeypatch.setenv(name, value)
@@ -217,6 +237,51 @@ def test_a_program_without_tensorflow_io_tells_so(tmp_path):
     (tmp_path / "tensorflow_io.py").write_text("raise ImportError('built for 2.16')")
     done = run("avl_tf.export", f"--run_dir=s3://{BUCKET}/run", cwd=tmp_path)
     fails_in_one_line(done, tf.__version__, "built for 2.16", "tensorflow 2.16")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["s3", "hdfs"])
+def test_where_tensorflow_io_does_not_load_one_line_tells_what_to_do(
+    s3_loads, manifest, tmp_path, scheme
+):
+    if s3_loads:
+        pytest.skip(f"tensorflow-io loads with TensorFlow {tf.__version__}")
+    train = f"--records={corpus.make_set(str(tmp_path / 'records'))}"
+    there, run_dir = f"{scheme}://{BUCKET}/there", f"--run_dir={tmp_path}/run"
+    for module, *arguments in (
+        (
+            "data_prep.extract",
+            f"--manifest={manifest}",
+            f"--out_dir={there}",
+            "--backbone_2d=efficientnet_lite0",
+        ),
+        ("avl_tf.train", f"--records={there}", run_dir),
+        ("avl_tf.train", train, f"--evaluate=xx={there}", run_dir),
+        ("avl_tf.train", train, "--batch_size=16", f"--run_dir={there}"),
+        ("avl_tf.evaluate", f"--run_dir={there}", f"--evaluate=xx={tmp_path}/records"),
+        ("avl_tf.export", f"--run_dir={there}"),
+    ):
+        done = run(module, *arguments)
+        fails_in_one_line(done, f"error: {scheme}://{BUCKET}/: ", tf.__version__)
+        fails_in_one_line(done, "pip install 'tensorflow==2.16.*'", "local folder")
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_google_storage_out_of_reach_is_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    train = ["--batch_size=16", f"--records={corpus.make_set(str(tmp_path))}"]
+    there = f"gs://{BUCKET}/there"
+    # At once: it is tried for half a minute.
+    with (
+        started("avl_tf.train", f"--records={there}", "--run_dir=run") as first,
+        started("avl_tf.train", *train, f"--run_dir={there}") as second,
+    ):
+        for process in (first, second):
+            stderr = process.stderr.read()
+            done = subprocess.CompletedProcess([], process.wait(), stderr=stderr)
+            fails_in_one_line(done, f"gs://{BUCKET}/", "cannot be reached")
 
 
 @pytest.mark.slow
