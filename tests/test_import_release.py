@@ -281,10 +281,20 @@ def test_the_full_size_release_imports_in_bounded_memory(tmp_path):
         )
     )
     assert path.stat().st_size > 330e6
+    least = _gigabytes(DATA / "tiny_avlnet.pth", tmp_path / "tiny")
+    most = _gigabytes(path, tmp_path / "full")
+    print(f"full-size import: {most:.2f} GB, a tiny one {least:.2f}")
+    # TensorFlow and a tiny import: 0.56 GB with 2.16, 0.80 GB with 2.21. The rest is
+    # 0.73 GB with both.
+    assert most - least < 0.95
+
+
+def _gigabytes(checkpoint, run_dir):
+    """How much memory the program takes for an import."""
     script = f"""
 import resource, subprocess, sys
 subprocess.run([sys.executable, "-m", "avl_tf.import_release",
-    "--checkpoint={path}", "--run_dir={tmp_path}/run"], check=True,
+    "--checkpoint={checkpoint}", "--run_dir={run_dir}"], check=True,
     stdout=subprocess.DEVNULL)
 usage = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(usage.ru_maxrss / 1e6)
@@ -292,4 +302,4 @@ print(usage.ru_maxrss / 1e6)
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert float(done.stdout) < 1.5  # GB
+    return float(done.stdout)
