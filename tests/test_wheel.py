@@ -114,7 +114,7 @@ def test_the_source_archive_holds_the_whole_repository(archive):
 def test_the_wheel_holds_every_module_page_and_flagfile(wheel, archive):
     unpacked, before = archive
     packages = {p for p in before if p.startswith(("avl_tf/", "data_prep/"))}
-    assert {"avl_tf/train.py", "data_prep/review_page.html"} < packages
+    assert {"avl_tf/train.py", "data_prep/builder/review_page.html"} < packages
     flagfiles = {name for name in before if name.startswith("configs/")}
     with zipfile.ZipFile(wheel) as found:
         names = {name for name in found.namelist() if ".dist-info/" not in name}
