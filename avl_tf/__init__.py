@@ -14,7 +14,11 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 __version__ = "0.1.0"
 
 
-def load(path: str, weights_2d: str = "", weights_3d: str = "") -> "Embedder":
+def load(
+    path: str | os.PathLike,
+    weights_2d: str | os.PathLike = "",
+    weights_3d: str | os.PathLike = "",
+) -> "Embedder":
     """Loads a trained model, to embed speech and videos with it.
 
         model = avl_tf.load("runs/demo/ro")
@@ -31,8 +35,11 @@ def load(path: str, weights_2d: str = "", weights_3d: str = "") -> "Embedder":
         The model, with embed_audio, embed_video, similarity, languages, embedding_dim.
 
     Raises:
-        FileNotFoundError: the folder is neither, or the run has no checkpoint yet.
+        FileNotFoundError: the folder is neither, or the run has no checkpoint yet, or
+            there is no such file of weights.
+        ValueError: the model is damaged, or has no use for such weights.
     """
     from avl_tf import trained  # it imports TensorFlow, which takes seconds
 
-    return trained.load(path, weights_2d, weights_3d)
+    weights = (os.fspath(weights_2d), os.fspath(weights_3d))
+    return trained.load(os.fspath(path), *weights)

@@ -32,6 +32,12 @@ class AudioConfig:
     power_floor: float = 1e-10
     dynamic_range_db: float = 80.0
 
+    def __post_init__(self) -> None:
+        for name in ("sample_rate", "window_length", "hop_length", "n_mels"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"audio {name} is {value!r}, expected 1 or more.")
+
     @property
     def frame_rate(self) -> float:
         """Log-mel frames a second."""
@@ -68,7 +74,7 @@ def log_mel(
     """
     waveform = tf.convert_to_tensor(waveform, tf.float32)
     if waveform.shape.rank != 2:
-        raise UserError(
+        raise ValueError(
             f"log_mel takes waveforms of shape [B, S], got {waveform.shape}. Add a "
             "batch axis to a single waveform: waveform[tf.newaxis]."
         )

@@ -17,7 +17,7 @@ from absl import flags, logging
 
 from avl_tf import evaluation, files, program, runs, serving
 from avl_tf.errors import UserError
-from avl_tf.evaluation import lineage
+from avl_tf.evaluation import lineage, tables
 from avl_tf.training import stage_flags, tensorboard_log
 
 _RUN_DIR = flags.DEFINE_string(
@@ -56,7 +56,7 @@ def main() -> None:
     sets = evaluation.parse_sets(_EVALUATE.value)
     # Every mistake in a flagfile shows before the first hour of training.
     parsed = {stage.name: stage_flags.read_flagfile(stage.flagfile) for stage in stages}
-    rows = lineage.random_rows(sets)
+    rows: list[dict] = []
     lines: dict[str, lineage.Line] = {}
     for stage in stages:
         flag_values = parsed[stage.name]
@@ -72,6 +72,7 @@ def main() -> None:
         rows += lineage.stage_rows(stage.name, stage.parent, result, sets)
         if _EXPORT.value and not tf.io.gfile.exists(serving.folder(run_dir)):
             logging.info("exported %s", serving.export(run_dir))
+    rows = lineage.random_rows(sets, tables.directions(rows)) + rows
     text = lineage.table(rows, lines, sets)
     files.write_json(
         files.join(_RUN_DIR.value, "cascade.json"),

@@ -197,9 +197,9 @@ def read_json(path: str) -> Any:
     require_filesystem(path)
     if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
         raise FileNotFoundError(f"{path}: no such file.")
-    with tf.io.gfile.GFile(path) as stream:
-        text = stream.read()
+    with tf.io.gfile.GFile(path, "rb") as stream:
+        content = stream.read()
     try:
-        return json.loads(text)
-    except ValueError as error:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a JSON file: {error}.") from error

@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from avl_tf.errors import UserError
-
 CUTOFFS = (1, 5, 10)  # of tables and charts
 ALL_CUTOFFS = (*CUTOFFS, 50)
 METRICS = (*(f"R@{k}" for k in ALL_CUTOFFS), "MRR", "MedR")
@@ -69,7 +67,7 @@ def ranks(similarity: np.ndarray) -> np.ndarray:
     """
     similarity = np.asarray(similarity)
     if similarity.ndim != 2 or len(set(similarity.shape)) != 1 or not similarity.size:
-        raise UserError(
+        raise ValueError(
             f"ranks needs a square similarity matrix, got shape {similarity.shape}."
         )
     # Blocks follow the order in memory, or a transposed matrix takes many times longer.
@@ -91,7 +89,7 @@ def ranks(similarity: np.ndarray) -> np.ndarray:
 
 def _refuse_nan(similarity: np.ndarray) -> None:
     nan_rows = np.flatnonzero(np.isnan(similarity).any(axis=1))
-    raise UserError(
+    raise ValueError(
         f"similarity holds a NaN in {nan_rows.size} of {len(similarity)} rows, the "
         f"first is row {nan_rows[0]}."
     )
@@ -120,7 +118,7 @@ def embedding_ranks(
     """
     audio, visual = np.asarray(audio_embedding), np.asarray(visual_embedding)
     if audio.shape != visual.shape or audio.ndim != 2 or not len(audio):
-        raise UserError(
+        raise ValueError(
             f"embedding_ranks needs two [N, D] embeddings of the same shape, N > 0, "
             f"got {audio.shape} and {visual.shape}."
         )
@@ -172,7 +170,7 @@ def _lowest_ties(audio: np.ndarray, visual: np.ndarray) -> dict[str, np.ndarray]
             norms[:, block] = [np.linalg.norm(side, axis=1) for side in pair]
     for name, finite in zip(("audio", "visual"), np.isfinite(norms), strict=True):
         if not finite.all():
-            raise UserError(
+            raise ValueError(
                 f"{name} embedding {np.flatnonzero(~finite)[0]} of {len(finite)} is "
                 f"not finite ({np.count_nonzero(~finite)} such)."
             )
@@ -223,7 +221,7 @@ def mean_reciprocal_rank(rank: np.ndarray, n: int | None = None) -> float:
 def _n_queries(rank: np.ndarray, n: int | None) -> int:
     total = len(rank) if n is None else n
     if not len(rank) or total < len(rank):
-        raise UserError(f"{len(rank)} ranks for n = {total} queries.")
+        raise ValueError(f"{len(rank)} ranks for n = {total} queries.")
     return total
 
 

@@ -2,6 +2,7 @@
 
 import logging as standard_logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -11,17 +12,20 @@ from absl import app, flags, logging
 from avl_tf.errors import UserError
 from avl_tf.media import MediaError
 
-# A folder where a file should be, a full disk, memory that does not suffice, ...; not
+# A full disk, memory that does not suffice, a damaged file, a server that is gone; not
 # InvalidArgumentError, which is a shape or a type of ours.
-_OF_FILE_SYSTEMS = {
-    "AlreadyExistsError",
+_OF_MACHINES = {
     "DataLossError",
-    "FailedPreconditionError",
     "NotFoundError",
     "PermissionDeniedError",
     "ResourceExhaustedError",
     "UnauthenticatedError",
     "UnavailableError",
+}
+# A folder where a file should be, and so on; of an operation they are defects too.
+_OF_FILE_SYSTEMS = {
+    "AlreadyExistsError",
+    "FailedPreconditionError",
     "UnimplementedError",
 }
 _PACKAGES = ("avl_tf", "data_prep", "benchmarks")
@@ -70,7 +74,7 @@ def _help(description: str) -> NoReturn:
 def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
-    except flags.Error as error:
+    except (flags.Error, UnicodeDecodeError) as error:
         _fail(f"{error} --helpshort lists the flags.")
 
 
@@ -84,7 +88,9 @@ def _is_users(error: Exception) -> bool:
     # program needs.
     kind = type(error)
     if kind.__module__.startswith("tensorflow."):
-        return kind.__name__ in _OF_FILE_SYSTEMS
+        of_operation = re.search(r"\[Op:|{{", str(error))
+        known = _OF_MACHINES if of_operation else _OF_MACHINES | _OF_FILE_SYSTEMS
+        return kind.__name__ in known
     return isinstance(error, (UserError, OSError, MediaError))
 
 

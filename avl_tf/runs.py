@@ -21,7 +21,7 @@ from avl_tf.errors import UserError
 from avl_tf.model import ModelConfig, build_model
 from avl_tf.records import FeatureSpec, RecordSet
 
-# 1: version 0.1.0, which wrote no number. 2: the number was added.
+# 1: no number was written. 2: the number was added.
 _FORMAT = 2
 _INFO = "run.json"
 FLAGS = "flags.txt"
@@ -162,7 +162,13 @@ def best_prefix(run_dir: str) -> str:
 
 def newest_checkpoint(prefix: str) -> str | None:
     """The newest checkpoint of a folder that has not been deleted, or None."""
-    state = tf.train.get_checkpoint_state(prefix)
+    try:
+        state = tf.train.get_checkpoint_state(prefix)
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{files.join(prefix, 'checkpoint')}: damaged ({error}). Put the file "
+            "back, or delete the run directory to train anew."
+        ) from error
     paths = state.all_model_checkpoint_paths if state else []
     there = [path for path in paths if tf.io.gfile.exists(f"{path}.index")]
     return there[-1] if there else None

@@ -6,6 +6,7 @@ are then the same names with the same defaults.
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -90,7 +91,7 @@ def from_flags(
         base: a configuration to start from; only flags that were given change it.
 
     Raises:
-        ValueError: an item of a list of numbers is not one.
+        ValueError: an item of a list of numbers is not one, or a number not finite.
     """
     values = {}
     kinds = _kinds(config_class)
@@ -99,6 +100,8 @@ def from_flags(
         if base is not None and not flag.present:
             continue
         value: Any = flag.value
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--{field.name}={value}: expected a finite number.")
         if isinstance(value, list):
             item_type = typing.get_args(kinds[field.name])[0]
             try:
@@ -134,7 +137,7 @@ def read_flagfile(
     flags.DEFINE_string("flagfile", None, "", flag_values=flag_values)
     try:
         rest = flag_values([name, f"--flagfile={path}"], known_only=others)[1:]
-    except flags.Error as error:
+    except (flags.Error, UnicodeDecodeError) as error:
         raise UserError(f"{name}: {error}") from error
     if rest and not others:
         raise UserError(f"{name}: '{rest[0]}' is not a flag. Write --name=value.")

@@ -184,7 +184,7 @@ def _record(
 
 def failure(recording: Recording, error: Exception) -> Failure:
     """What stands for a recording that could not be extracted."""
-    expected = isinstance(error, media.MediaError | ValueError | OSError)
+    expected = isinstance(error, media.MediaError | UserError | OSError)
     reason = str(error) if expected else f"{type(error).__name__}: {error}"
     return {"id": recording.id, "media": recording.media, "reason": reason}
 

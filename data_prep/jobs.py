@@ -111,12 +111,19 @@ def claim(
     path = files.join(folder, "progress", "job.json")
     if tf.io.gfile.exists(path):
         note = files.read_json(path)
-        if changed := _changes(note, job):
+        try:
+            changed, about = _changes(note, job), note["about"]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{path}: not the note of a job ({error!r}). Use another --out_dir, or "
+                f"delete {folder}."
+            ) from error
+        if changed:
             raise UserError(
                 f"{folder} was begun with other input or other settings ({changed}). "
                 "Use another --out_dir, or delete this one."
             )
-        return note["about"]
+        return about
     if tf.io.gfile.exists(files.join(folder, records.SPEC_NAME)):
         raise UserError(f"{folder} holds records already. Use another --out_dir.")
     about = describe()
@@ -134,7 +141,7 @@ def _changes(note: dict[str, Any], job: Job) -> str:
     if "fingerprint" in note:
         described = hashlib.sha256(job.in_0_1_0().encode()).hexdigest()
         same = note["fingerprint"] == described[:16]
-        return "" if same else "version 0.1.0 did not note which"
+        return "" if same else "an earlier version did not note which"
     now = settings.plain(job.config)
     found = settings.changes(note["settings"], now, type(job.config))
     if note["content"] != job.content:

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from avl_tf import files
+from avl_tf.errors import UserError
 
 
 def test_hdfs_without_hadoop_is_told_at_once():
@@ -75,3 +76,11 @@ def test_file_urls_are_paths(tmp_path):
     assert files.read_json(url) == {"a": 1}
     with files.local_copy(url) as local, open(local) as stream:
         assert json.load(stream) == {"a": 1}
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe{", b"[" * 100_000, b"{"])
+def test_what_is_no_json_is_told(tmp_path, content):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="a.json: not a JSON file"):
+        files.read_json(str(path))

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 MODULES = sorted([*ROOT.glob("avl_tf/**/*.py"), *ROOT.glob("data_prep/**/*.py")])
-# A room (a package, or a module that stands alone) imports from those above it only.
+# A room (a package, or a module that stands alone) imports from those before it only.
 ROOMS = [
     *("errors", "settings", "whole_files", "media", "program", "files"),
     *("audio", "images", "losses", "metrics", "layers"),

@@ -134,19 +134,6 @@ def test_an_infinite_similarity_is_ranked_and_a_nan_is_found_in_a_transpose():
         metrics.ranks(similarity.T)
 
 
-def test_ranks_are_counted_not_sorted(monkeypatch):
-    """Which takes a tenth of the time (benchmarks/ranks.py)."""
-
-    def refuse(*arguments, **keywords):
-        raise AssertionError("sorted")
-
-    for name in ("sort", "argsort", "partition", "argpartition", "lexsort", "unique"):
-        monkeypatch.setattr(np, name, refuse)
-    similarity = np.random.default_rng(0).random((30, 30), np.float32)
-    assert metrics.ranks(similarity).max() > 1
-    assert metrics.embedding_ranks(similarity, similarity)["a2v"].max() > 1
-
-
 _PEAK = """
 import numpy as np
 from avl_tf import metrics

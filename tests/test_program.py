@@ -53,7 +53,8 @@ def test_a_sub_package_is_heard_and_other_packages_are_not(tmp_path, place):
     [
         ("os", "int('a')", "ValueError"),
         ("numpy", "numpy.ones(3) + numpy.ones(4)", "broadcast"),
-        ("avl_tf.metrics", "avl_tf.metrics.ranks('ab', 'c')", "TypeError"),
+        ("avl_tf.metrics", "avl_tf.metrics.ranks([[1, 2]])", "square"),
+        ("tensorflow", "tensorflow.cast(tensorflow.constant('a'), 'float32')", "Cast"),
         ("tensorflow", "tensorflow.ones(3) + tensorflow.ones(4)", "InvalidArgument"),
     ],
 )
@@ -70,7 +71,8 @@ def test_what_nobody_raised_on_purpose_shows_its_traceback(
 @pytest.mark.parametrize(
     "imports, fault, said",
     [
-        ("avl_tf.metrics", "avl_tf.metrics.recall_at_k([], 1)", "0 ranks"),
+        ("avl_tf.settings", "avl_tf.settings.parse_named('x', 'f')", "expected NAME"),
+        ("tensorflow", "tensorflow.io.gfile.GFile('.').read()", "directory"),
         ("os", "open('nothing')", "No such file"),
         ("tensorflow", "tensorflow.io.gfile.listdir('nothing')", "nothing"),
     ],

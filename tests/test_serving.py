@@ -186,5 +186,5 @@ def test_a_wrong_export_is_an_error_and_not_kept(run_dir, monkeypatch):
 
 
 def test_an_export_that_a_bare_process_cannot_load_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="only TensorFlow.*not kept"):
+    with pytest.raises(RuntimeError, match="only TensorFlow.*not kept"):
         serving._embed_in_bare_process(str(tmp_path / "nothing"), {}, {})

@@ -204,3 +204,20 @@ def test_a_setting_that_shapes_weights_is_marked_at_its_field():
     unmarked = {"visual_scale", "mask_padding_in_training", "pad_db"}
     names = {f.name for f in dataclasses.fields(ModelConfig) if "help" in f.metadata}
     assert set(settings.shaping(ModelConfig)) == names - unmarked
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_number_that_is_not_finite_is_told(value):
+    flag_values = flags.FlagValues()
+    settings.define_flags(ModelConfig, flag_values)
+    flag_values(["test", f"--pad_db={value}"])
+    base = ModelConfig((4,))
+    with pytest.raises(ValueError, match=f"--pad_db={value}: expected a finite number"):
+        settings.from_flags(ModelConfig, flag_values, base)
+
+
+def test_a_flagfile_that_is_no_text_is_told(tmp_path):
+    path = tmp_path / "binary.flags"
+    path.write_bytes(b"--pad_db=1\n\xff\xfe")
+    with pytest.raises(ValueError, match="binary.flags: .*decode"):
+        stage_flags.read_flagfile(str(path))

@@ -1,6 +1,8 @@
 """The one door: a trained model by its folder, and what it embeds."""
 
 import dataclasses
+import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -150,10 +152,13 @@ def test_arrays_are_embedded_as_the_files_they_come_from(run):
 
 
 @pytest.mark.slow
-def test_an_image_is_seen_as_its_record_is(run, tmp_path):
+@pytest.mark.parametrize("kind", ["png", "jpg", "JPG", "webp"])
+def test_an_image_is_seen_as_its_record_is(run, tmp_path, kind):
     _, run_dir, _ = run
-    path, sound = str(tmp_path / "a.png"), str(tmp_path / "a.wav")
-    Image.fromarray(made_media.noise(3, 300, 260)).save(path)
+    path, sound = str(tmp_path / f"a.{kind}"), str(tmp_path / "a.wav")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned
+    Image.fromarray(made_media.noise(3, 300, 260)).save(path, exif=exif)
     media.write_wav(sound, made_media.sine(1, rate=16000).astype(np.float32), 16000)
     (record,) = extraction.extract([Recording("a", sound, path)], EXTRACTION)
     records = corpus.write_records(str(tmp_path / "one"), [record], n_shards=1, **SEEN)
@@ -168,7 +173,8 @@ def test_a_model_that_sees_images_takes_them(tmp_path):
     config = dataclasses.replace(EXTRACTION, backbone_2d="", keep_images=True)
     recordings = []
     for number in range(2):
-        path, sound = str(tmp_path / f"{number}.png"), str(tmp_path / f"{number}.wav")
+        path = str(tmp_path / f"{number}.{('png', 'jpg')[number]}")
+        sound = str(tmp_path / f"{number}.wav")
         Image.fromarray(made_media.noise(number, 300, 260)).save(path)
         tone = made_media.sine(1, rate=16000, hz=500 + 200 * number)
         media.write_wav(sound, tone.astype(np.float32), 16000)
@@ -209,14 +215,56 @@ def test_a_backbone_without_weights_is_told_with_the_argument(drawn, media_folde
         ((np.zeros((2, 100), np.float32), 16000), "Mix channels to one"),
         ((np.zeros(100, np.int64), 16000), "got int64"),
         ((np.full(100, np.nan, np.float32), 16000), "finite numbers"),
+        ((np.full(100, 9000.0), 16000), r"in \[-1, 1\], got some up to 9000"),
+        (np.ones(100, np.float32), "source 0 of 1 is a ndarray, expected a path"),
+        (
+            [(np.ones(9), 16000), (16000, np.ones(9))],
+            "1 of 2 is a .int, ndarray",
+        ),
+        ((np.ones(100), "16000"), "is a .ndarray, str."),
+        ((np.ones(100), 16000, 1), "expected a path, or a pair"),
+        ("s3://bucket/a.wav", "sources are local: copy it first"),
         ((np.zeros(0, np.float32), 16000), r"got shape \[0\]"),
-        ((np.ones(100, np.float32), 0), "whole rate in Hz"),
+        ((np.ones(100, np.float32), 0), "expected a path, or a pair"),
+        ((np.ones(100, np.float32), 0.5), "whole rate in Hz"),
         ((np.zeros(100, np.float32), 16000), "nothing but zeros"),
     ],
 )
 def test_a_wrong_waveform_is_told(drawn, given, text):
     with pytest.raises((ValueError, media.MediaError), match=text):
         avl_tf.load(drawn).embed_audio(given)
+
+
+def test_paths_of_all_kinds_and_odd_numbers_are_taken(drawn):
+    model = avl_tf.load(pathlib.Path(drawn))
+    tone = made_media.sine(1, rate=16000)
+    one = model.embed_audio((tone, np.int64(16000)))
+    np.testing.assert_array_equal(one, model.embed_audio((tone, 16000.0)))
+    for wrong in (one[0], one[:, :8]):
+        with pytest.raises(ValueError, match=r"embeddings are \[N, 16\]"):
+            model.similarity(one, wrong)
+
+
+def test_weights_that_are_of_no_use_are_told_at_load(drawn):
+    with pytest.raises(FileNotFoundError, match="weights_2d=nope.pth: no such file"):
+        avl_tf.load(drawn, weights_2d="nope.pth")
+    with pytest.raises(ValueError, match="has no such features"):
+        avl_tf.load(drawn, weights_3d=pathlib.Path(drawn) / "run.json")
+
+
+def test_a_damaged_export_is_told(drawn, tmp_path):
+    path = serving.export(drawn)
+    copied = shutil.copytree(path, tmp_path / "export")
+    (copied / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(ValueError, match="export: damaged .* Run avl_tf.export again"):
+        avl_tf.load(copied)
+
+
+def test_a_damaged_list_of_checkpoints_is_told(drawn, tmp_path):
+    copied = shutil.copytree(drawn, tmp_path / "run")
+    (copied / "checkpoints" / "checkpoint").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="checkpoints/checkpoint: damaged"):
+        avl_tf.load(copied)
 
 
 def test_a_file_that_is_not_there_or_mute_is_told(drawn, tmp_path):

@@ -65,7 +65,7 @@ class Backbone:
         expected = (*frames.shape[:1], *size, 3)
         if frames.dtype != np.uint8 or frames.shape != expected or 0 in expected[1:]:
             side = self.crop or "1 or more"
-            raise UserError(
+            raise ValueError(
                 f"{self.name}: frames are {frames.dtype} {list(frames.shape)}, "
                 f"expected uint8 [K, H, W, 3], H and W {side}. Decode them as RGB24, "
                 f"scaled to a short side of {self.short_side} pixels"

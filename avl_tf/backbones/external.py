@@ -96,7 +96,10 @@ def load_hub(handle: str, weights: str | None = None) -> tuple[Callable, str]:
         raise UserError(f"hub:{handle} has its own weights, got weights={weights}.")
     import tensorflow_hub  # slow, and only needed here
 
-    module = tensorflow_hub.load(handle)
+    try:
+        module = tensorflow_hub.load(handle)
+    except (ValueError, tf.errors.OpError) as error:
+        raise UserError(f"hub:{handle} cannot be loaded: {error}") from error
     function, size = _image_function(module, handle)
 
     def compute(images: tf.Tensor) -> tf.Tensor:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from avl_tf import audio, images
 from avl_tf.records import RecordSet, Span
-from avl_tf.records.schema import RecordsSpec
+from avl_tf.records.spec import RecordsSpec
 from avl_tf.settings import setting
 
 SAMPLINGS = ("random", "annotated", "whole")
@@ -28,6 +28,7 @@ class ClipConfig:
         "Seconds a training clip: random windows are as long, other clips are padded "
         "or cut to it (the paper: 10 in pre-training, 51.2 in fine-tuning).",
         lower=0.1,
+        upper=86_400,
     )
     clips_per_recording: int = setting(
         32, "Random windows drawn from a recording each epoch (the paper: 32).", lower=1
@@ -81,7 +82,7 @@ def cut(
     """Cuts a record into its clips.
 
     Args:
-        parsed: what record_schema.parse returned.
+        parsed: what records.parse returned.
         clips: how; of random windows the starts are drawn with window_seed.
         spec: of the record's set.
         window_seed: two numbers; None in evaluation, where nothing is drawn.

@@ -30,6 +30,7 @@ class EvaluationConfig:
         "Seconds that evaluation clips are padded or cut to (the authors: 51.2 for "
         "YouCook2, 30.72 for MSR-VTT).",
         lower=0.1,
+        upper=86_400,
     )
     evaluation_batch_size: int = setting(
         64,

@@ -31,11 +31,12 @@ def setting(line: Line, languages: Iterable[str]) -> str:
     return "cascade" if len(heard) > 1 else "target only"
 
 
-def random_rows(sets: Mapping[str, RecordSet]) -> list[dict]:
+def random_rows(sets: Mapping[str, RecordSet], directions: Iterable[str]) -> list[dict]:
     """The rows of chance: what a random ranking is expected to reach on each set."""
+    directions = tuple(directions)
     return [
         {"stage": "random", "parent": None, "set": name, "when": when}
-        | metrics.chance(records.n_clips)
+        | metrics.chance(records.n_clips, directions)
         for name, records in sets.items()
         for when in ("zero_shot", "final")
     ]

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from avl_tf import metrics
-from avl_tf.errors import UserError
 from avl_tf.settings import setting
 
 CONFIDENCE = 0.95
@@ -99,7 +98,7 @@ def compare(
     names = list(found_a)
     a, b = (np.stack([found[name] for name in names]) for found in (found_a, found_b))
     if a.shape != b.shape:
-        raise UserError(f"{a.shape[1]} ranks of a, {b.shape[1]} of b.")
+        raise ValueError(f"{a.shape[1]} ranks of a, {b.shape[1]} of b.")
     n = a.shape[-1]
     random = np.random.default_rng(config.resampling_seed)
 

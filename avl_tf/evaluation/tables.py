@@ -12,7 +12,8 @@ def markdown(rows: Iterable[Mapping], columns: tuple[str, ...]) -> str:
     """Formats rows of metrics.
 
     Args:
-        rows: mappings with the columns' texts, "n", and metrics by their keys.
+        rows: mappings with the columns' texts, "n", and metrics by their keys; what a
+            row does not have is "-".
         columns: what stands left of the metrics.
 
     Returns:
@@ -20,10 +21,10 @@ def markdown(rows: Iterable[Mapping], columns: tuple[str, ...]) -> str:
     """
     rows = list(rows)
     names = [f"R@{k}" for k in metrics.CUTOFFS] + ["MedR"]
-    keys = [f"{d}/{name}" for d in _directions(rows) for name in names]
+    keys = [f"{d}/{name}" for d in directions(rows) for name in names]
     cells = [
         [str(row[column]) for column in columns]
-        + [_number(key, row[key]) for key in keys]
+        + [_number(key, row[key]) if key in row else "-" for key in keys]
         + [str(row["n"])]
         for row in rows
     ]
@@ -40,18 +41,18 @@ def intervals(rows: Iterable[Mapping]) -> str:
             high) by the same keys.
     """
     rows = list(rows)
-    directions = _directions(rows)
+    of_rows = directions(rows)
     cells = [
         [row["set"], name]
         + [
             f"{_number(key, row[key])} {_span(key, row['intervals'][key])}"
-            for key in (f"{direction}/{name}" for direction in directions)
+            for key in (f"{direction}/{name}" for direction in of_rows)
         ]
         + [str(row["n"])]
         for row in rows
         for name in metrics.METRICS
     ]
-    return _layout(["set", "metric", *map(metrics.title, directions), "n"], cells, 2)
+    return _layout(["set", "metric", *map(metrics.title, of_rows), "n"], cells, 2)
 
 
 def comparison(rows: Iterable[Mapping]) -> str:
@@ -75,7 +76,7 @@ def comparison(rows: Iterable[Mapping]) -> str:
     return _layout(header, cells, 3)
 
 
-def _directions(rows: Sequence[Mapping]) -> list[str]:
+def directions(rows: Sequence[Mapping]) -> list[str]:
     """The directions whose metrics rows hold, each once."""
     last = f"/{metrics.METRICS[-1]}"
     held = (k.removesuffix(last) for row in rows for k in row if k.endswith(last))

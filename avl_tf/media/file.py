@@ -107,9 +107,10 @@ class MediaFile:
 
     def is_image(self) -> bool:
         """Tells whether the file is one picture."""
-        alone = len(self._streams) == 1 and not self.has_sound()
-        one = self._streams[0].frames == 1
-        return alone and (one or self._container.format.name.endswith("_pipe"))
+        # A .jpg is opened by its name, as a sequence of one.
+        still = self._container.format.name.endswith(("_pipe", "image2"))
+        still = still or self._streams[0].frames == 1
+        return still and len(self._streams) == 1 and not self.has_sound()
 
     def counts_samples(self) -> bool:
         """Tells whether the times of the audio stream are exact to the sample."""

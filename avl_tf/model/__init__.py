@@ -16,6 +16,7 @@ from avl_tf.settings import setting
 
 T = TypeVar("T")
 _SUFFIX = "_embedding"
+_WIDEST = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,10 +133,13 @@ def build_model(
     Source: Rouditchenko et al. 2021 (AVLnet) section 2; authors' model.py.
     Differs: visual_scale, mask_padding_in_training and pad_db, each off by default.
     """
-    if len(config.audio_widths) < 2 or min(config.audio_widths) < 1:
+    if config.audio_head == "fused" and config.embedding_dim < 2:
+        raise UserError("--audio_head=fused needs an --embedding_dim of 2 or more.")
+    widths = config.audio_widths
+    if len(widths) < 2 or min(widths) < 1 or max(widths) > _WIDEST:
         raise UserError(
             f"--audio_widths needs the width of the first layer and of at least one "
-            f"stage, all positive; got {config.audio_widths}."
+            f"stage, from 1 to {_WIDEST}; got {widths}."
         )
     before = keras.config.dtype_policy()
     if mixed_precision != "off":
@@ -222,7 +226,7 @@ def branch(model: keras.Model, name: str) -> keras.Model:
         A model of the inputs that the branch needs, by name; its output is the
         embedding [B, D].
     """
-    needed = ("visual", "image") if name == "visual" else ("log_mel", "n_frames")
+    needed = {"visual": ("visual", "image"), "audio": ("log_mel", "n_frames")}[name]
     inputs = {k: v for k, v in model.input.items() if k in needed}
     return keras.Model(inputs, model.output[f"{name}{_SUFFIX}"], name=f"{name}_branch")
 

@@ -1,7 +1,7 @@
 """Folders of records: shards (uncompressed TFRecords), their spec.json, sets of them.
 
-GZIP would read two to three times slower. What a record is, is in record_schema, whose
-names are here too.
+GZIP would read two to three times slower. What a record is, is in schema, and
+what a spec.json says in spec; their names are here too.
 """
 
 import dataclasses
@@ -12,17 +12,13 @@ import tensorflow as tf
 
 from avl_tf import files
 from avl_tf.errors import UserError
-from avl_tf.records.schema import (
+from avl_tf.records.schema import Clip, Record, decode, encode, parse
+from avl_tf.records.spec import (
     AUTHORS_2D,
     AUTHORS_3D,
-    Clip,
     FeatureSpec,
-    Record,
     RecordsSpec,
     ShardSpec,
-    decode,
-    encode,
-    parse,
 )
 
 __all__ = [
@@ -84,7 +80,7 @@ class Span:
 class RecordSet:
     """The shards that one name on the command line stands for.
 
-    spans are the records to read: all of them, unless selection chose. n_skipped
+    spans are the records to read: all of them, unless training_records chose. n_skipped
     counts those that are damaged and left out.
     """
 

@@ -17,7 +17,8 @@ from google.protobuf.message import DecodeError
 
 from avl_tf import files, images
 from avl_tf.records import RecordSet
-from avl_tf.records.schema import RecordsSpec, parse
+from avl_tf.records.schema import parse
+from avl_tf.records.spec import RecordsSpec
 
 _BEFORE, _AROUND = 12, 16  # bytes of a record's frame
 _HEADER_BYTES = 4096  # enough for what encode puts before the arrays, as a rule

@@ -54,6 +54,7 @@ def export(run_dir: str) -> str:
     Raises:
         ValueError: the export, loaded by a process that has only TensorFlow, does not
             embed as the model does. It is not kept.
+        RuntimeError: such a process cannot use it at all, which is a defect of ours.
     """
     model, info = runs.load_model(run_dir)
     versions = [0]
@@ -207,7 +208,7 @@ def _embed_in_bare_process(
             text=True,
         )
         if done.returncode:
-            raise UserError(
+            raise RuntimeError(
                 "the export cannot be used by a process that has only TensorFlow: "
                 f"{done.stderr.strip().splitlines()[-1:]}; it is not kept."
             )

@@ -5,18 +5,18 @@ training comes along.
 """
 
 import dataclasses
+import os
 
 import tensorflow as tf
 
 from avl_tf import evaluation, files, runs, settings
 from avl_tf.dataset import ClipConfig
+from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import branch, filters_well, visual_input
 from avl_tf.records import RecordSet
 from avl_tf.runs import RunInfo
 from avl_tf.trained.embedder import Embedder, Tower
-
-_SIGNATURES = {"audio": "log_mel"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +35,22 @@ class Trained:
 
     def load(self, weights_2d: str = "", weights_3d: str = "") -> Embedder:
         """Reads the weights; see the function load."""
+        weights = {"features_2d": weights_2d, "features_3d": weights_3d}
+        for name, file in weights.items():
+            argument = name.replace("features", "weights")
+            if file and not getattr(self.info, name):
+                raise UserError(
+                    f"{argument}={file}: the model of {self.path} has no such features."
+                )
+            if file and not os.path.isfile(file):
+                raise FileNotFoundError(f"{argument}={file}: no such file.")
         towers = _of_export if self.is_export else _of_run
         return Embedder(
             self.info,
             towers(self.path, self.info),
             (self.evaluation or EvaluationConfig()).evaluation_clip_s,
             "clip" in (self.info.log_mel_reference, self.log_mel_reference),
-            {"features_2d": weights_2d, "features_3d": weights_3d},
+            weights,
         )
 
     def as_read(self, records: RecordSet) -> RecordSet:
@@ -98,11 +107,17 @@ def _of_run(path: str, info: RunInfo) -> dict[str, Tower]:
 
 
 def _of_export(path: str, info: RunInfo) -> dict[str, Tower]:
-    with files.local_copy(path) as local:
-        signatures = tf.saved_model.load(local).signatures
+    try:
+        with files.local_copy(path) as local:
+            signatures = tf.saved_model.load(local).signatures
+    except (IndexError, ValueError, OSError, tf.errors.OpError) as error:
+        raise UserError(
+            f"{path}: damaged ({files.reason(error)}). Run avl_tf.export again."
+        ) from error
+    names = {"audio": "log_mel", "visual": visual_input(info.model)}
 
     def tower(name: str) -> Tower:
-        signature = signatures[_SIGNATURES.get(name, visual_input(info.model))]
+        signature = signatures[names[name]]
         needed = signature.structured_input_signature[1]
 
         def embed(batch):

@@ -28,7 +28,8 @@ class Embedder:
     [-1, 1] or int16, or frames uint8 [K, H, W, 3], RGB, at frames a second.
 
     A recording is embedded as avl_tf.evaluate embeds the record that data_prep.extract
-    makes of it, to 1e-5 of the largest value: padded or cut to clip_s.
+    makes of it, to 1e-5 of the largest value: padded or cut to clip_s. Of a list, the
+    first source that cannot be embedded raises, and names itself.
 
     Attributes:
         languages: those of the speech that the model was trained on.
@@ -128,8 +129,18 @@ class Embedder:
 
         Returns:
             float32 [N, M]; the best video of recording i is argmax(row i).
+
+        Raises:
+            ValueError: they are not of these shapes.
         """
-        return np.asarray(audio, np.float32) @ np.asarray(video, np.float32).T
+        audio, video = np.asarray(audio, np.float32), np.asarray(video, np.float32)
+        for embeddings in (audio, video):
+            if embeddings.ndim != 2 or embeddings.shape[1] != self.embedding_dim:
+                raise UserError(
+                    f"embeddings are [N, {self.embedding_dim}], got "
+                    f"{list(embeddings.shape)}."
+                )
+        return audio @ video.T
 
     def embed(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Embeds a batch of dataset.evaluation_batches: [B, D] by branch."""
@@ -142,6 +153,8 @@ class Embedder:
         read: Callable[[Source], dict[str, Any]],
     ) -> np.ndarray:
         listed = given if isinstance(given, list) else [given]
+        for number, source in enumerate(listed):
+            sources.check(source, f"source {number} of {len(listed)}")
         many = tqdm.tqdm(listed, unit="file", disable=None if len(listed) > 1 else True)
         found = [np.zeros((0, self.embedding_dim), np.float32)]
         for batch in _batches(read(source) for source in many):
@@ -165,17 +178,19 @@ class Embedder:
                 continue
             try:
                 backbone = load_backbone(stream.backbone, weights or None)
-            except (ValueError, OSError) as error:
+            except (UserError, OSError) as error:
                 argument = name.replace("features", "weights")
                 raise UserError(
                     f"the model sees by features of {stream.backbone}, which cannot be "
                     f"loaded: {error} Give its weights as "
                     f"avl_tf.load(..., {argument}=FILE)."
                 ) from error
-            if backbone.feature_dim != stream.dim:
+            rate_hz = backbone.fps / backbone.frames_per_feature
+            if (backbone.feature_dim, rate_hz) != (stream.dim, stream.rate_hz):
                 raise UserError(
-                    f"{stream.backbone} makes {backbone.feature_dim} features, the "
-                    f"model's records have {stream.dim}."
+                    f"{stream.backbone} makes {backbone.feature_dim} features, "
+                    f"{rate_hz} times a second; the model's records have {stream.dim}, "
+                    f"{stream.rate_hz} times."
                 )
             self._backbones[name] = backbone
 

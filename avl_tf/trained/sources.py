@@ -3,8 +3,11 @@
 Every number is rounded as data_prep.extract rounds it for a record of float16.
 """
 
+import math
+import numbers
 import os
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,11 +20,32 @@ from avl_tf.errors import UserError
 
 Source = str | os.PathLike | tuple[np.ndarray, float]
 _FEATURES_AT_ONCE = 32
+_LOUDEST = 1.5
 
 
 def name(source: Source) -> str:
     """What a source is called in messages."""
     return "an array" if isinstance(source, tuple) else os.fspath(source)
+
+
+def check(source: Any, which: str) -> None:
+    """Makes sure that a source is one; ValueError says which is not, and why."""
+    if isinstance(source, tuple) and len(source) == 2:
+        array, rate = source
+        number = isinstance(rate, numbers.Real) and 0 < float(rate) < math.inf
+        if isinstance(array, np.ndarray) and number:
+            return
+    elif isinstance(source, str | os.PathLike):
+        if "://" in os.fspath(source):
+            raise UserError(f"{os.fspath(source)}: sources are local: copy it first.")
+        return
+    kind = type(source).__name__
+    if isinstance(source, tuple):
+        kind = f"({', '.join(type(part).__name__ for part in source)})"
+    raise UserError(
+        f"{which} is a {kind}, expected a path, or a pair (array, rate): a NumPy "
+        "array, and how many of its samples or frames make a second."
+    )
 
 
 def samples(source: Source, sample_rate: int) -> np.ndarray:
@@ -132,7 +156,7 @@ def _seen(
 ) -> Iterator[tuple[int | None, np.ndarray]]:
     """Yields (which backbone's, frame) and, of a file's sound, (None, samples)."""
     if isinstance(source, tuple):
-        frames, fps = _checked_frames(*source), source[1]
+        frames, fps = _checked_frames(*source), float(source[1])
         for index, backbone in enumerate(backbones):
             view = media.View(backbone.fps, backbone.short_side, backbone.crop)
             for frame in media.pick_frames(frames, fps, view):
@@ -155,12 +179,17 @@ def _of_waveform(waveform: np.ndarray, rate_hz: float, sample_rate: int) -> np.n
             f"{list(waveform.shape)} and {rate_hz}. Mix channels to one; frames of "
             "video are for embed_video."
         )
+    if not np.issubdtype(waveform.dtype, np.floating) and waveform.dtype != np.int16:
+        raise UserError(
+            f"a waveform is int16, or numbers in [-1, 1], got {waveform.dtype}."
+        )
     if waveform.dtype == np.int16:
         waveform = waveform.astype(np.float32) / 32768
-    numbers = np.issubdtype(waveform.dtype, np.floating)
-    if not numbers or not np.isfinite(waveform).all():
+    # An encoder overshoots by a little; NaN is above nothing.
+    if not np.abs(waveform).max() <= _LOUDEST:
         raise UserError(
-            f"a waveform is int16, or finite numbers in [-1, 1], got {waveform.dtype}."
+            "a waveform is int16, or finite numbers in [-1, 1], got some up to "
+            f"{np.abs(waveform).max():g}."
         )
     waveform = tf.constant(waveform, tf.float32)
     if rate_hz != sample_rate:

@@ -61,8 +61,8 @@ class Loop:
         for batch in batches:
             at = int(self.state.step.numpy()) + 1
             logged = at % log_every == 0 or at % steps_per_epoch == 0 or at == last_step
-            measured = {k: float(v) for k, v in take_step(batch, logged).items()}
-            loss = measured["loss"]
+            measured = take_step(batch, logged)
+            loss = float(measured["loss"])
             if not np.isfinite(loss):
                 raise UserError(
                     f"{self.run_dir}: the loss is {loss} at step {at}. Lower "
@@ -70,7 +70,12 @@ class Loop:
                 )
             if logged:
                 seconds = (time.monotonic() - started) / (at - since)
-                self._log(at, measured, seconds, steps_per_epoch)
+                self._log(
+                    at,
+                    {name: float(value) for name, value in measured.items()},
+                    seconds,
+                    steps_per_epoch,
+                )
                 started, since = time.monotonic(), at
             if at % evaluate_every == 0 or at == last_step:
                 self.evaluate(at // steps_per_epoch)

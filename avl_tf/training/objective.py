@@ -13,7 +13,11 @@ from avl_tf.training.stage_config import StageConfig
 
 
 class Objective:
-    """The loss terms of a stage; their sum is its loss."""
+    """The loss terms of a stage; their sum is its loss.
+
+    It holds no variables: a checkpoint is of TrainState, where one that is learnt or
+    remembered belongs.
+    """
 
     def __init__(self, stage: StageConfig):
         """Takes the settings of the losses."""

@@ -96,4 +96,4 @@ class StageConfig:
         "of a ResNet (the papers: resnet152), or imagenet for efficientnet_lite0. A "
         "parent's image encoder goes before; empty: random ones.",
     )
-    seed: int = setting(0, "Seed of weights and data order.", lower=0)
+    seed: int = setting(0, "Seed of weights and data order.", lower=0, upper=2**32 - 1)

@@ -17,7 +17,8 @@ def load(
         config: the model's.
         image_weights: as image_encoder.load_weights; an image encoder of the parent's
             goes before. "" is none.
-        init_from: run directory of the parent, of a model as claims.run_info lets pass.
+        init_from: run directory of the parent, of a model as admission.run_info lets
+            pass.
 
     Raises:
         ValueError: image_weights do not fit or have no place; or the parent was trained

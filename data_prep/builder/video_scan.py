@@ -13,6 +13,7 @@ import zipfile
 import numpy as np
 
 from avl_tf import media
+from avl_tf.errors import UserError
 from avl_tf.media import SAMPLE_RATE, View
 from avl_tf.whole_files import replacing
 from data_prep.builder import segmenters
@@ -62,7 +63,7 @@ def scan(task: ScanTask) -> Scan:
     try:
         result = _scan(task)
     except Exception as error:  # one odd file must not end the work on thousands
-        known = isinstance(error, media.MediaError | ValueError | OSError)
+        known = isinstance(error, media.MediaError | UserError | OSError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
         result = Scan(failure=" ".join(reason.split()))
     _keep(task, result, description)

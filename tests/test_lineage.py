@@ -1,0 +1,59 @@
+"""The table of stages that start from each other."""
+
+import types
+
+import numpy as np
+import pytest
+
+from avl_tf import metrics
+from avl_tf.evaluation import lineage, tables
+
+ONE, TWO = ("audio", "visual"), ("audio:hi", "audio:en", "visual")
+
+
+def _result(branches):
+    """What training returns of a model with these branches, on a set of four clips."""
+    ranks = {
+        metrics.direction(pair): np.array([1, 2, 3, 4])
+        for pair in metrics.pairs(branches)
+    }
+    entry = {"sets": {"x": metrics.summary(ranks)}}
+    return {"history": [entry, entry], "stands": 1}
+
+
+def _sets():
+    spec = types.SimpleNamespace(languages=("hi",), synthetic=False)
+    return {"x": types.SimpleNamespace(n_clips=4, spec=spec)}
+
+
+def test_models_of_other_branches_stand_in_one_table():
+    rows = lineage.stage_rows("one", None, _result(ONE), ["x"])
+    rows += lineage.stage_rows("two", None, _result(TWO), ["x"])
+    rows = lineage.random_rows(_sets(), tables.directions(rows)) + rows
+    lines = {"one": (("one", ("en",)),), "two": (("two", ("hi", "en")),)}
+    text = lineage.table(rows, lines, _sets())
+    header, _, *cells = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()
+    ]
+    table = {row[1]: dict(zip(header, row, strict=True)) for row in cells}
+    assert set(table) == {"random", "zero-shot", "target only"}
+    assert (
+        table["zero-shot"]["A->V R@1"] == table["target only"]["HI->EN R@1"] == "25.0"
+    )
+    assert table["zero-shot"]["HI->EN R@1"] == table["target only"]["A->V R@1"] == "-"
+    assert table["random"]["V->HI R@1"] == table["random"]["V->A R@1"] == "25.0"
+
+
+@pytest.mark.parametrize(
+    ("spoken", "expected"),
+    [
+        ([], "random"),
+        ([("en",)], "zero-shot"),
+        ([("hi",)], "target only"),
+        ([("en",), ("hi",)], "cascade"),
+        ([("hi",), ("en",)], "earlier stage"),
+    ],
+)
+def test_a_line_is_told_by_what_it_has_heard(spoken, expected):
+    line = tuple((str(number), one) for number, one in enumerate(spoken))
+    assert lineage.setting(line, ["hi"]) == expected
