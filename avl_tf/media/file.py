@@ -106,11 +106,10 @@ class MediaFile:
         return any(stream.type == "audio" for stream in self._streams)
 
     def is_image(self) -> bool:
-        """Tells whether the file is one picture."""
-        # A .jpg is opened by its name, as a sequence of one.
-        still = self._container.format.name.endswith(("_pipe", "image2"))
-        still = still or self._streams[0].frames == 1
-        return still and len(self._streams) == 1 and not self.has_sound()
+        """Tells whether the file is one picture, as a sequence of one .jpg is."""
+        named = self._container.format.name.endswith(("_pipe", "image2"))
+        one = len(self._streams) == 1 and not self.has_sound()
+        return one and (named or self._streams[0].frames == 1)
 
     def counts_samples(self) -> bool:
         """Tells whether the times of the audio stream are exact to the sample."""
