@@ -13,10 +13,10 @@ import tensorflow as tf
 from made_media import make_media
 from programs import fails_in_one_line, run, started
 
-from avl_tf import audio, media, records
+from avl_tf import audio, media, records, still_images
 from avl_tf.audio import AudioConfig
 from avl_tf.backbones import Backbone, efficientnet_lite
-from data_prep import extraction, shards, still_images, workers
+from data_prep import extraction, shards, workers
 from data_prep.extraction import ExtractionConfig
 from data_prep.manifest import Recording, read_manifest, write_manifest
 

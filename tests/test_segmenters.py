@@ -52,7 +52,7 @@ def test_silero_finds_nothing_in_nothing():
 def test_silero_runs_where_tensorflow_was_loaded_first():
     script = """
 import tensorflow
-from data_prep import segmenters
+from data_prep.builder import segmenters
 segmenters.make("silero").finish()
 """
     command = [sys.executable, "-c", script]

@@ -12,15 +12,18 @@ _FORMAT = 3
 
 @dataclasses.dataclass(frozen=True)
 class FeatureSpec:
-    """One visual stream: which backbone, how wide, how many vectors a second."""
+    """One visual stream: which backbone, how wide, how many vectors a second.
+
+    0 a second is a clip's vectors, pooled before they came here.
+    """
 
     backbone: str
     dim: int
     rate_hz: float
 
     def __post_init__(self) -> None:
-        if not (self.dim > 0 and self.rate_hz > 0):
-            raise UserError(f"{self.dim} features, {self.rate_hz} a second: too few")
+        if not (self.dim > 0 and self.rate_hz >= 0):
+            raise UserError(f"{self.dim} features, {self.rate_hz} times a second")
 
 
 # The authors' features: of ImageNet's ResNet and of Kinetics' ResNeXt.

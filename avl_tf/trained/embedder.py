@@ -186,7 +186,8 @@ class Embedder:
                     f"avl_tf.load(..., {argument}=FILE)."
                 ) from error
             rate_hz = backbone.fps / backbone.frames_per_feature
-            if (backbone.feature_dim, rate_hz) != (stream.dim, stream.rate_hz):
+            # Vectors that were pooled before they came into records have no rate.
+            if backbone.feature_dim != stream.dim or stream.rate_hz not in (0, rate_hz):
                 raise UserError(
                     f"{stream.backbone} makes {backbone.feature_dim} features, "
                     f"{rate_hz} times a second; the model's records have {stream.dim}, "
