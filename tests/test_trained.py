@@ -224,8 +224,9 @@ def test_a_backbone_without_weights_is_told_with_the_argument(drawn, media_folde
         ((np.ones(100), "16000"), "is a .ndarray, str."),
         ((np.ones(100), 16000, 1), "expected a path, or a pair"),
         ("s3://bucket/a.wav", "sources are local: copy it first"),
-        ((np.zeros(0, np.float32), 16000), r"got shape \[0\]"),
-        ((np.ones(100, np.float32), 0), "expected a path, or a pair"),
+        ((np.zeros(0, np.float32), 16000), "no samples"),
+        ((np.ones(100, np.float32), 0), "has a rate of 0, expected one above 0"),
+        (("a.wav", "b.wav"), "Several sources are given as a list"),
         ((np.ones(100, np.float32), 0.5), "whole rate in Hz"),
         ((np.zeros(100, np.float32), 16000), "nothing but zeros"),
     ],
@@ -250,6 +251,17 @@ def test_weights_that_are_of_no_use_are_told_at_load(drawn):
         avl_tf.load(drawn, weights_2d="nope.pth")
     with pytest.raises(ValueError, match="has no such features"):
         avl_tf.load(drawn, weights_3d=pathlib.Path(drawn) / "run.json")
+
+
+def test_a_folder_beside_the_model_is_told_with_what_is_meant(drawn):
+    path = serving.export(drawn)
+    exports, above = path.rpartition("/")[0], drawn.rpartition("/")[0]
+    for wrong, meant in ((exports, path), (above, drawn)):
+        with pytest.raises(FileNotFoundError, match=f"is {meant} meant"):
+            avl_tf.load(wrong)
+    for wrong in (exports, drawn):
+        with pytest.raises(FileNotFoundError, match="not an export.*export/1 meant"):
+            trained.look_at_export(wrong)
 
 
 def test_a_damaged_export_is_told(drawn, tmp_path):

@@ -71,7 +71,9 @@ def look(path: str) -> Trained:
         return look_at_run(path)
     if runs.exists(files.join(path, "assets.extra")):
         return look_at_export(path)
-    raise FileNotFoundError(f"{path}: neither a run directory nor an export of one.")
+    raise FileNotFoundError(
+        f"{path}: neither a run directory nor an export of one{_advice(path)}."
+    )
 
 
 def look_at_run(path: str) -> Trained:
@@ -81,7 +83,23 @@ def look_at_run(path: str) -> Trained:
 
 def look_at_export(path: str) -> Trained:
     """Looks at an export; FileNotFoundError if it is none."""
+    if not runs.exists(files.join(path, "assets.extra")):
+        raise FileNotFoundError(f"{path}: not an export of a run{_advice(path)}.")
     return _look(path, files.join(path, "assets.extra"), is_export=True)
+
+
+def _advice(path: str) -> str:
+    """What may have been meant: a folder below that is a run or an export."""
+    if not tf.io.gfile.isdir(path):
+        return ""
+    below = [files.join(path, name.strip("/")) for name in tf.io.gfile.listdir(path)]
+    below += [files.join(path, "export", "1")]
+    meant = [
+        each
+        for each in below
+        if runs.exists(each) or runs.exists(files.join(each, "assets.extra"))
+    ]
+    return f" (is {min(meant)} meant?)" if meant else ""
 
 
 def _look(path: str, settings_dir: str, is_export: bool) -> Trained:

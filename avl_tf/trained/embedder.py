@@ -32,7 +32,7 @@ class Embedder:
     first source that cannot be embedded raises, and names itself.
 
     Attributes:
-        languages: those of the speech that the model was trained on.
+        languages: those of the speech of the model's own stage, not of its parents'.
         embedding_dim: D.
         clip_s: seconds that speech is padded or cut to, as in the model's evaluation.
     """

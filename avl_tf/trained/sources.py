@@ -32,9 +32,10 @@ def check(source: Any, which: str) -> None:
     """Makes sure that a source is one; ValueError says which is not, and why."""
     if isinstance(source, tuple) and len(source) == 2:
         array, rate = source
-        number = isinstance(rate, numbers.Real) and 0 < float(rate) < math.inf
-        if isinstance(array, np.ndarray) and number:
-            return
+        if isinstance(array, np.ndarray) and isinstance(rate, numbers.Real):
+            if 0 < float(rate) < math.inf:
+                return
+            raise UserError(f"{which} has a rate of {rate}, expected one above 0.")
     elif isinstance(source, str | os.PathLike):
         if "://" in os.fspath(source):
             raise UserError(f"{os.fspath(source)}: sources are local: copy it first.")
@@ -44,7 +45,8 @@ def check(source: Any, which: str) -> None:
         kind = f"({', '.join(type(part).__name__ for part in source)})"
     raise UserError(
         f"{which} is a {kind}, expected a path, or a pair (array, rate): a NumPy "
-        "array, and how many of its samples or frames make a second."
+        "array, and how many of its samples or frames make a second. Several sources "
+        "are given as a list."
     )
 
 
@@ -173,7 +175,9 @@ def _seen(
 
 def _of_waveform(waveform: np.ndarray, rate_hz: float, sample_rate: int) -> np.ndarray:
     waveform = np.asarray(waveform)
-    if waveform.ndim != 1 or not waveform.size or rate_hz < 1 or rate_hz % 1:
+    if not waveform.size:
+        raise UserError("a waveform has no samples.")
+    if waveform.ndim != 1 or rate_hz < 1 or rate_hz % 1:
         raise UserError(
             f"a waveform is an array [S] and a whole rate in Hz, got shape "
             f"{list(waveform.shape)} and {rate_hz}. Mix channels to one; frames of "
