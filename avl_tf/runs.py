@@ -174,21 +174,16 @@ def newest_checkpoint(prefix: str) -> str | None:
     return there[-1] if there else None
 
 
-def load_model(
-    run_dir: str, minimal_filtering: bool = False
-) -> tuple[keras.Model, RunInfo]:
+def load_model(run_dir: str) -> tuple[keras.Model, RunInfo]:
     """Builds a run's model with its best checkpoint's weights, or else its last's.
 
-    minimal_filtering is build_model's: without it a graph of the model is the same
-    wherever it is traced.
+    Without minimal filtering: a graph of it is the same wherever it is traced.
 
     Raises:
         FileNotFoundError: there is no run, or it has no checkpoint yet.
     """
     info = read_info(run_dir)
-    model = build_model(
-        info.model, initialize=False, minimal_filtering=minimal_filtering
-    )
+    model = build_model(info.model, initialize=False)
     load_weights(model, run_dir)
     return model, info
 

@@ -72,9 +72,7 @@ def feature_specs(config: ExtractionConfig) -> dict[str, FeatureSpec | None]:
         ValueError, OSError: as load_backbone.
     """
     return {
-        name: FeatureSpec(one.name, one.feature_dim, one.fps / one.frames_per_feature)
-        if one
-        else None
+        name: FeatureSpec(one.name, one.feature_dim, one.rate_hz) if one else None
         for name, one in _backbones(config).items()
     }
 

@@ -47,6 +47,11 @@ class Backbone:
     weights: str
     network: Callable[[tf.Tensor], tf.Tensor] = dataclasses.field(repr=False)
 
+    @property
+    def rate_hz(self) -> float:
+        """Features of each second of video."""
+        return self.fps / self.frames_per_feature
+
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """Computes the features of some frames, in chunks that bound the memory.
 

@@ -13,7 +13,7 @@ from avl_tf import evaluation, files, runs, settings
 from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
-from avl_tf.model import branch, filters_well, visual_input
+from avl_tf.model import branch, build_model, filters_well, visual_input
 from avl_tf.records import RecordSet
 from avl_tf.runs import RunInfo
 from avl_tf.trained.embedder import Embedder, Tower
@@ -117,7 +117,9 @@ def _look(path: str, settings_dir: str, is_export: bool) -> Trained:
 
 
 def _of_run(path: str, info: RunInfo) -> dict[str, Tower]:
-    model, _ = runs.load_model(path, filters_well())
+    filtered = filters_well()
+    model = build_model(info.model, initialize=False, minimal_filtering=filtered)
+    runs.load_weights(model, path)
     return {
         name: evaluation.embed_function(branch(model, name))
         for name in info.model.branches

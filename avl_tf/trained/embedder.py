@@ -185,7 +185,7 @@ class Embedder:
                     f"loaded: {error} Give its weights as "
                     f"avl_tf.load(..., {argument}=FILE)."
                 ) from error
-            rate_hz = backbone.fps / backbone.frames_per_feature
+            rate_hz = backbone.rate_hz
             # Vectors that were pooled before they came into records have no rate.
             if backbone.feature_dim != stream.dim or stream.rate_hz not in (0, rate_hz):
                 raise UserError(

@@ -106,10 +106,9 @@ def pooled(
     if n_samples:
         # As clip_cutting counts the steps of a clip that ends with the sound.
         end_s = n_samples / sample_rate
-        rates = [b.fps / b.frames_per_feature for b in backbones.values()]
         streams = [
-            features[: int(rate * end_s) + 1]
-            for features, rate in zip(streams, rates, strict=True)
+            features[: int(backbone.rate_hz * end_s) + 1]
+            for features, backbone in zip(streams, backbones.values(), strict=True)
         ]
     windows = [tf.constant(features)[tf.newaxis] for features in streams]
     masks = [tf.fill(tf.shape(window)[:2], True) for window in windows]
@@ -157,10 +156,10 @@ def _seen(
     source: Source, backbones: list[Backbone], sample_rate: int
 ) -> Iterator[tuple[int | None, np.ndarray]]:
     """Yields (which backbone's, frame) and, of a file's sound, (None, samples)."""
+    views = [media.View(b.fps, b.short_side, b.crop) for b in backbones]
     if isinstance(source, tuple):
         frames, fps = _checked_frames(*source), float(source[1])
-        for index, backbone in enumerate(backbones):
-            view = media.View(backbone.fps, backbone.short_side, backbone.crop)
+        for index, view in enumerate(views):
             for frame in media.pick_frames(frames, fps, view):
                 yield index, frame
     elif media.is_image(source):
@@ -168,13 +167,11 @@ def _seen(
         for index, backbone in enumerate(backbones):
             yield index, still_images.as_frame(image, backbone)
     else:
-        views = [media.View(b.fps, b.short_side, b.crop) for b in backbones]
         rate = sample_rate if media.has_sound(source) else None
         yield from media.decode(source, rate, views)
 
 
 def _of_waveform(waveform: np.ndarray, rate_hz: float, sample_rate: int) -> np.ndarray:
-    waveform = np.asarray(waveform)
     if not waveform.size:
         raise UserError("a waveform has no samples.")
     if waveform.ndim != 1 or rate_hz < 1 or rate_hz % 1:
@@ -183,12 +180,12 @@ def _of_waveform(waveform: np.ndarray, rate_hz: float, sample_rate: int) -> np.n
             f"{list(waveform.shape)} and {rate_hz}. Mix channels to one; frames of "
             "video are for embed_video."
         )
-    if not np.issubdtype(waveform.dtype, np.floating) and waveform.dtype != np.int16:
+    if waveform.dtype == np.int16:
+        waveform = waveform.astype(np.float32) / 32768
+    elif not np.issubdtype(waveform.dtype, np.floating):
         raise UserError(
             f"a waveform is int16, or numbers in [-1, 1], got {waveform.dtype}."
         )
-    if waveform.dtype == np.int16:
-        waveform = waveform.astype(np.float32) / 32768
     # An encoder overshoots by a little; NaN is above nothing.
     if not np.abs(waveform).max() <= _LOUDEST:
         raise UserError(
@@ -202,9 +199,8 @@ def _of_waveform(waveform: np.ndarray, rate_hz: float, sample_rate: int) -> np.n
 
 
 def _checked_frames(frames: np.ndarray, fps: float) -> np.ndarray:
-    frames = np.asarray(frames)
     good = frames.ndim == 4 and frames.shape[-1] == 3 and frames.size
-    if frames.dtype != np.uint8 or not good or not fps > 0:
+    if frames.dtype != np.uint8 or not good:
         raise UserError(
             "frames are an array uint8 [K, H, W, 3] and their number a second, got "
             f"{frames.dtype} {list(frames.shape)} and {fps}."

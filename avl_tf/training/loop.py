@@ -10,6 +10,7 @@ from absl import logging
 
 from avl_tf import metrics
 from avl_tf.errors import UserError
+from avl_tf.evaluation import tables
 from avl_tf.training import devices, steps, tensorboard_log
 from avl_tf.training.checkpoints import Checkpoints
 from avl_tf.training.history import History
@@ -149,12 +150,10 @@ class Loop:
 
 def brief(values: dict[str, float]) -> str:
     """One line of metrics for the log."""
-    first = f"/R@{metrics.CUTOFFS[0]}"
-    directions = [key.removesuffix(first) for key in values if key.endswith(first)]
     recalls = [
         f"{metrics.title(d)} "
         + "/".join(f"{values[f'{d}/R@{k}']:.1f}" for k in metrics.CUTOFFS)
-        for d in directions
+        for d in tables.directions([values])
     ]
     cutoffs = "/".join(str(k) for k in metrics.CUTOFFS)
     return f"R@{cutoffs} {', '.join(recalls)} (n={values['n']})"

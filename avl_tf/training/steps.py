@@ -88,7 +88,7 @@ def train_step(
         terms = objective({k: context.all_gather(own[k], 0) for k in dims})
         # The gradients of gathered embeddings sum over the replicas, and so do those
         # of the weights.
-        scaled = _sum(terms) / strategy.num_replicas_in_sync
+        scaled = tf.add_n(list(terms.values())) / strategy.num_replicas_in_sync
         if state.loss_scale:
             scaled *= state.loss_scale.scale
         return terms, scaled
@@ -114,7 +114,12 @@ def train_step(
             _average(state, stage.ema_decay)
         optimizers.write(state.step, state.step + 1)
         named = {f"loss/{name}": value for name, value in terms.items()}
-        return {"loss": _sum(terms), **named, "learning_rate": rate, **norms}
+        return {
+            "loss": tf.add_n(list(terms.values())),
+            **named,
+            "learning_rate": rate,
+            **norms,
+        }
 
     @tf.function
     def step(batch: Batch, with_norms: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -143,12 +148,6 @@ def _check(stage: StageConfig, n_replicas: int) -> None:
             f"--micro_batch={stage.micro_batch} does not divide the {share} clips of a "
             f"device (--batch_size={stage.batch_size} over {n_replicas})."
         )
-
-
-def _sum(terms: dict[str, tf.Tensor]) -> tf.Tensor:
-    return (
-        tf.add_n(list(terms.values())) if len(terms) > 1 else next(iter(terms.values()))
-    )
 
 
 def _embed_function(model: keras.Model, jit_compile: bool):
