@@ -23,7 +23,8 @@ from fractions import Fraction
 import numpy as np
 
 from avl_tf.errors import UserError
-from avl_tf.media.file import MediaError, MediaFile, require_file
+from avl_tf.media.file import MediaFile
+from avl_tf.media.opening import MediaError, require_file
 from avl_tf.media.orientation import orientation
 from avl_tf.media.packets import Kind
 from avl_tf.media.pictures import Pictures, View, exact, pick_frames, to_array

@@ -14,7 +14,9 @@ from fractions import Fraction
 import av
 from av.stream import Discard, Disposition
 
-from avl_tf.media import packets
+from avl_tf.media import opening, packets
+from avl_tf.media.lengths import Lengths
+from avl_tf.media.opening import MediaError
 from avl_tf.media.packets import Kind, Stream
 from avl_tf.media.progress import Progress, TimedFrame
 
@@ -24,10 +26,6 @@ _RUN_UPS_S = (2, 12)
 # How long frames of one kind are kept after that time while the other has not begun:
 # pictures are large, sound waits for decoders that are some pictures behind.
 _PATIENCE_S = {"video": 0, "audio": 60}
-
-
-class MediaError(Exception):
-    """A file's content cannot be read; the message starts with the file's path."""
 
 
 class MediaFile:
@@ -45,21 +43,7 @@ class MediaFile:
     def __init__(self, path: str | os.PathLike, allow_truncated: bool = False):
         self.path = os.fspath(path)
         self._allow_truncated = allow_truncated
-        require_file(path)
-        with av.logging.Capture() as logs:
-            try:
-                # "file:" keeps a colon in a name from being read as a protocol. Titles
-                # in old files are often not UTF-8.
-                self._container = av.open(
-                    f"file:{self.path}", metadata_errors="replace"
-                )
-            except av.FFmpegError as error:
-                reason = packets.reason(error, logs)
-                raise self.error("cannot be opened", reason) from error
-        # For WAV, whose bit rate is constant, the guess is exact.
-        self._guesses_length = self._container.format.name != "wav" and any(
-            "duration from bitrate" in text for _, _, text in logs
-        )
+        self._container, logs = opening.open_container(self.path)
         self._streams = [
             stream
             for stream in self._container.streams
@@ -70,12 +54,8 @@ class MediaFile:
         if not self._streams or self._container.format.name == "tty":
             self._container.close()
             raise self.error("neither audio nor video in it")
-        starts = [
-            _seconds(stream.start_time, stream)
-            for stream in self._streams
-            if stream.start_time is not None
-        ]
-        self._origin = min(starts, default=Fraction(0))
+        self._lengths = Lengths(self.path, self._container, self._streams, logs)
+        self._origin = self._lengths.origin
 
     def __enter__(self) -> "MediaFile":
         return self
@@ -87,7 +67,7 @@ class MediaFile:
 
     def error(self, what: str, reason: str | None = None) -> MediaError:
         """Makes the error that says what is wrong with this file, and why."""
-        return MediaError(f"{self.path}: {what}" + (f": {reason}." if reason else "."))
+        return opening.media_error(self.path, what, reason)
 
     def stream(self, kind: Kind) -> Stream:
         """Returns the best "audio" or "video" stream; MediaError if there is none."""
@@ -118,9 +98,9 @@ class MediaFile:
 
     def duration(self) -> Fraction:
         """Returns the end of the longest stream in seconds; see media.duration_s."""
-        declared = [self._declared_end(stream) for stream in self._streams]
+        declared = [self._lengths.declared(stream) for stream in self._streams]
         ends = [end for end in declared if end is not None]
-        return max(ends) if len(ends) == len(declared) else self._measured_end()
+        return max(ends) if len(ends) == len(declared) else self._lengths.measured()
 
     def picture(self) -> av.VideoFrame:
         """Decodes the one picture of an image file; MediaError at any damage."""
@@ -189,7 +169,7 @@ class MediaFile:
             other.discard = Discard.default if other in read else Discard.all
         demuxed = packets.demux(self._container, read)
         all_progress = [
-            Progress(stream, self._origin, self._declared_end(stream), sought)
+            Progress(stream, self._origin, self._lengths.declared(stream), sought)
             for stream in streams
         ]
         more = True
@@ -228,43 +208,6 @@ class MediaFile:
             of_all = f" of {float(end):.1f} s" if end else ""
             raise self.error(f"decodes only to {float(at):.1f} s{of_all}", reason)
 
-    def _declared_end(self, stream: Stream) -> Fraction | None:
-        """Returns where a stream ends by its own or its file's account, or None."""
-        if self._guesses_length:
-            return None
-        if stream.duration is not None:
-            end = _seconds((stream.start_time or 0) + stream.duration, stream)
-            return end * _hidden_length(self.path) - self._origin
-        if self._container.duration is not None:
-            return Fraction(self._container.duration, av.time_base) - self._origin
-        return None
-
-    def _measured_end(self) -> Fraction:
-        """Returns where the last packet of the file ends; reads them all."""
-        ends = dict.fromkeys(self._streams, Fraction(0))
-        with av.logging.Capture() as logs:
-            try:
-                for packet in packets.demux(self._container, self._streams):
-                    stream = packet.stream
-                    length = _seconds(packet.duration, stream)
-                    if packet.pts is None:
-                        ends[stream] += length
-                    else:
-                        at = _seconds(packet.pts, stream) - self._origin
-                        ends[stream] = max(ends[stream], at + length)
-            except av.FFmpegError as error:
-                reason = packets.reason(error, logs)
-                raise self.error("cannot be read", reason) from error
-        return max(ends.values())
-
-
-def require_file(path: str | os.PathLike) -> None:
-    """Raises FileNotFoundError, or MediaError for a folder."""
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"{os.fspath(path)}: no such file.")
-    if os.path.isdir(path):
-        raise MediaError(f"{os.fspath(path)}: a folder, expected a media file.")
-
 
 def _frames_around(
     start: Fraction, frames: Iterator[tuple[str, TimedFrame]], kinds: set[str]
@@ -281,20 +224,3 @@ def _frames_around(
         if not kinds:
             return head
     return []
-
-
-def _seconds(ticks: int | None, stream: Stream) -> Fraction:
-    return (ticks or 0) * stream.time_base
-
-
-def _hidden_length(path: str) -> Fraction:
-    """Returns how many times longer a cut RIFF file (WAV, AVI) claims to be.
-
-    FFmpeg corrects the header's length by the file's size without a word.
-    """
-    with open(path, "rb") as file:
-        magic, size = file.read(4), int.from_bytes(file.read(4), "little") + 8
-    # Programs that write to a pipe put in the largest size there is.
-    if magic != b"RIFF" or size >= 0x7FFFF000:
-        return Fraction(1)
-    return max(Fraction(1), Fraction(size, os.path.getsize(path)))
