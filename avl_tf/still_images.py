@@ -8,27 +8,43 @@ import tensorflow as tf
 from avl_tf import images, media
 from avl_tf.backbones import Backbone
 from avl_tf.errors import UserError
+from avl_tf.media import Limits
 
 _QUALITY = 95
+# What a JPEG can hold, in libjpeg's hands.
+_LONGEST_SIDE = 65_500
+_PIXELS_AT_ONCE = 1 << 18
 
 
-def read(path: str | os.PathLike) -> np.ndarray:
+def read(path: str | os.PathLike, limits: Limits = media.DEFAULT_LIMITS) -> np.ndarray:
     """Reads an image as it is seen on a white page: upright, uint8 [H, W, 3].
+
+    Args:
+        path: the image.
+        limits: how large it may be.
 
     Raises:
         FileNotFoundError: there is no such file.
-        MediaError: it cannot be decoded.
+        MediaError: it cannot be decoded, or is too large.
     """
-    image = media.read_image(path)
-    colour, alpha = image[..., :3], image[..., 3:]
-    if alpha.min() == 255:
-        return colour
-    share = alpha / 255
-    return np.round(colour * share + 255 * (1 - share)).astype(np.uint8)
+    image = media.read_image(path, limits)
+    colour, alpha = image[..., :3].copy(), image[..., 3:]
+    if alpha.min() < 255:
+        # Some rows at a time: what is computed takes eight bytes a value.
+        n_rows = max(1, _PIXELS_AT_ONCE // image.shape[1])
+        for top in range(0, len(image), n_rows):
+            rows = slice(top, top + n_rows)
+            share = alpha[rows] / 255
+            colour[rows] = np.round(colour[rows] * share + 255 * (1 - share))
+    return colour
 
 
 def as_frame(image: np.ndarray, backbone: Backbone) -> np.ndarray:
-    """An image as a backbone wants its frames; ValueError if it wants motion."""
+    """An image as a backbone wants its frames.
+
+    Raises:
+        ValueError: the backbone wants motion, or the image is too narrow a strip.
+    """
     if backbone.frames_per_feature > 1:
         raise UserError(
             f"{backbone.name} needs {backbone.frames_per_feature} frames of video, "
@@ -43,11 +59,20 @@ def as_jpeg(path: str, image: np.ndarray) -> bytes:
     Args:
         path: the file it comes from, whose bytes are kept if they are such a JPEG.
         image: what read(path) returned.
+
+    Raises:
+        MediaError: no JPEG can hold it.
     """
+    if max(image.shape) > _LONGEST_SIDE:
+        height, width, _ = image.shape
+        raise media.MediaError(
+            f"{path}: an image of {width:,} x {height:,} pixels, of which no JPEG has "
+            f"more than {_LONGEST_SIDE:,} on a side."
+        )
     with open(path, "rb") as file:
         content = file.read()
     small = min(image.shape[:2]) <= images.SHORT_SIDE
-    if small and media.orientation(path) == 1 and _is_jpeg_of(content, image.shape):
+    if small and _is_jpeg_of(content, image.shape) and media.orientation(path) == 1:
         return content
     if not small:
         image = _scaled(image, images.SHORT_SIDE)
@@ -63,6 +88,9 @@ def _is_jpeg_of(content: bytes, shape: tuple[int, ...]) -> bool:
 
 
 def _scaled(image: np.ndarray, short_side: int) -> np.ndarray:
-    scale = short_side / min(image.shape[:2])
-    height, width = (round(side * scale) for side in image.shape[:2])
+    height, width = image.shape[:2]
+    if refusal := media.too_narrow(width, height):
+        raise UserError(f"{refusal}.")
+    scale = short_side / min(height, width)
+    height, width = round(height * scale), round(width * scale)
     return media.resize(image, height, width)

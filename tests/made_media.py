@@ -75,6 +75,7 @@ def make_media(
     pixels="yuv420p",
     gop=25,
     rotation=None,
+    matrix=None,
     pixel_shape=None,
     audio_codec="aac",
     layout="stereo",
@@ -101,6 +102,8 @@ def make_media(
                 video.codec_context.time_base = Fraction(1, 1000)
             if pixel_shape:
                 video.codec_context.sample_aspect_ratio = pixel_shape
+            if matrix is not None:
+                video.set_display_matrix(matrix)
             if rotation is not None:
                 video.set_display_rotation(rotation)
         if sound is not None:

@@ -24,15 +24,18 @@ import numpy as np
 
 from avl_tf.errors import UserError
 from avl_tf.media.file import MediaFile
+from avl_tf.media.limits import DEFAULT_LIMITS, Limits, too_narrow
 from avl_tf.media.opening import MediaError, require_file
-from avl_tf.media.orientation import orientation
 from avl_tf.media.packets import Kind
-from avl_tf.media.pictures import Pictures, View, exact, pick_frames, to_array
+from avl_tf.media.pictures import Pictures, View, exact, pick_frames
 from avl_tf.media.sound import SAMPLE_RATE, Sound, first_second
-from avl_tf.media.writer import to_frame, write_image, write_video, write_wav
+from avl_tf.media.stills import orientation, read_image, resize
+from avl_tf.media.writer import write_image, write_video, write_wav
 
 __all__ = [
+    "DEFAULT_LIMITS",
     "SAMPLE_RATE",
+    "Limits",
     "MediaError",
     "View",
     "decode",
@@ -46,6 +49,7 @@ __all__ = [
     "read_image",
     "read_waveform",
     "resize",
+    "too_narrow",
     "write_image",
     "write_video",
     "write_wav",
@@ -63,6 +67,7 @@ def decode(
     start_s: float = 0.0,
     end_s: float | None = None,
     allow_truncated: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Iterator[tuple[int | None, np.ndarray]]:
     """Decodes the sound and the frames of a file in one pass, a little at a time.
 
@@ -71,6 +76,7 @@ def decode(
         sample_rate: Hz; None for no sound.
         views: how the frames are wanted; each frame is decoded once for all of them.
         start_s, end_s, allow_truncated: as read_waveform and iter_frames.
+        limits: how large the pictures may be.
 
     Yields:
         (None, int16 [S]): the next samples of what read_waveform returns, times 32768.
@@ -83,17 +89,17 @@ def decode(
     if sample_rate is not None and sample_rate < 1:
         raise UserError(f"sample_rate is {sample_rate}, expected a rate in Hz above 0.")
     require_file(path)
-    return _decode(path, sample_rate, views, start, end, allow_truncated)
+    return _decode(path, sample_rate, views, start, end, (allow_truncated, limits))
 
 
-def _decode(path, sample_rate, views, start, end, allow_truncated):
-    with MediaFile(path, allow_truncated) as file:
+def _decode(path, sample_rate, views, start, end, opened_as):
+    with MediaFile(path, *opened_as) as file:
         begin = Fraction(first_second(file, start)) if sample_rate else start
         if not (sample_rate and views and start - begin > _NEAR_S):
             yield from _decode_file(file, begin, sample_rate, views, start, end)
             return
-    yield from _decode(path, sample_rate, (), start, end, allow_truncated)
-    yield from _decode(path, None, views, start, end, allow_truncated)
+    yield from _decode(path, sample_rate, (), start, end, opened_as)
+    yield from _decode(path, None, views, start, end, opened_as)
 
 
 def _decode_file(file, begin, sample_rate, views, start, end):
@@ -160,6 +166,7 @@ def iter_frames(
     start_s: float = 0.0,
     end_s: float | None = None,
     allow_truncated: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Iterator[np.ndarray]:
     """Decodes frames at a steady rate, a few in memory at a time.
 
@@ -177,13 +184,14 @@ def iter_frames(
         start_s: time of the first frame, seconds.
         end_s: the end, seconds; None, or a time beyond the video, is the video's end.
         allow_truncated: yield what can be decoded of a damaged file.
+        limits: how large the pictures may be, and what they are scaled to.
 
     Yields:
         uint8 [H, W, 3], RGB.
 
     Raises:
         FileNotFoundError: there is no such file.
-        MediaError: no video stream, or it is damaged (raised at the damage).
+        MediaError: no video stream, too large pictures, or damage (raised where it is).
         ValueError: an argument is out of range, or crop is larger than the frame.
 
     Source: AVLnet section 3.1; authors' extractor, video_loader.py.
@@ -191,7 +199,7 @@ def iter_frames(
         are made square, the authors take them as they are stored.
     """
     views = [View(fps, short_side, crop)]
-    frames = decode(path, None, views, start_s, end_s, allow_truncated)
+    frames = decode(path, None, views, start_s, end_s, allow_truncated, limits)
     return (frame for _, frame in frames)
 
 
@@ -203,6 +211,7 @@ def read_frames(
     start_s: float = 0.0,
     end_s: float | None = None,
     allow_truncated: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> np.ndarray:
     """Decodes frames at a steady rate into one array; arguments as iter_frames.
 
@@ -213,7 +222,9 @@ def read_frames(
         MediaError: as iter_frames, and if the video ends before start_s.
     """
     frames = list(
-        iter_frames(path, fps, short_side, crop, start_s, end_s, allow_truncated)
+        iter_frames(
+            path, fps, short_side, crop, start_s, end_s, allow_truncated, limits
+        )
     )
     if not frames:
         raise MediaError(f"{path}: no frame of video from {start_s} s on.")
@@ -244,45 +255,6 @@ def is_image(path: str | os.PathLike) -> bool:
     """Tells whether a file is one picture, not a video; raises as duration_s."""
     with MediaFile(path) as file:
         return file.is_image()
-
-
-def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Reads an image, upright by the orientation it carries (mirrored ones: a JPEG's).
-
-    Returns:
-        uint8 [H, W, 4], RGBA; alpha is not multiplied in, and 255 where there is none.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        MediaError: it cannot be decoded.
-    """
-    with MediaFile(path) as file:
-        frame = file.picture()
-        image = to_array(frame, (frame.width, frame.height), "rgba")
-    # PyAV tells by what angle to turn it, and not that it is a mirror image.
-    mirrored = {2: 0, 4: 0, 5: 1, 7: 1}.get(orientation(path))
-    return image if mirrored is None else np.flip(image, mirrored).copy()
-
-
-def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Scales an image, bicubic; going smaller averages, without aliasing.
-
-    Args:
-        image: uint8 [H, W, 3 or 4]. Alpha is a channel like the others: multiply
-            colours by it first, or transparent pixels bleed into visible ones.
-        height: pixels wanted.
-        width: pixels wanted.
-
-    Returns:
-        uint8 [height, width, 3 or 4].
-
-    Raises:
-        ValueError: image is of another shape or type, or a size is below 1.
-    """
-    frame = to_frame(image)
-    if height < 1 or width < 1:
-        raise UserError(f"height is {height}, width {width}: expected 1 or more.")
-    return to_array(frame, (width, height), frame.format.name)
 
 
 def _check_span(

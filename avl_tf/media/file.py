@@ -14,8 +14,9 @@ from fractions import Fraction
 import av
 from av.stream import Discard, Disposition
 
-from avl_tf.media import opening, packets
+from avl_tf.media import formats, opening, packets
 from avl_tf.media.lengths import Lengths
+from avl_tf.media.limits import DEFAULT_LIMITS, Limits, PixelLimit
 from avl_tf.media.opening import MediaError
 from avl_tf.media.packets import Kind, Stream
 from avl_tf.media.progress import Progress, TimedFrame
@@ -34,24 +35,30 @@ class MediaFile:
     Args:
         path: the file.
         allow_truncated: decode what there is of a damaged file, without an error.
+        limits: how large its pictures may be.
 
     Raises:
         FileNotFoundError: there is no such file.
         MediaError: FFmpeg cannot open it, or finds neither audio nor video in it.
     """
 
-    def __init__(self, path: str | os.PathLike, allow_truncated: bool = False):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        allow_truncated: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
+    ):
         self.path = os.fspath(path)
+        self.limits = limits
         self._allow_truncated = allow_truncated
-        self._container, logs = opening.open_container(self.path)
+        self._container, logs = opening.open_container(self.path, limits.of_videos)
         self._streams = [
             stream
             for stream in self._container.streams
             if stream.type in ("audio", "video")
             and not stream.disposition & Disposition.attached_pic
         ]
-        # FFmpeg's tty "format" draws any plain text as the video of a terminal.
-        if not self._streams or self._container.format.name == "tty":
+        if not self._streams:
             self._container.close()
             raise self.error("neither audio nor video in it")
         self._lengths = Lengths(self.path, self._container, self._streams, logs)
@@ -68,6 +75,11 @@ class MediaFile:
     def error(self, what: str, reason: str | None = None) -> MediaError:
         """Makes the error that says what is wrong with this file, and why."""
         return opening.media_error(self.path, what, reason)
+
+    def refuse(self, refusal: str | None) -> None:
+        """Raises MediaError if there is something to say against this file."""
+        if refusal:
+            raise self.error(refusal)
 
     def stream(self, kind: Kind) -> Stream:
         """Returns the best "audio" or "video" stream; MediaError if there is none."""
@@ -87,7 +99,7 @@ class MediaFile:
 
     def is_image(self) -> bool:
         """Tells whether the file is one picture, as a sequence of one .jpg is."""
-        named = self._container.format.name.endswith(("_pipe", "image2"))
+        named = self._container.format.name.endswith(formats.PICTURES)
         one = len(self._streams) == 1 and not self.has_sound()
         return one and (named or self._streams[0].frames == 1)
 
@@ -104,15 +116,18 @@ class MediaFile:
 
     def picture(self) -> av.VideoFrame:
         """Decodes the one picture of an image file; MediaError at any damage."""
-        stream = self.stream("video")
+        stream, limit = self.stream("video"), self.limits.of_images
+        self._bound(stream, limit)
         demuxed = packets.demux(self._container, [stream])
         while True:
             packet, frames, problem = packets.next_frames(
                 demuxed, [stream.index], packets.TORN
             )
+            self.refuse(limit.refusal_of(problem))
             if problem or packet is None:
                 raise self.error("its image cannot be decoded", problem)
             if frames:
+                self.refuse(limit.refusal(frames[0].width, frames[0].height))
                 return frames[0]
 
     def frames(
@@ -153,7 +168,7 @@ class MediaFile:
                 yield from head
                 yield from frames
                 return
-        with MediaFile(self.path, self._allow_truncated) as fresh:
+        with MediaFile(self.path, self._allow_truncated, self.limits) as fresh:
             yield from fresh._decode([fresh.stream(kind) for kind in kinds], finished)
 
     def _decode(
@@ -167,6 +182,9 @@ class MediaFile:
         read = self._streams if endless else streams
         for other in self._container.streams:
             other.discard = Discard.default if other in read else Discard.all
+        limit = self.limits.of_videos
+        for stream in streams:
+            self._bound(stream, limit)
         demuxed = packets.demux(self._container, read)
         all_progress = [
             Progress(stream, self._origin, self._lengths.declared(stream), sought)
@@ -180,6 +198,7 @@ class MediaFile:
                 demuxed, indices, packets.CONCEALED
             )
             more = packet is not None
+            self.refuse(limit.refusal_of(problem))
             # What is wrong with no stream's packet in particular concerns them all.
             index = None if packet is None else packet.stream_index
             its_own = [p for p in active if p.stream.index == index]
@@ -192,6 +211,8 @@ class MediaFile:
                     self._refuse(*progress.damage, progress.end)
             for frame in frames:
                 (progress,) = its_own
+                if progress.stream.type == "video":
+                    self.refuse(limit.refusal(frame.width, frame.height))
                 yield progress.stream.type, progress.note_frame(frame)
         for progress in all_progress:
             kind = progress.stream.type
@@ -201,6 +222,13 @@ class MediaFile:
                 raise self.error(f"nothing in its {kind} stream can be decoded")
             if progress.is_cut():
                 self._refuse(progress.reached, "the file seems cut", progress.end)
+
+    def _bound(self, stream: Stream, limit: PixelLimit) -> None:
+        """Raises MediaError for pictures that are too large; has the decoder do so."""
+        context = stream.codec_context
+        if stream.type == "video":
+            self.refuse(limit.refusal(context.width, context.height))
+            context.options = {"max_pixels": limit.for_decoders}
 
     def _refuse(self, at: Fraction, reason: str, end: Fraction) -> None:
         """Raises the error for a file that decodes to `at`, unless that is allowed."""

@@ -7,6 +7,8 @@ from typing import Any, Literal
 import av
 from av.container import InputContainer
 
+from avl_tf.media.limits import TOO_LARGE
+
 # PyAV hands FFmpeg's messages to Python from a set level on. They are needed for the
 # text of a MediaError, and to notice damage that FFmpeg logs without failing; none of
 # them may reach the user's terminal.
@@ -16,9 +18,9 @@ logging.getLogger("libav").propagate = False
 logging.getLogger("libav").addHandler(logging.NullHandler())
 
 # What decoders (of H.264, of FLAC) log when they hide damage instead of failing.
-CONCEALED = ("error while decoding MB", "decode_frame() failed")
+CONCEALED = ("error while decoding MB", "decode_frame() failed", TOO_LARGE)
 # The same for JPEG images, baseline and progressive.
-TORN = ("overread", "error y=")
+TORN = ("overread", "error y=", TOO_LARGE)
 
 Kind = Literal["audio", "video"]
 # Of either kind: PyAV's types do not tell one from the other by its name, and hold that
@@ -66,7 +68,7 @@ def next_frames(
     return packet, frames, problem
 
 
-def reason(error: av.FFmpegError, logs: Logs) -> str:
+def reason(error: av.FFmpegError | OSError, logs: Logs) -> str:
     """Says why FFmpeg has failed, with what it has logged on the way."""
     details = _errors(logs)
     return f"{error.strerror} ({details})" if details else f"{error.strerror}"

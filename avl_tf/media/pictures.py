@@ -11,6 +11,8 @@ from av.video.reformatter import Interpolation
 
 from avl_tf.errors import UserError
 from avl_tf.media.file import MediaFile
+from avl_tf.media.limits import too_narrow
+from avl_tf.media.orientation import mirror_and_turns
 from avl_tf.media.progress import TimedFrame
 
 # Without FULL_CHR_H_INP swscale halves the colour resolution of RGB input.
@@ -106,7 +108,11 @@ class Pictures:
     def _picture(self, frame: av.VideoFrame) -> np.ndarray:
         view = self._view
         if self._size is None:
-            self._size = _output_size(frame, self._stretch, view.short_side)
+            size = _output_size(frame, self._stretch, view.short_side)
+            if view.short_side:
+                limit, coded = self._file.limits.of_videos, (frame.width, frame.height)
+                self._file.refuse(limit.scaled_refusal(coded, size))
+            self._size = size
             if view.crop and view.crop > min(self._size):
                 raise UserError(
                     f"{self._file.path}: crop is {view.crop}, the shorter side "
@@ -125,7 +131,13 @@ def pick_frames(frames: np.ndarray, fps: float, view: View) -> Iterator[np.ndarr
 
     Yields:
         uint8 [H, W, 3]: the nearest frame to each of 0, 1 / view.fps, ... seconds.
+
+    Raises:
+        ValueError: they are too narrow to be scaled.
     """
+    height, width = frames.shape[1:3]
+    if view.short_side and (refusal := too_narrow(width, height)):
+        raise UserError(f"{refusal}.")
     step = exact(fps) / exact(view.fps)
     for number in range(math.ceil(len(frames) / step)):
         nearest = min(math.ceil(number * step - Fraction(1, 2)), len(frames) - 1)
@@ -140,14 +152,18 @@ def exact(value: float) -> Fraction:
 
 
 def to_array(
-    frame: av.VideoFrame, size: tuple[int, int], pixels: str, crop: int | None = None
+    frame: av.VideoFrame,
+    size: tuple[int, int] | None,
+    pixels: str,
+    crop: int | None = None,
 ) -> np.ndarray:
     """Scales a frame to (width, height), turns it upright and cuts out its centre."""
-    width, height = size
+    width, height = size or (frame.width, frame.height)
+    mirrored, turns = mirror_and_turns(frame)
     scaled = frame.reformat(width, height, pixels, interpolation=_SCALING, threads=1)
-    # The angle, and not the display matrix in frame.side_data, which also tells about
-    # mirroring: reading that crashes PyAV 18.1 (it frees FFmpeg's memory twice).
-    image = np.rot90(scaled.to_ndarray(), round(frame.rotation / 90))
+    del frame  # a large one need not be in memory any longer
+    image: np.ndarray = scaled.to_ndarray()
+    image = np.rot90(np.flipud(image) if mirrored else image, turns)
     if crop:
         top, left = ((side - crop) // 2 for side in image.shape[:2])
         image = image[top : top + crop, left : left + crop]
