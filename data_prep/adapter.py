@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from tqdm import tqdm
 
 from avl_tf.errors import UserError
+from avl_tf.media import Limits
 from avl_tf.settings import setting
 from data_prep import checks, manifest
 from data_prep.checks import DEFECTS, Finding, Line
@@ -22,7 +23,7 @@ _NAMED = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class AdapterConfig:
+class AdapterConfig(Limits):
     """The flags that every adapter has."""
 
     manifest: str = setting(None, "Manifest to write (JSON lines).", required=True)
@@ -99,7 +100,7 @@ def sift(
         ]
     lines = _sift_clips(lines, checks.bad_spans, drop, report)
     if config.check_media:
-        lines = _examine(lines, drop, report)
+        lines = _examine(lines, drop, report, config)
     path = report_path(config.manifest)
     rows = (json.dumps(dataclasses.asdict(f), ensure_ascii=False) for f in report)
     manifest.write_text(path, "".join(f"{row}\n" for row in rows))
@@ -201,7 +202,7 @@ def _sift_clips(lines, find, drop, report) -> list[Line]:
     return kept
 
 
-def _examine(lines, drop, report) -> list[Line]:
+def _examine(lines, drop, report, limits) -> list[Line]:
     """Opens the media of all lines; those that can be opened get duration_s."""
     usable = []
     found_before = checks.unusable_files(lines)
@@ -210,7 +211,7 @@ def _examine(lines, drop, report) -> list[Line]:
         if index in found_before:
             usable.append(line)
             continue
-        finding, duration_s = checks.examine(line)
+        finding, duration_s = checks.examine(line, limits)
         if finding:
             report.append(finding)
             if finding.kind in drop:

@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from avl_tf import program, settings
 from avl_tf.errors import UserError
+from avl_tf.media import Limits
 from data_prep import failures, manifest, media_files, processes
 from data_prep.builder import (
     clip_corpus,
@@ -44,6 +45,7 @@ from data_prep.builder.video_scan import Scan, ScanTask
 from data_prep.failures import Failure
 
 settings.define_flags(BuildConfig)
+settings.define_flags(Limits)
 _VIDEOS = flags.DEFINE_string(
     "videos", None, "Folder of videos, nested at will.", required=True
 )
@@ -130,8 +132,10 @@ def _list_videos(folder: str) -> tuple[dict[str, str], list[Failure], int]:
 
 def _scan_all(path_of: dict[str, str], segmenter: str) -> dict[str, Scan]:
     folder = os.path.join(_OUT_DIR.value, "scans")
+    limits = settings.from_flags(Limits)
     tasks = [
-        ScanTask(video, path, segmenter, folder) for video, path in path_of.items()
+        ScanTask(video, path, segmenter, folder, limits)
+        for video, path in path_of.items()
     ]
     found = {task.id: video_scan.read_scan(task) for task in tasks}
     scans = {
@@ -177,7 +181,8 @@ def _check_decisions(decided: Decisions, corpus: ClipCorpus) -> int:
 def _write_review_page(corpus: ClipCorpus, path_of: dict, decided: Decisions) -> None:
     folder = os.path.join(_OUT_DIR.value, "review")
     clips = sum(corpus.drawn.values(), [])
-    tasks = review_page.missing_pictures(folder, clips, path_of)
+    limits = settings.from_flags(Limits)
+    tasks = review_page.missing_pictures(folder, clips, path_of, limits)
     for _ in _work(key_frames.write_key_frames, tasks):
         pass
     page = review_page.write(folder, corpus.drawn, path_of, decided, _LANGUAGE.value)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from avl_tf import media
-from avl_tf.media import MediaError
+from avl_tf.media import DEFAULT_LIMITS, Limits, MediaError
 from avl_tf.media.file import MediaFile
 from data_prep.media_files import sha256
 
@@ -176,10 +176,16 @@ def _beginning(path: str) -> bytes:
         return file.read(_HASHED)
 
 
-def examine(line: Line) -> tuple[Finding | None, float]:
+def examine(
+    line: Line, limits: Limits = DEFAULT_LIMITS
+) -> tuple[Finding | None, float]:
     """Opens the files of a line and listens until the first sound.
 
     The whole is not decoded, so damage further on is for data_prep.extract to find.
+
+    Args:
+        line: a line of a manifest.
+        limits: how large its image may be.
 
     Returns:
         A finding ("dead" or "silent") or None; the media's length in seconds, 0 if it
@@ -187,7 +193,7 @@ def examine(line: Line) -> tuple[Finding | None, float]:
     """
     path, duration_s = line["media"], 0.0
     try:
-        with MediaFile(path) as file:
+        with MediaFile(path, limits=limits) as file:
             length_s = float(file.duration())
             if not line.get("image"):
                 file.stream("video")
@@ -196,7 +202,7 @@ def examine(line: Line) -> tuple[Finding | None, float]:
             except MediaError as error:
                 return _finding("silent", line, str(error)), length_s
         if line.get("image"):
-            media.read_image(line["image"])
+            media.read_image(line["image"], limits)
         silent = is_silent(path, line.get("start_s", 0.0), line.get("end_s"))
         duration_s = length_s
     except (MediaError, OSError, ValueError) as error:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from avl_tf import files, program, settings
 from avl_tf.errors import UserError
+from avl_tf.media import Limits
 from avl_tf.records import FeatureSpec, RecordsSpec
 from data_prep import extraction, failures, jobs, shards, workers
 from data_prep.extraction import ExtractionConfig, ShardTask
@@ -29,6 +30,7 @@ _MANIFEST = flags.DEFINE_string(
 )
 settings.define_flags(OutputConfig)
 settings.define_flags(ExtractionConfig)
+settings.define_flags(Limits)
 _WORKERS = flags.DEFINE_integer(
     "workers",
     None,
@@ -52,6 +54,7 @@ def main() -> None:
         weights_2d=_absolute(config.weights_2d),
         weights_3d=_absolute(config.weights_3d),
         storage=output.storage,
+        limits=settings.from_flags(Limits),
     )
     if not (config.backbone_2d or config.backbone_3d or config.keep_images):
         raise UserError(

@@ -12,6 +12,7 @@ from avl_tf import audio, media, records, still_images
 from avl_tf.audio import AudioConfig
 from avl_tf.backbones import Backbone, load_backbone, unit_length
 from avl_tf.errors import UserError
+from avl_tf.media import DEFAULT_LIMITS, Limits
 from avl_tf.records import AUTHORS_2D, Clip, FeatureSpec, Record
 from avl_tf.settings import setting
 from data_prep import shards
@@ -42,6 +43,7 @@ class ExtractionConfig:
         "empty.",
     )
     audio: AudioConfig = AudioConfig()
+    limits: Limits = DEFAULT_LIMITS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +137,7 @@ def _record(
     sinks = list(batches.values())
     views, jpeg = [], None
     if recording.image:
-        image = still_images.read(recording.image)
+        image = still_images.read(recording.image, config.limits)
         for sink in sinks:
             sink.put(still_images.as_frame(image, sink.backbone))
         if config.keep_images:
@@ -151,6 +153,7 @@ def _record(
         views,
         recording.start_s,
         recording.end_s,
+        limits=config.limits,
     ):
         if index is None:
             sound += array.tobytes()

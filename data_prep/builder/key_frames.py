@@ -3,6 +3,7 @@
 import dataclasses
 
 from avl_tf import media
+from avl_tf.media import DEFAULT_LIMITS, Limits
 
 _SHORT_SIDE = 180
 # Around the time that is asked for, of which the last frame may fall short.
@@ -15,6 +16,7 @@ class KeyFramesTask:
 
     path: str
     pictures: tuple[tuple[float, str], ...]
+    limits: Limits = DEFAULT_LIMITS
 
 
 def write_key_frames(task: KeyFramesTask) -> None:
@@ -22,7 +24,11 @@ def write_key_frames(task: KeyFramesTask) -> None:
     for time_s, path in task.pictures:
         try:
             frames = media.iter_frames(
-                task.path, 1 / _SPAN_S, _SHORT_SIDE, start_s=time_s
+                task.path,
+                1 / _SPAN_S,
+                _SHORT_SIDE,
+                start_s=time_s,
+                limits=task.limits,
             )
             frame = next(frames, None)
         except (media.MediaError, OSError):

@@ -12,6 +12,7 @@ import os
 import urllib.parse
 from collections.abc import Mapping, Sequence
 
+from avl_tf.media import DEFAULT_LIMITS, Limits
 from data_prep.builder import decisions
 from data_prep.builder.clip_selection import VideoClip
 from data_prep.builder.decisions import Decisions
@@ -22,7 +23,10 @@ _PLACE = "__REVIEW_DATA__"
 
 
 def missing_pictures(
-    folder: str, clips: Sequence[VideoClip], path_of: Mapping[str, str]
+    folder: str,
+    clips: Sequence[VideoClip],
+    path_of: Mapping[str, str],
+    limits: Limits = DEFAULT_LIMITS,
 ) -> list[KeyFramesTask]:
     """Lists the pictures that are still to be made, a task a video.
 
@@ -30,6 +34,7 @@ def missing_pictures(
         folder: the page's.
         clips: what it shows.
         path_of: video -> its file.
+        limits: how large the videos may be.
     """
     pictures: dict[str, list[tuple[float, str]]] = {}
     for clip in clips:
@@ -37,7 +42,7 @@ def missing_pictures(
         if not os.path.exists(path):
             middle_s = (clip.start_s + clip.end_s) / 2
             pictures.setdefault(clip.video, []).append((middle_s, path))
-    return [KeyFramesTask(path_of[v], tuple(p)) for v, p in pictures.items()]
+    return [KeyFramesTask(path_of[v], tuple(p), limits) for v, p in pictures.items()]
 
 
 def write(

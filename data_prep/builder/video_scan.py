@@ -14,7 +14,7 @@ import numpy as np
 
 from avl_tf import media
 from avl_tf.errors import UserError
-from avl_tf.media import SAMPLE_RATE, View
+from avl_tf.media import DEFAULT_LIMITS, SAMPLE_RATE, Limits, View
 from avl_tf.whole_files import replacing
 from data_prep.builder import segmenters
 from data_prep.builder.fingerprints import (
@@ -49,12 +49,13 @@ class Scan:
 
 @dataclasses.dataclass(frozen=True)
 class ScanTask:
-    """A video to scan, and the folder where the result is kept."""
+    """A video to scan, the folder where the result is kept, how large it may be."""
 
     id: str
     path: str
     segmenter: str
     folder: str
+    limits: Limits = DEFAULT_LIMITS
 
 
 def scan(task: ScanTask) -> Scan:
@@ -102,7 +103,7 @@ def _scan(task: ScanTask) -> Scan:
         audio.feed(waveform)
 
     views = [View(FRAMES_FPS, FRAMES_SHORT_SIDE)]
-    for view, array in media.decode(task.path, SAMPLE_RATE, views):
+    for view, array in media.decode(task.path, SAMPLE_RATE, views, limits=task.limits):
         if view is not None:
             frames.feed(array)
             continue
