@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
+from avl_tf import fields
 from avl_tf.errors import UserError
 
 if typing.TYPE_CHECKING:
@@ -115,6 +116,45 @@ def from_flags(
     if base is not None:
         return dataclasses.replace(base, **values)
     return config_class(**values)
+
+
+def check(config_class: type, others: Mapping[str, fields.Check]) -> fields.Check:
+    """Checks what asdict makes of a configuration, by its settings' types and limits.
+
+    Args:
+        config_class: the dataclass; fields that have a default may be missing.
+        others: checks of the fields that are no settings.
+    """
+    kinds = _kinds(config_class)
+    checks = {
+        field.name: _check(kinds[field.name], field.metadata)
+        for field in _settings(config_class)
+    }
+    optional = [
+        field.name
+        for field in dataclasses.fields(config_class)
+        if field.default is not dataclasses.MISSING
+    ]
+    return fields.record({**checks, **others}, optional)
+
+
+def _check(kind: Any, metadata: Mapping[str, Any]) -> fields.Check:
+    if metadata["choices"]:
+        return fields.choice(*metadata["choices"])
+    lower, upper = metadata["limits"]
+    limits = {
+        name: limit
+        for name, limit in (("lower", lower), ("upper", upper))
+        if limit is not None
+    }
+    if kind is bool:
+        return fields.boolean
+    if kind in (int, float):
+        return (fields.whole if kind is int else fields.number)(**limits)
+    if kind is str:
+        return fields.text(empty=True)
+    (item,) = {k for k in typing.get_args(kind) if k is not Ellipsis}
+    return fields.items(fields.whole() if item is int else fields.text())
 
 
 def read_flagfile(

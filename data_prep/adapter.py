@@ -6,12 +6,12 @@ terminal.
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 
 from tqdm import tqdm
 
+from avl_tf import json_text
 from avl_tf.errors import UserError
 from avl_tf.settings import setting
 from data_prep import checks, manifest
@@ -73,7 +73,8 @@ def sift(
             the corpus names something that is not there.
         findings: what the adapter itself has found; of a defect in them the line is
             still in `lines` only if it is to be kept.
-        strict: a defect that is not dropped is an error; otherwise it is kept.
+        strict: a defect that is not dropped is an error; otherwise it is kept, but
+            for what no manifest can hold.
 
     Returns:
         The lines that are left; with duration_s after --check_media.
@@ -85,10 +86,9 @@ def sift(
     lines, report = list(lines), list(findings)
     drop = dropped_kinds(config)
     n_given = len(lines)
-    for number, line in enumerate(lines, 1):
-        if not line["id"]:
-            raise UserError(f"entry {number} of the corpus has an empty id.")
-        manifest.require_split_name(line["split"], f"'{line['id']}'")
+    unfit = checks.unfit_lines(lines)
+    report += unfit.values()
+    lines = [line for index, line in enumerate(lines) if index not in unfit]
     for check in (checks.unusable_files, checks.overlaps, checks.duplicate_ids):
         found = check(lines)
         report += found.values()
@@ -101,7 +101,7 @@ def sift(
     if config.check_media:
         lines = _examine(lines, drop, report)
     path = report_path(config.manifest)
-    rows = (json.dumps(dataclasses.asdict(f), ensure_ascii=False) for f in report)
+    rows = (json_text.dump(dataclasses.asdict(finding)) for finding in report)
     manifest.write_text(path, "".join(f"{row}\n" for row in rows))
     refused = _tell(report, drop, strict)
     if refused:
@@ -173,11 +173,17 @@ def report_path(path: str) -> str:
 
 
 def several(files: MediaFiles) -> list[Finding]:
-    """Notes on what was there in several files."""
+    """Notes on what was there in several files, or in another Unicode form."""
     return [
         Finding("several files", name, f"{found[0]} is taken, not {found[1]}")
         for name, found in files.ambiguous.items()
-    ]
+    ] + other_form(files.other_forms)
+
+
+def other_form(ids: Iterable[str]) -> list[Finding]:
+    """Notes on files whose name is in another Unicode form than the corpus has it."""
+    detail = "the file's name is in another Unicode normal form, and is taken"
+    return notes("other form", ids, detail)
 
 
 def _kinds(findings: Iterable[Finding]) -> set[str]:
@@ -232,6 +238,7 @@ def _tell(report, drop, strict):
         if kind in DEFECTS and kind not in drop and strict:
             refused.append(text)
         else:
-            fate = "dropped" if kind in drop else "kept" if kind in DEFECTS else "note"
+            gone = kind in drop or kind == "unfit"
+            fate = "dropped" if gone else "kept" if kind in DEFECTS else "note"
             print(f"{fate}: {text}")
     return "; ".join(refused)

@@ -4,11 +4,11 @@ Whatever is wrong with one is a ValueError that names the file and the place.
 """
 
 import csv
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
 
+from avl_tf import json_text
 from avl_tf.errors import UserError
 
 
@@ -46,11 +46,12 @@ def optional_file(folder: str, *names: str) -> str | None:
 
 
 def read_json(path: str, kind: type | tuple[type, ...] = dict) -> Any:
-    """Reads a JSON file that holds a dict (or another kind of value)."""
-    try:
-        value = json.loads(_read_text(path))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}).") from error
+    """Reads a JSON file that holds a dict (or another kind of value).
+
+    NaN and infinities are left to the caller. Where a text holds a NUL or half of a
+    surrogate pair (a caption that was cut within an emoji), it has U+FFFD.
+    """
+    value = json_text.parse_foreign(_read_text(path), path)
     if not isinstance(value, kind):
         raise UserError(
             f"{path}: expected a {_names(kind)} in it, got a {type(value).__name__}."
@@ -80,13 +81,19 @@ def read_table(
 ) -> list[dict[str, str]]:
     """Reads the rows of a csv with a header, by column.
 
+    Cells are as they stand there; names in the header lose spaces around them.
+
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: one of `columns` is missing, or a row has not as many cells as the
-            header.
+        ValueError: one of `columns` is missing, a column stands twice, or a row has not
+            as many cells as the header.
     """
     rows = _read_rows(path, delimiter)
-    header = rows[0] if rows else []
+    header = [name.strip() for name in rows[0]] if rows else []
+    if twice := [name for name in header if name and header.count(name) > 1]:
+        raise UserError(
+            f"{path}: column {twice[0]} stands twice in its header. Rename one of them."
+        )
     if not set(columns) <= set(header):
         got = delimiter.join(header)
         raise UserError(

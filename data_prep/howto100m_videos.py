@@ -66,8 +66,8 @@ def main() -> None:
     videos = MediaFiles(_VIDEOS.value, VIDEO_SUFFIXES)
     lines, uncaptioned = [], []
     for row in rows:
-        path = (row.get("path") or row.get("video_id", "")).replace("None/", "").strip()
-        video = row.get("video_id") or os.path.basename(path)
+        path = (row.get("path") or row.get("video_id", "")).replace("None/", "")
+        video = row.get("video_id", "").strip() or os.path.basename(path.strip())
         if captions and video not in captions.by_video:
             uncaptioned.append(video)
             continue

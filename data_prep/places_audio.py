@@ -152,8 +152,8 @@ def _read_captions(path, language):
 
 
 def _line(caption, language, split, images, wavs):
-    image, wav = caption["image"].strip("/"), caption["wav"].strip("/")
-    name = caption.get("uttid") or os.path.splitext(wav)[0]
+    image, wav = caption["image"].strip().strip("/"), caption["wav"].strip().strip("/")
+    name = str(caption.get("uttid") or os.path.splitext(wav)[0]).strip()
     told = {key: caption.get(key) for key in ("speaker", "asr_text", "text_alignment")}
     return {
         "id": f"{language}/{name}",

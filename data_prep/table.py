@@ -10,16 +10,18 @@ such a column, and so are in one split. With --rows=clips the rows of a media fi
 the clips of one recording.
 """
 
+import math
 import os
 
 from absl import flags
 
 from avl_tf import program, settings
 from avl_tf.errors import UserError
-from data_prep import adapter, manifest
+from data_prep import adapter, media_files
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import read_table
 from data_prep.checks import Line
+from data_prep.manifest_line import require_split_name
 
 settings.define_flags(AdapterConfig)
 _TABLE = flags.DEFINE_string(
@@ -55,7 +57,7 @@ def main() -> None:
         lines = _recordings_of_clips(numbered)
     else:
         lines = [_recording(row, place) for row, place in numbered]
-    adapter.finish(config, lines)
+    adapter.finish(config, lines, _in_the_files_form(lines))
 
 
 def _recording(row, place):
@@ -95,11 +97,23 @@ def _recordings_of_clips(numbered):
     return list(lines.values())
 
 
+def _in_the_files_form(lines):
+    """Names files as they are named on the disk; notes on where that is otherwise."""
+    others = []
+    for line in lines:
+        for name in ("media", "image"):
+            found = media_files.existing(line[name]) if line.get(name) else None
+            if found and found != line[name]:
+                line[name] = found
+                others.append(line["id"])
+    return adapter.other_form(others)
+
+
 def _common(row, place):
     if not _cell(row, "media"):
         raise UserError(f"{place}: media is empty.")
     split = _cell(row, "split") or _SPLIT.value
-    manifest.require_split_name(split, place)
+    require_split_name(split, place)
     return {
         "media": _path(row["media"]),
         "language": _cell(row, "language") or _LANGUAGE.value,
@@ -127,8 +141,7 @@ def _number(row, name, place):
 
 
 def _check_span(start_s, end_s, place):
-    stop_s = float("inf") if end_s is None else end_s
-    if not 0 <= start_s < stop_s:
+    if not 0 <= start_s < math.inf or not (end_s is None or start_s < end_s < math.inf):
         raise UserError(
             f"{place}: expected 0 <= start_s < end_s, got {start_s} and {end_s}."
         )

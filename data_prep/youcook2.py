@@ -42,10 +42,11 @@ _SPLITS = {"training": "train", "validation": "val"}
 def main() -> None:
     config = settings.from_flags(AdapterConfig)
     path = find_file(_ANNOTATIONS.value, _JSON)
-    database = field(read_json(path), "database", dict, path)
+    found = field(read_json(path), "database", dict, path)
+    database = {video.strip(): entry for video, entry in found.items()}
     videos = MediaFiles(_VIDEOS.value, VIDEO_SUFFIXES)
     listed = [
-        (split, entry.rsplit("/", 1)[-1])
+        (split, entry.rsplit("/", 1)[-1].strip())
         for split in ("train", "val")
         if (names := optional_file(_ANNOTATIONS.value, f"{split}_list.txt"))
         for entry in read_lines(names)
@@ -97,7 +98,7 @@ def _clips(entry, place):
     clips = []
     for annotation in field(entry, "annotations", list, place):
         segment = field(annotation, "segment", list, place)
-        if len(segment) != 2 or not all(isinstance(s, int | float) for s in segment):
+        if len(segment) != 2 or not all(type(s) in (int, float) for s in segment):
             raise UserError(f"{place}: a segment must be [start, end], got {segment}.")
         sentence = field(annotation, "sentence", str, place)
         clips.append({"start_s": segment[0], "end_s": segment[1], "label": sentence})

@@ -19,6 +19,7 @@ from absl import flags
 
 from avl_tf import program, settings
 from avl_tf.errors import UserError
+from avl_tf.json_text import mended
 from avl_tf.torch_weights import read_torch_file
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
@@ -83,18 +84,20 @@ def _read_clips(path):
     clips = collections.defaultdict(list)
     for index, clip in enumerate(pickled):
         video = clip.get("video_id", clip.get("id"))
-        if not isinstance(video, str) or not video:
+        video = mended(video.strip()) if isinstance(video, str) else ""
+        if not video:
             raise UserError(f"{path}, clip {index}: no video_id, only {_names(clip)}.")
         try:
             start_s, end_s = float(clip["start"]), float(clip["end"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise UserError(
                 f"{path}, clip {index}: no start and end in seconds, only "
                 f"{_names(clip)}."
             ) from None
         made = {"start_s": start_s, "end_s": end_s}
         caption = clip.get("caption")
-        clips[video].append({**made, "label": caption if caption else ""})
+        label = mended(caption) if isinstance(caption, str) else str(caption or "")
+        clips[video].append({**made, "label": label})
     return dict(clips)
 
 
