@@ -152,13 +152,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _is_deep(value: Any) -> bool:
     level = [value]
-    for _ in range(_DEEPEST + 1):
+    for _ in range(_DEEPEST):
         level = [
             item
             for group in level
             if isinstance(group, dict | list)
             for item in (group.values() if isinstance(group, dict) else group)
         ]
-        if not level:
-            return False
-    return True
+    return any(isinstance(item, dict | list) for item in level)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
-from avl_tf import fields
+from avl_tf import comma_lists, fields
 from avl_tf.errors import UserError
 
 if typing.TYPE_CHECKING:
@@ -193,7 +193,7 @@ def to_flagfile(*configs: Any) -> str:
             if value is None:
                 continue
             if isinstance(value, tuple):
-                value = ",".join(str(item) for item in value)
+                value = comma_lists.to_text(value)
             elif isinstance(value, bool):
                 value = str(value).lower()
             lines.append(f"--{field.name}={value}\n")
@@ -217,15 +217,18 @@ def parse_named(
         value: what the values are, for messages.
 
     Raises:
-        ValueError: an item is not of that form, or a name stands twice.
+        ValueError: an item is not of that form, a name stands twice, or a comma between
+            two items belongs to a path.
     """
+    items = list(items)
+    comma_lists.require_no_path_cut(items, flag)
     named: dict[str, str] = {}
     for item in items:
         name, equals, text = (part.strip() for part in item.partition("="))
         if not (name and equals and text) or name in named:
             raise UserError(
                 f"--{flag}: expected NAME={value},NAME={value} with each name once, "
-                f"got '{item}'."
+                f"got '{item}'. {comma_lists.RULE}"
             )
         named[name] = text
     return named

@@ -122,7 +122,7 @@ def sift(
 def write(
     config: AdapterConfig,
     lines: Iterable[Line],
-    complete: Callable[[Line], Line] | None = None,
+    complete: Callable[[Line], Line | None] | None = None,
 ) -> None:
     """Writes the manifest and tells the counts of each split.
 
@@ -130,7 +130,10 @@ def write(
         config: where to.
         lines: as sift returns them.
         complete: makes a line's last fields when it is written, so that they need not
-            all be in memory.
+            all be in memory; None leaves the line out.
+
+    Raises:
+        UserError: no line is left.
     """
     path = config.manifest
     n_recordings: dict[str, int] = {}
@@ -139,6 +142,8 @@ def write(
     def finished() -> Iterator[Line]:
         for line in lines:
             whole = complete(line) if complete else line
+            if whole is None:
+                continue
             split = whole["split"]
             n_recordings[split] = n_recordings.get(split, 0) + 1
             n_clips[split] = n_clips.get(split, 0) + len(whole.get("clips", ()))
@@ -148,6 +153,8 @@ def write(
                 if whole.get(name)
             }
             yield {**whole, **places}
+        if not n_recordings:
+            raise UserError(f"{path}: not written, as no recording is left.")
 
     manifest.write_manifest(path, finished())
     counts = (

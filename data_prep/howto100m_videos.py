@@ -82,7 +82,8 @@ def main() -> None:
             }
         )
     findings = adapter.notes("uncaptioned", uncaptioned, "no captions, so left out")
-    cutter = _Cutter(captions, _MIN_CLIP_S.value) if captions else None
+    tolerant = "unfit" in adapter.dropped_kinds(config)
+    cutter = _Cutter(captions, _MIN_CLIP_S.value, tolerant) if captions else None
     lines = adapter.sift(config, lines, [*findings, *adapter.several(videos)])
     adapter.write(config, lines, cutter)
     if cutter and (cutter.n_left_out or cutter.n_without_clips):
@@ -93,14 +94,24 @@ def main() -> None:
 
 
 class _Cutter:
-    """Adds a video's clips to its line, and counts the captions that make none."""
+    """Adds a video's clips to its line, and counts the captions that make none.
 
-    def __init__(self, captions: Captions, min_clip_s: float):
+    tolerant: a video whose captions have another form is left out; otherwise UserError.
+    """
+
+    def __init__(self, captions: Captions, min_clip_s: float, tolerant: bool):
         self._captions, self._min_clip_s = captions, min_clip_s
+        self._tolerant = tolerant
         self.n_left_out = self.n_without_clips = 0
 
     def __call__(self, line):
-        captions = self._captions.of(line["id"])
+        try:
+            captions = self._captions.of(line["id"])
+        except UserError as error:
+            if self._tolerant:
+                print(f"dropped: {error}")
+                return None
+            raise UserError(f"{error}. --drop=unfit leaves such videos out.") from error
         length_s = line.get("duration_s", float("inf"))
         clips = [
             {"start_s": start_s, "end_s": min(end_s, length_s), "label": text}

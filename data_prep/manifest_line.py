@@ -76,7 +76,8 @@ def _check_clips(clips: Any, path: str) -> None:
             raise UserError(
                 f"'clips[{index}].label' must be a text, got {label!r:.80}."
             )
-        fields.anything({k: v for k, v in clip.items() if k not in _TIMES}, path)
+        others = {k: v for k, v in clip.items() if k not in _TIMES}
+        fields.anything(others, f"clips[{index}]")
 
 
 def _check_span(value: Mapping[str, Any]) -> None:
