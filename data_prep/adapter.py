@@ -5,6 +5,7 @@ Lines of a manifest come in; out go the manifest, a report of all findings besid
 terminal.
 """
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -163,6 +164,20 @@ def write(
         for split, n in n_recordings.items()
     )
     print(f"{path}: {', '.join(counts)}")
+
+
+def unfit(faults: Iterable[tuple[str, str]]) -> list[Finding]:
+    """Findings of (name, what is wrong), for --drop=unfit."""
+    return [Finding("unfit", json_text.mended(name), text) for name, text in faults]
+
+
+@contextlib.contextmanager
+def as_finding(findings: list[Finding], name: str) -> Iterator[None]:
+    """Makes a UserError about one entry of a corpus a finding, for --drop=unfit."""
+    try:
+        yield
+    except UserError as error:
+        findings += unfit([(name, str(error))])
 
 
 def notes(kind: str, items: Iterable[str], detail: str) -> list[Finding]:

@@ -76,9 +76,7 @@ def read_lines(path: str) -> list[str]:
     return [line.strip() for line in _read_text(path).splitlines() if line.strip()]
 
 
-def read_table(
-    path: str, columns: Sequence[str], delimiter: str = ","
-) -> list[dict[str, str]]:
+def read_table(path: str, columns: Sequence[str]) -> list[dict[str, str]]:
     """Reads the rows of a csv with a header, by column.
 
     Cells are as they stand there; names in the header lose spaces around them.
@@ -87,6 +85,30 @@ def read_table(
         FileNotFoundError: there is no such file.
         ValueError: one of `columns` is missing, a column stands twice, or a row has not
             as many cells as the header.
+    """
+    faults: list[tuple[str, str]] = []
+    rows = read_rows(path, columns, faults)
+    if faults:
+        raise UserError(faults[0][1])
+    return [row for _, row in rows]
+
+
+def read_rows(
+    path: str,
+    columns: Sequence[str],
+    faults: list[tuple[str, str]],
+    delimiter: str = ",",
+) -> list[tuple[str, dict[str, str]]]:
+    """Reads the rows of a csv with a header that are good; errors as read_table's.
+
+    Args:
+        path: the file.
+        columns: that must be there.
+        faults: gets (first cell, what is wrong) of a row of another width.
+        delimiter: between cells.
+
+    Returns:
+        (place, row by column), where a place is "PATH: row 7".
     """
     rows = _read_rows(path, delimiter)
     header = [name.strip() for name in rows[0]] if rows else []
@@ -99,16 +121,22 @@ def read_table(
         raise UserError(
             f"{path}: expected the header {delimiter.join(columns)}, got {got:.80}."
         )
+    good = []
     for number, row in enumerate(rows[1:], 1):
-        _check_width(row, len(header), f"{path}: row {number}")
-    return [dict(zip(header, row, strict=True)) for row in rows[1:]]
+        place = f"{path}: row {number}"
+        if fault := _width_fault(row, len(header), place):
+            faults.append((row[0].strip() or place, fault))
+        else:
+            good.append((place, dict(zip(header, row, strict=True))))
+    return good
 
 
 def read_cells(path: str, n_columns: int) -> list[list[str]]:
     """Reads the rows of a csv without a header; errors as read_table's."""
     rows = _read_rows(path, ",")
     for number, row in enumerate(rows, 1):
-        _check_width(row, n_columns, f"{path}: row {number}")
+        if fault := _width_fault(row, n_columns, f"{path}: row {number}"):
+            raise UserError(fault)
     return [[cell.strip() for cell in row] for row in rows]
 
 
@@ -117,11 +145,10 @@ def _names(kind: type | tuple[type, ...]) -> str:
     return " or ".join(kind.__name__ for kind in kinds)
 
 
-def _check_width(row: list[str], n_columns: int, place: str) -> None:
-    if len(row) != n_columns:
-        raise UserError(
-            f"{place} has not {n_columns} cells. Quote a cell that holds a comma."
-        )
+def _width_fault(row: list[str], n_columns: int, place: str) -> str:
+    if len(row) == n_columns:
+        return ""
+    return f"{place} has not {n_columns} cells. Quote a cell that holds a comma."
 
 
 def _read_rows(path: str, delimiter: str) -> list[list[str]]:

@@ -22,6 +22,7 @@ from avl_tf.records import FeatureSpec, RecordsSpec
 from data_prep import extraction, failures, jobs, shards, workers
 from data_prep.extraction import ExtractionConfig, ShardTask
 from data_prep.manifest import Recording, sift_manifest
+from data_prep.media_files import as_on_disk
 from data_prep.processes import n_cores
 from data_prep.shards import OutputConfig, ShardResult
 
@@ -72,6 +73,7 @@ def main() -> None:
             len(faults) + len(recordings),
             faults[0].reason,
         )
+    recordings = _as_named_on_disk(recordings)
     if config.keep_images and not any(recording.image for recording in recordings):
         raise UserError(
             f"{_MANIFEST.value}: no line has an image for --keep_images to keep. Leave "
@@ -135,6 +137,26 @@ def _make(
             made[result.name] = result
             bar.update(result.spec.n_records + len(result.failures))
     return made
+
+
+def _as_named_on_disk(recordings: list[Recording]) -> list[Recording]:
+    """Takes files whose names are in another Unicode form than in the manifest."""
+    found = [
+        dataclasses.replace(
+            recording,
+            media=as_on_disk(recording.media),
+            image=recording.image and as_on_disk(recording.image),
+        )
+        for recording in recordings
+    ]
+    if n_others := sum(a != b for a, b in zip(recordings, found, strict=True)):
+        logging.warning(
+            "%d of %d recordings have files whose names are in another Unicode normal "
+            "form than in the manifest; they are taken",
+            n_others,
+            len(recordings),
+        )
+    return found
 
 
 def _absolute(path: str) -> str:

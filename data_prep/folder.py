@@ -21,7 +21,7 @@ from avl_tf.errors import UserError
 from data_prep import adapter, checks, manifest, media_files
 from data_prep.adapter import AdapterConfig
 from data_prep.checks import Finding
-from data_prep.manifest_line import require_split_name
+from data_prep.manifest_line import require_language, require_split_name
 
 settings.define_flags(AdapterConfig)
 _VIDEOS = flags.DEFINE_string(
@@ -46,8 +46,7 @@ def main() -> None:
     folder = _VIDEOS.value
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"--videos={folder}: no such folder.")
-    if not _LANGUAGE.value.strip():
-        raise UserError("--language is empty: name what is spoken, such as sw.")
+    require_language(_LANGUAGE.value)
     if flags.FLAGS["split"].present and _SPLITS.value:
         raise UserError("Give either --split or --splits.")
     require_split_name(_SPLIT.value, "--split")

@@ -27,7 +27,7 @@ from avl_tf import program, settings
 from avl_tf.errors import UserError
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
-from data_prep.annotations import read_table
+from data_prep.annotations import read_rows
 from data_prep.captions import Captions, extended, find_captions, read_captions
 from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
@@ -56,7 +56,8 @@ _SPLIT = flags.DEFINE_string("split", "train", "Split of all videos.")
 def main() -> None:
     config = settings.from_flags(AdapterConfig)
     captions = _open_captions()
-    rows = read_table(_CSV.value, [])
+    faults: list[tuple[str, str]] = []
+    rows = [row for _, row in read_rows(_CSV.value, [], faults)]
     columns = rows[0].keys() if rows else ()
     if "video_id" not in columns and "path" not in columns:
         raise UserError(
@@ -81,7 +82,8 @@ def main() -> None:
                 **({"labels": labels} if labels else {}),
             }
         )
-    findings = adapter.notes("uncaptioned", uncaptioned, "no captions, so left out")
+    findings = adapter.unfit(faults)
+    findings += adapter.notes("uncaptioned", uncaptioned, "no captions, so left out")
     tolerant = "unfit" in adapter.dropped_kinds(config)
     cutter = _Cutter(captions, _MIN_CLIP_S.value, tolerant) if captions else None
     lines = adapter.sift(config, lines, [*findings, *adapter.several(videos)])

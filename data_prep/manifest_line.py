@@ -12,6 +12,7 @@ from avl_tf.errors import UserError
 # Shards add up to 60 characters to it, and a file's name has 255.
 _LONGEST_SPLIT = 100
 _LATEST_S = 1e8  # three years; times are kept as float32
+_LANGUAGE = fields.text(longest=100, one_line=True)
 _TIMES = ("start_s", "end_s")
 _SPLIT_CHARACTERS = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_."
@@ -35,6 +36,13 @@ def fault_of(line: Mapping[str, Any], clips: bool = True) -> str:
 def require_split_name(split: str, place: str) -> None:
     """ValueError, which begins with `place`, if a split's name cannot name files."""
     fields.require(split, _check_split, place)
+
+
+def require_language(language: str) -> None:
+    """UserError if the --language of a program is none that a manifest holds."""
+    if not language.strip():
+        raise UserError("--language is empty: name what is spoken, such as sw.")
+    fields.require({"language": language}, fields.mapping(_LANGUAGE), "--language")
 
 
 def _check(line: Mapping[str, Any], clips: bool) -> None:
@@ -98,7 +106,7 @@ _FIELDS: dict[str, fields.Check] = {
     "id": fields.text(),
     "media": fields.text(),
     "image": fields.nullable(fields.text()),
-    "language": fields.text(longest=100, one_line=True),
+    "language": _LANGUAGE,
     "split": _check_split,
     "recording_id": fields.text(),
     "start_s": lambda value, path: None,  # with end_s, by _check_span

@@ -80,28 +80,22 @@ def list_files(root: str) -> Listing:
     return found
 
 
-def existing(path: str) -> str | None:
-    """The path of a file whose name is the same in whatever Unicode normal form.
+def as_on_disk(path: str) -> str:
+    """A path in the Unicode normal form in which the disk has it.
 
-    Folders on the way count too. The form that is asked for goes before others.
-
-    Returns:
-        The path itself if it is there; None if nothing is, or if several files are and
-        none in this form.
+    Names that macOS has written are in another than most tables. The form that is asked
+    for goes before others; the path stays as it is if there is nothing of that name, or
+    if there are several.
     """
-    if os.path.exists(path):
+    if path.isascii() or os.path.exists(path):
         return path
     folder, name = os.path.split(path)
-    if path.isascii() or not name:
-        return None
-    parent = existing(folder) if folder else ""
-    if parent is None:
-        return None
+    parent = as_on_disk(folder) if name and folder else folder
     exact = os.path.join(parent, name)
     same = _by_normal_form(parent or ".").get(normal(name), [])
-    if os.path.exists(exact) or len(same) != 1:
-        return exact if os.path.exists(exact) else None
-    return os.path.join(parent, same[0])
+    if os.path.exists(exact) or len(same) == 1:
+        return exact if os.path.exists(exact) else os.path.join(parent, same[0])
+    return path
 
 
 @functools.lru_cache(16)

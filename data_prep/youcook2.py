@@ -51,7 +51,7 @@ def main() -> None:
         if (names := optional_file(_ANNOTATIONS.value, f"{split}_list.txt"))
         for entry in read_lines(names)
     ]
-    findings = []
+    findings: list[Finding] = []
     if listed:
         findings += adapter.notes(
             "unannotated",
@@ -64,28 +64,28 @@ def main() -> None:
             "annotated, but in no list",
         )
     else:
-        listed = [
-            (_subset(entry, f"{path}: {video}"), video)
-            for video, entry in database.items()
-        ]
+        for video, entry in database.items():
+            with adapter.as_finding(findings, video):
+                listed.append((_subset(entry, f"{path}: {video}"), video))
     lines = []
     for split, video in listed:
         if video not in database:
             continue
-        place = f"{path}: {video}"
-        if (subset := _subset(database[video], place)) != split:
-            detail = f"'{split}' by its list, '{subset}' by its annotation"
-            findings.append(Finding("subset", video, detail))
-        lines.append(
-            {
-                "id": video,
-                "media": videos.find(video),
-                "language": _LANGUAGE.value,
-                "split": split,
-                "clips": _clips(database[video], place),
-                "labels": {"recipe_type": str(database[video].get("recipe_type", ""))},
-            }
-        )
+        entry, place = database[video], f"{path}: {video}"
+        with adapter.as_finding(findings, video):
+            if (subset := _subset(entry, place)) != split:
+                detail = f"'{split}' by its list, '{subset}' by its annotation"
+                findings.append(Finding("subset", video, detail))
+            lines.append(
+                {
+                    "id": video,
+                    "media": videos.find(video),
+                    "language": _LANGUAGE.value,
+                    "split": split,
+                    "clips": _clips(entry, place),
+                    "labels": {"recipe_type": str(entry.get("recipe_type", ""))},
+                }
+            )
     adapter.finish(config, lines, [*findings, *adapter.several(videos)])
 
 

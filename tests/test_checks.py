@@ -201,6 +201,10 @@ def test_a_name_in_a_third_form_between_two_is_ambiguous(tmp_path):
     files = MediaFiles(str(tmp_path), VIDEO_SUFFIXES)
     assert files.find(third) in [f"{tmp_path}/{n}.mp4" for n in (composed, decomposed)]
     assert list(files.ambiguous) == files.other_forms == [third]
-    assert media_files.existing(f"{tmp_path}/{third}.mp4") is None
-    assert media_files.existing(f"{tmp_path}/{composed}.mp4") is not None
-    assert media_files.existing(f"{tmp_path}/ü/a.mp4") is None
+    for name in (third, composed, decomposed, "ü/a"):
+        path = f"{tmp_path}/{name}.mp4"
+        assert media_files.as_on_disk(path) == path
+    small_corpora.video(tmp_path / "one" / f"{composed}.mp4")
+    for name in (third, decomposed):
+        path = media_files.as_on_disk(f"{tmp_path}/one/{name}.mp4")
+        assert path == f"{tmp_path}/one/{composed}.mp4"

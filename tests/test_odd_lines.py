@@ -110,15 +110,18 @@ def test_what_a_writer_may_write_a_reader_takes(tmp_path):
 
 
 def test_extract_goes_on_without_odd_lines_and_counts_them(tmp_path):
-    video(tmp_path / "a.mp4")
+    video(tmp_path / "e\u0301.mp4")
     path = tmp_path / "m.jsonl"
+    good = {"id": "a", "media": "\u00e9.mp4", "split": "train"}
     odd = [ODD[0][0], _line(synthetic="no"), "[" * 100_000]
-    path.write_text("\n".join([json.dumps({**GOOD, "split": "train"}), *odd]))
+    path.write_text("\n".join([json.dumps(good), *odd]))
     arguments = (f"--manifest={path}", f"--out_dir={tmp_path}/out", "--workers=1")
     extract = ("data_prep.extract", *arguments, "--backbone_2d=efficientnet_lite0")
     for _ in range(2):  # the second time there is nothing to do but to tell
         done = run(*extract)
         fails_in_one_line(done, "3 of 4 recordings failed", "first is line 2", "'id'")
+        assert "1 of 1 recordings have files whose names" in done.stderr
+        assert "3 of 4 lines cannot be used" in done.stderr
         failed = (tmp_path / "out" / "failures.jsonl").read_text().splitlines()
         failed = [json.loads(one) for one in failed]
         assert [one["id"] for one in failed] == ["line 2", "b", "line 4"]

@@ -165,6 +165,24 @@ def test_rows_that_no_manifest_holds_are_defects(manifest, tmp_path):
     assert list(lines(manifest)) == ["good"]
 
 
+def test_rows_of_another_form_are_defects(manifest, tmp_path):
+    text = (
+        "media,start_s,end_s\n"
+        "videos/b.mp4,0,0.5\n"
+        "videos/a.mp4,0,1,2\n"
+        "videos/a.mp4,one,2\n"
+        ",0,1\n"
+    )
+    for rows in ("recordings", "clips"):
+        done = _adapt(tmp_path, text, f"--rows={rows}")
+        fails_in_one_line(done, "3 unfit (videos/a.mp4, ", "row 2 has not 3 cells")
+        done = _adapt(tmp_path, text, f"--rows={rows}", "--drop=unfit")
+        assert done.returncode == 0, done.stderr
+        (line,) = lines(manifest).values()
+        assert line["media"].endswith("b.mp4")
+        assert len(report(manifest)["unfit"]) == 3
+
+
 def test_files_named_in_another_unicode_form_are_found(manifest, tmp_path):
     composed, decomposed = "vide\u0301os/e\u0301.mp4", "vid\u00e9os/\u00e9.mp4"
     video(tmp_path / decomposed)
