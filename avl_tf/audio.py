@@ -10,8 +10,24 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from avl_tf import fields
 from avl_tf.errors import UserError
 from avl_tf.media import SAMPLE_RATE
+
+# As asdict makes it of an AudioConfig. No front end of speech comes near the bounds;
+# memory is in proportion to them.
+_BOUNDS: dict[str, fields.Check] = {
+    "sample_rate": fields.whole(1, 768_000),
+    "window_length": fields.whole(1, 2**16),
+    "hop_length": fields.whole(1, 2**16),
+    "n_mels": fields.whole(1, 1024),
+    "fmin_hz": fields.number(0, 384_000),
+    "fmax_hz": fields.number(0, 384_000),
+    "preemphasis": fields.number(0, 1),
+    "power_floor": fields.number(1e-37, 1),
+    "dynamic_range_db": fields.number(1e-3, 1000),
+}
+AUDIO_CHECK = fields.record(_BOUNDS, optional=_BOUNDS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +49,13 @@ class AudioConfig:
     dynamic_range_db: float = 80.0
 
     def __post_init__(self) -> None:
-        for name in ("sample_rate", "window_length", "hop_length", "n_mels"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"audio {name} is {value!r}, expected 1 or more.")
+        check = fields.record(_BOUNDS, others=True)
+        fields.require(dataclasses.asdict(self), check, "audio")
+        if self.fmin_hz >= self.fmax_hz:
+            raise UserError(
+                f"audio: 'fmin_hz' is {self.fmin_hz}, 'fmax_hz' {self.fmax_hz}: the "
+                "first must be lower."
+            )
 
     @property
     def frame_rate(self) -> float:

@@ -15,7 +15,7 @@ import re
 import tensorflow as tf
 from absl import flags, logging
 
-from avl_tf import evaluation, files, program, runs, serving
+from avl_tf import comma_lists, evaluation, files, program, runs, serving
 from avl_tf.errors import UserError
 from avl_tf.evaluation import lineage, tables
 from avl_tf.training import stage_flags, tensorboard_log
@@ -87,15 +87,24 @@ def main() -> None:
 
 def _parse_stages(items: list[str]) -> list[_Stage]:
     stages: list[_Stage] = []
+    comma_lists.require_no_path_cut(items, "stages")
     for item in items:
         match = re.fullmatch(r"([\w.-]+)=([^@]+?)(?:@(.+))?", item.strip())
         if not match:
-            raise UserError(f"--stages: expected name=flagfile[@parent], got '{item}'.")
+            raise UserError(
+                f"--stages: expected name=flagfile[@parent], got '{item}'. "
+                f"{comma_lists.RULE}"
+            )
         stage = _Stage(*match.groups())
         names = [earlier.name for earlier in stages]
         if stage.name in (*names, "random"):
             raise UserError(f"--stages: the name '{stage.name}' is taken.")
         parent = stage.parent
+        if parent and os.path.exists(whole := f"{stage.flagfile}@{parent}"):
+            raise UserError(
+                f"--stages: the @ in '{whole}', which is there, is read as the end of "
+                "a flagfile's path. Rename the file or its folder."
+            )
         if parent and parent not in names and not runs.exists(parent):
             raise UserError(
                 f"--stages: '{stage.name}' starts from '{parent}', which is no stage "

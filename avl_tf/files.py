@@ -6,7 +6,6 @@ Everything goes through tf.io.gfile; docs/remote.md tells what each file system 
 import contextlib
 import ctypes
 import functools
-import json
 import os
 import re
 import tempfile
@@ -17,7 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from avl_tf import whole_files
+from avl_tf import json_text, whole_files
 from avl_tf.errors import UserError
 from avl_tf.whole_files import temporary_name
 
@@ -184,7 +183,7 @@ def write_text(path: str, text: str) -> None:
 
 def write_json(path: str, value: Any) -> None:
     """Writes a value as indented JSON, whole or not at all."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json_text.dump(value, indent=1) + "\n")
 
 
 def read_json(path: str) -> Any:
@@ -192,14 +191,12 @@ def read_json(path: str) -> Any:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not JSON; names the file and the place.
+        ValueError: it is not JSON, as json_text.parse has it; names the file and what
+            is wrong.
     """
     require_filesystem(path)
     if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
         raise FileNotFoundError(f"{path}: no such file.")
     with tf.io.gfile.GFile(path, "rb") as stream:
         content = stream.read()
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not a JSON file: {error}.") from error
+    return json_text.parse(content, path, "a JSON file")

@@ -52,7 +52,8 @@ def run(main: Callable[[], None]) -> None:
         except Exception as error:
             if logging.level_debug() or not _is_users(error):
                 raise
-            _fail(" ".join(str(error).split("\n\t")[0].split()))
+            message = " ".join(str(error).split("\n\t")[0].split())
+            _fail(message or f"{type(error).__name__}, without a word of why.")
 
     def parse(argv: list[str]) -> list[str]:
         if {"--help", "--helpshort", "-h"}.intersection(argv):

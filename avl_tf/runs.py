@@ -16,10 +16,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from avl_tf import files
+from avl_tf import fields, files
 from avl_tf.errors import UserError
 from avl_tf.model import ModelConfig, build_model
 from avl_tf.records import FeatureSpec, RecordSet
+from avl_tf.records.spec import FEATURES_CHECK
 
 # 1: no number was written. 2: the number was added.
 _FORMAT = 2
@@ -87,20 +88,40 @@ def read_info(run_dir: str) -> RunInfo:
     value = files.read_json(path)
     try:
         value = _brought_up(value)
-        value = dict(value, model=ModelConfig.from_json(value["model"], path))
-        for name in ("features_2d", "features_3d"):
-            value[name] = FeatureSpec(**value[name]) if value[name] else None
-        value["languages"] = tuple(value["languages"])
-        return RunInfo(**value)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: not written by this version ({error}).") from error
+        _CHECK(value, "")
+    except UserError as error:
+        raise UserError(f"{path}: not written by this version ({error}).") from None
+    value["model"] = ModelConfig.from_json(value["model"], path)
+    for name in ("features_2d", "features_3d"):
+        value[name] = FeatureSpec(**value[name]) if value[name] else None
+    value["languages"] = tuple(value["languages"])
+    return RunInfo(**value)
 
 
-def _brought_up(value: dict) -> dict:
+_CHECK = fields.record(
+    {
+        "model": fields.mapping(fields.anything),
+        "features_2d": fields.nullable(FEATURES_CHECK),
+        "features_3d": fields.nullable(FEATURES_CHECK),
+        "log_mel_reference": fields.choice("recording", "clip"),
+        "records": fields.text(empty=True),
+        "records_fingerprint": fields.text(empty=True),
+        "languages": fields.items(fields.text()),
+        "parent": fields.nullable(fields.text(empty=True)),
+        "synthetic": fields.boolean,
+        "evaluation_fingerprints": fields.mapping(fields.text(empty=True)),
+    }
+)
+
+
+def _brought_up(value: Any) -> dict[str, Any]:
     """What an earlier version's run.json would hold if this one had written it."""
+    fields.mapping(fields.anything)(value, "")
     value = dict(value)
-    if (written := value.pop("format", 1)) > _FORMAT:
-        raise ValueError(f"its format is {written}, this version knows {_FORMAT}")
+    written = value.pop("format", 1)
+    fields.whole(1)(written, "format")
+    if written > _FORMAT:
+        raise UserError(f"its format is {written}, this version knows {_FORMAT}")
     # Runs of before it was kept.
     value.setdefault("evaluation_fingerprints", {})
     return value

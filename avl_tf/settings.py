@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
+from avl_tf import comma_lists, fields
 from avl_tf.errors import UserError
 
 if typing.TYPE_CHECKING:
@@ -117,6 +118,45 @@ def from_flags(
     return config_class(**values)
 
 
+def check(config_class: type, others: Mapping[str, fields.Check]) -> fields.Check:
+    """Checks what asdict makes of a configuration, by its settings' types and limits.
+
+    Args:
+        config_class: the dataclass; fields that have a default may be missing.
+        others: checks of the fields that are no settings.
+    """
+    kinds = _kinds(config_class)
+    checks = {
+        field.name: _check(kinds[field.name], field.metadata)
+        for field in _settings(config_class)
+    }
+    optional = [
+        field.name
+        for field in dataclasses.fields(config_class)
+        if field.default is not dataclasses.MISSING
+    ]
+    return fields.record({**checks, **others}, optional)
+
+
+def _check(kind: Any, metadata: Mapping[str, Any]) -> fields.Check:
+    if metadata["choices"]:
+        return fields.choice(*metadata["choices"])
+    lower, upper = metadata["limits"]
+    limits = {
+        name: limit
+        for name, limit in (("lower", lower), ("upper", upper))
+        if limit is not None
+    }
+    if kind is bool:
+        return fields.boolean
+    if kind in (int, float):
+        return (fields.whole if kind is int else fields.number)(**limits)
+    if kind is str:
+        return fields.text(empty=True)
+    (item,) = {k for k in typing.get_args(kind) if k is not Ellipsis}
+    return fields.items(fields.whole() if item is int else fields.text())
+
+
 def read_flagfile(
     path: str, *config_classes: type, others: bool = False, name: str = ""
 ) -> flags.FlagValues:
@@ -153,7 +193,7 @@ def to_flagfile(*configs: Any) -> str:
             if value is None:
                 continue
             if isinstance(value, tuple):
-                value = ",".join(str(item) for item in value)
+                value = comma_lists.to_text(value)
             elif isinstance(value, bool):
                 value = str(value).lower()
             lines.append(f"--{field.name}={value}\n")
@@ -177,15 +217,18 @@ def parse_named(
         value: what the values are, for messages.
 
     Raises:
-        ValueError: an item is not of that form, or a name stands twice.
+        ValueError: an item is not of that form, a name stands twice, or a comma between
+            two items belongs to a path.
     """
+    items = list(items)
+    comma_lists.require_no_path_cut(items, flag)
     named: dict[str, str] = {}
     for item in items:
         name, equals, text = (part.strip() for part in item.partition("="))
         if not (name and equals and text) or name in named:
             raise UserError(
                 f"--{flag}: expected NAME={value},NAME={value} with each name once, "
-                f"got '{item}'."
+                f"got '{item}'. {comma_lists.RULE}"
             )
         named[name] = text
     return named

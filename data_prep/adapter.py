@@ -5,13 +5,14 @@ Lines of a manifest come in; out go the manifest, a report of all findings besid
 terminal.
 """
 
+import contextlib
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 
 from tqdm import tqdm
 
+from avl_tf import json_text
 from avl_tf.errors import UserError
 from avl_tf.media import Limits
 from avl_tf.settings import setting
@@ -74,7 +75,8 @@ def sift(
             the corpus names something that is not there.
         findings: what the adapter itself has found; of a defect in them the line is
             still in `lines` only if it is to be kept.
-        strict: a defect that is not dropped is an error; otherwise it is kept.
+        strict: a defect that is not dropped is an error; otherwise it is kept, but
+            for what no manifest can hold.
 
     Returns:
         The lines that are left; with duration_s after --check_media.
@@ -86,10 +88,9 @@ def sift(
     lines, report = list(lines), list(findings)
     drop = dropped_kinds(config)
     n_given = len(lines)
-    for number, line in enumerate(lines, 1):
-        if not line["id"]:
-            raise UserError(f"entry {number} of the corpus has an empty id.")
-        manifest.require_split_name(line["split"], f"'{line['id']}'")
+    unfit = checks.unfit_lines(lines)
+    report += unfit.values()
+    lines = [line for index, line in enumerate(lines) if index not in unfit]
     for check in (checks.unusable_files, checks.overlaps, checks.duplicate_ids):
         found = check(lines)
         report += found.values()
@@ -102,7 +103,7 @@ def sift(
     if config.check_media:
         lines = _examine(lines, drop, report, config)
     path = report_path(config.manifest)
-    rows = (json.dumps(dataclasses.asdict(f), ensure_ascii=False) for f in report)
+    rows = (json_text.dump(dataclasses.asdict(finding)) for finding in report)
     manifest.write_text(path, "".join(f"{row}\n" for row in rows))
     refused = _tell(report, drop, strict)
     if refused:
@@ -123,7 +124,7 @@ def sift(
 def write(
     config: AdapterConfig,
     lines: Iterable[Line],
-    complete: Callable[[Line], Line] | None = None,
+    complete: Callable[[Line], Line | None] | None = None,
 ) -> None:
     """Writes the manifest and tells the counts of each split.
 
@@ -131,7 +132,10 @@ def write(
         config: where to.
         lines: as sift returns them.
         complete: makes a line's last fields when it is written, so that they need not
-            all be in memory.
+            all be in memory; None leaves the line out.
+
+    Raises:
+        UserError: no line is left.
     """
     path = config.manifest
     n_recordings: dict[str, int] = {}
@@ -140,6 +144,8 @@ def write(
     def finished() -> Iterator[Line]:
         for line in lines:
             whole = complete(line) if complete else line
+            if whole is None:
+                continue
             split = whole["split"]
             n_recordings[split] = n_recordings.get(split, 0) + 1
             n_clips[split] = n_clips.get(split, 0) + len(whole.get("clips", ()))
@@ -149,6 +155,8 @@ def write(
                 if whole.get(name)
             }
             yield {**whole, **places}
+        if not n_recordings:
+            raise UserError(f"{path}: not written, as no recording is left.")
 
     manifest.write_manifest(path, finished())
     counts = (
@@ -157,6 +165,20 @@ def write(
         for split, n in n_recordings.items()
     )
     print(f"{path}: {', '.join(counts)}")
+
+
+def unfit(faults: Iterable[tuple[str, str]]) -> list[Finding]:
+    """Findings of (name, what is wrong), for --drop=unfit."""
+    return [Finding("unfit", json_text.mended(name), text) for name, text in faults]
+
+
+@contextlib.contextmanager
+def as_finding(findings: list[Finding], name: str) -> Iterator[None]:
+    """Makes a UserError about one entry of a corpus a finding, for --drop=unfit."""
+    try:
+        yield
+    except UserError as error:
+        findings += unfit([(name, str(error))])
 
 
 def notes(kind: str, items: Iterable[str], detail: str) -> list[Finding]:
@@ -174,11 +196,17 @@ def report_path(path: str) -> str:
 
 
 def several(files: MediaFiles) -> list[Finding]:
-    """Notes on what was there in several files."""
+    """Notes on what was there in several files, or in another Unicode form."""
     return [
         Finding("several files", name, f"{found[0]} is taken, not {found[1]}")
         for name, found in files.ambiguous.items()
-    ]
+    ] + other_form(files.other_forms)
+
+
+def other_form(ids: Iterable[str]) -> list[Finding]:
+    """Notes on files whose name is in another Unicode form than the corpus has it."""
+    detail = "the file's name is in another Unicode normal form, and is taken"
+    return notes("other form", ids, detail)
 
 
 def _kinds(findings: Iterable[Finding]) -> set[str]:
@@ -233,6 +261,7 @@ def _tell(report, drop, strict):
         if kind in DEFECTS and kind not in drop and strict:
             refused.append(text)
         else:
-            fate = "dropped" if kind in drop else "kept" if kind in DEFECTS else "note"
+            gone = kind in drop or kind == "unfit"
+            fate = "dropped" if gone else "kept" if kind in DEFECTS else "note"
             print(f"{fate}: {text}")
     return "; ".join(refused)

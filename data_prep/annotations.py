@@ -4,11 +4,11 @@ Whatever is wrong with one is a ValueError that names the file and the place.
 """
 
 import csv
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
 
+from avl_tf import json_text
 from avl_tf.errors import UserError
 
 
@@ -46,11 +46,12 @@ def optional_file(folder: str, *names: str) -> str | None:
 
 
 def read_json(path: str, kind: type | tuple[type, ...] = dict) -> Any:
-    """Reads a JSON file that holds a dict (or another kind of value)."""
-    try:
-        value = json.loads(_read_text(path))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}).") from error
+    """Reads a JSON file that holds a dict (or another kind of value).
+
+    NaN and infinities are left to the caller. Where a text holds a NUL or half of a
+    surrogate pair (a caption that was cut within an emoji), it has U+FFFD.
+    """
+    value = json_text.parse_foreign(_read_text(path), path)
     if not isinstance(value, kind):
         raise UserError(
             f"{path}: expected a {_names(kind)} in it, got a {type(value).__name__}."
@@ -75,33 +76,67 @@ def read_lines(path: str) -> list[str]:
     return [line.strip() for line in _read_text(path).splitlines() if line.strip()]
 
 
-def read_table(
-    path: str, columns: Sequence[str], delimiter: str = ","
-) -> list[dict[str, str]]:
+def read_table(path: str, columns: Sequence[str]) -> list[dict[str, str]]:
     """Reads the rows of a csv with a header, by column.
+
+    Cells are as they stand there; names in the header lose spaces around them.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: one of `columns` is missing, or a row has not as many cells as the
-            header.
+        ValueError: one of `columns` is missing, a column stands twice, or a row has not
+            as many cells as the header.
+    """
+    faults: list[tuple[str, str]] = []
+    rows = read_rows(path, columns, faults)
+    if faults:
+        raise UserError(faults[0][1])
+    return [row for _, row in rows]
+
+
+def read_rows(
+    path: str,
+    columns: Sequence[str],
+    faults: list[tuple[str, str]],
+    delimiter: str = ",",
+) -> list[tuple[str, dict[str, str]]]:
+    """Reads the rows of a csv with a header that are good; errors as read_table's.
+
+    Args:
+        path: the file.
+        columns: that must be there.
+        faults: gets (first cell, what is wrong) of a row of another width.
+        delimiter: between cells.
+
+    Returns:
+        (place, row by column), where a place is "PATH: row 7".
     """
     rows = _read_rows(path, delimiter)
-    header = rows[0] if rows else []
+    header = [name.strip() for name in rows[0]] if rows else []
+    if twice := [name for name in header if name and header.count(name) > 1]:
+        raise UserError(
+            f"{path}: column {twice[0]} stands twice in its header. Rename one of them."
+        )
     if not set(columns) <= set(header):
         got = delimiter.join(header)
         raise UserError(
             f"{path}: expected the header {delimiter.join(columns)}, got {got:.80}."
         )
+    good = []
     for number, row in enumerate(rows[1:], 1):
-        _check_width(row, len(header), f"{path}: row {number}")
-    return [dict(zip(header, row, strict=True)) for row in rows[1:]]
+        place = f"{path}: row {number}"
+        if fault := _width_fault(row, len(header), place):
+            faults.append((row[0].strip() or place, fault))
+        else:
+            good.append((place, dict(zip(header, row, strict=True))))
+    return good
 
 
 def read_cells(path: str, n_columns: int) -> list[list[str]]:
     """Reads the rows of a csv without a header; errors as read_table's."""
     rows = _read_rows(path, ",")
     for number, row in enumerate(rows, 1):
-        _check_width(row, n_columns, f"{path}: row {number}")
+        if fault := _width_fault(row, n_columns, f"{path}: row {number}"):
+            raise UserError(fault)
     return [[cell.strip() for cell in row] for row in rows]
 
 
@@ -110,11 +145,10 @@ def _names(kind: type | tuple[type, ...]) -> str:
     return " or ".join(kind.__name__ for kind in kinds)
 
 
-def _check_width(row: list[str], n_columns: int, place: str) -> None:
-    if len(row) != n_columns:
-        raise UserError(
-            f"{place} has not {n_columns} cells. Quote a cell that holds a comma."
-        )
+def _width_fault(row: list[str], n_columns: int, place: str) -> str:
+    if len(row) == n_columns:
+        return ""
+    return f"{place} has not {n_columns} cells. Quote a cell that holds a comma."
 
 
 def _read_rows(path: str, delimiter: str) -> list[list[str]]:

@@ -43,6 +43,7 @@ from data_prep.builder.clip_corpus import BuildConfig, ClipCorpus
 from data_prep.builder.decisions import Decisions, read_decisions
 from data_prep.builder.video_scan import Scan, ScanTask
 from data_prep.failures import Failure
+from data_prep.manifest_line import require_language
 
 settings.define_flags(BuildConfig)
 settings.define_flags(Limits)
@@ -72,8 +73,7 @@ _RETRY = flags.DEFINE_boolean(
 
 def main() -> None:
     config = settings.from_flags(BuildConfig)
-    if not _LANGUAGE.value.strip():
-        raise UserError("--language is empty: name what is spoken, such as ja.")
+    require_language(_LANGUAGE.value)
     segmenters.make(config.segmenter)
     decided = read_decisions(_DECISIONS.value) if _DECISIONS.value else Decisions()
     path_of, failed, n_others = _list_videos(_VIDEOS.value)

@@ -5,11 +5,13 @@ start,end,text in DIR/VIDEO.csv. Times are in seconds.
 """
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from avl_tf.errors import UserError
+from avl_tf.json_text import mended
 from avl_tf.torch_weights import read_torch_file
 from data_prep.annotations import read_json, read_table
 
@@ -40,14 +42,18 @@ class Captions:
                 columns = [self.by_video[video][name] for name in _COLUMNS]
             # A caption without words is a NaN in theirs.
             return [
-                (float(start), float(end), text if isinstance(text, str) else "")
+                (float(start), float(end), _text(text))
                 for start, end, text in zip(*columns, strict=True)
             ]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(
                 f"the captions of {video} are not lists of start, end and text: "
                 f"{type(error).__name__}: {error}"
             ) from error
+
+
+def _text(value: Any) -> str:
+    return mended(value) if isinstance(value, str) else ""
 
 
 def read_captions(path: str) -> Captions:
@@ -58,7 +64,7 @@ def read_captions(path: str) -> Captions:
             f"{path}: expected a dictionary of captions by video, got an empty one or "
             f"a {type(value).__name__}."
         )
-    return Captions(value)
+    return Captions({str(video).strip(): of_one for video, of_one in value.items()})
 
 
 def find_captions(folder: str) -> Captions:
@@ -105,7 +111,7 @@ def extended(
             else:
                 last += 1
         start_s, end_s = captions[first][0], captions[last][1]
-        if 0 <= start_s < end_s:
+        if 0 <= start_s < end_s < math.inf:
             texts = (text for _, _, text in captions[first : last + 1])
             clips.append((start_s, end_s, " ".join(filter(None, texts))))
     return clips

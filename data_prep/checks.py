@@ -11,15 +11,17 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from avl_tf import media
+from avl_tf import json_text, media
 from avl_tf.media import DEFAULT_LIMITS, Limits, MediaError
 from avl_tf.media.file import MediaFile
+from data_prep.manifest_line import fault_of
 from data_prep.media_files import sha256
 
 Line = dict[str, Any]
 
 # The defects that --drop names.
 DEFECTS = {
+    "unfit": "an entry that no manifest can hold, such as an id of no letters",
     "missing": "a media file or image that is not there",
     "dead": "a file that is empty or cannot be opened",
     "silent": "no sound, or nothing but zeros",
@@ -44,6 +46,22 @@ class Finding:
 
 def _finding(kind: str, line: Line, detail: str) -> Finding:
     return Finding(kind, line["id"], detail, line["media"] or "")
+
+
+def unfit_lines(lines: Sequence[Line]) -> dict[int, Finding]:
+    """Finds lines that a manifest cannot hold, whatever their clips; index -> finding.
+
+    A medium of None is for unusable_files to find.
+    """
+    found = {}
+    for index, line in enumerate(lines):
+        fault = fault_of({**line, "media": line["media"] or "-"}, clips=False)
+        if not line["id"]:
+            fault = f"entry {index + 1} of the corpus has an empty id"
+        if fault:
+            name = json_text.mended(line["id"]) or f"entry {index + 1}"
+            found[index] = Finding("unfit", name, fault)
+    return found
 
 
 def unusable_files(lines: Sequence[Line]) -> dict[int, Finding]:

@@ -21,6 +21,7 @@ from avl_tf.errors import UserError
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import find_file, optional_file, read_cells, read_lines
+from data_prep.checks import Finding
 from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
 settings.define_flags(AdapterConfig)
@@ -50,6 +51,7 @@ def main() -> None:
         rows += [pair for pair in listed if pair not in known]
     videos = MediaFiles(_VIDEOS.value, VIDEO_SUFFIXES)
     lines, unannotated, other_tasks = [], [], []
+    findings: list[Finding] = []
     for task, video in rows:
         path = os.path.join(folder, f"{task}_{video}.csv")
         if task not in tasks:
@@ -58,18 +60,19 @@ def main() -> None:
             unannotated.append(f"{task}_{video}")
         else:
             title, steps = tasks[task]
-            lines.append(
-                {
-                    "id": f"{task}_{video}",
-                    "media": videos.find(video),
-                    "language": "en",
-                    "split": "val" if (task, video) in validated else "train",
-                    "recording_id": video,
-                    "clips": _read_clips(path, steps),
-                    "labels": {"task": task, "title": title},
-                }
-            )
-    findings = adapter.notes("unannotated", unannotated, f"no file in {folder}")
+            with adapter.as_finding(findings, f"{task}_{video}"):
+                lines.append(
+                    {
+                        "id": f"{task}_{video}",
+                        "media": videos.find(video),
+                        "language": "en",
+                        "split": "val" if (task, video) in validated else "train",
+                        "recording_id": video,
+                        "clips": _read_clips(path, steps),
+                        "labels": {"task": task, "title": title},
+                    }
+                )
+    findings += adapter.notes("unannotated", unannotated, f"no file in {folder}")
     findings += adapter.notes("other task", other_tasks, "not in tasks_primary.txt")
     if not validation:
         findings += adapter.notes("no list", ["videos_val.csv"], "so all is train")

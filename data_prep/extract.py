@@ -6,7 +6,8 @@ r"""Extracts what training reads: manifest in, TFRecord shards and spec.json out
 Log-mel spectrograms and frozen CNN features go into shards, as in
 train-00000-of-00004.tfrecord; with --keep_images the images themselves too. Run again
 after a stop, it makes only the shards that are missing. Recordings that fail are listed
-with the reason in failures.jsonl; the exit status is then 1.
+with the reason in failures.jsonl; the exit status is then 1. So are lines of the
+manifest that cannot be used.
 """
 
 import dataclasses
@@ -21,7 +22,8 @@ from avl_tf.media import Limits
 from avl_tf.records import FeatureSpec, RecordsSpec
 from data_prep import extraction, failures, jobs, shards, workers
 from data_prep.extraction import ExtractionConfig, ShardTask
-from data_prep.manifest import Recording, read_manifest
+from data_prep.manifest import Recording, sift_manifest
+from data_prep.media_files import as_on_disk
 from data_prep.processes import n_cores
 from data_prep.shards import OutputConfig, ShardResult
 
@@ -65,7 +67,16 @@ def main() -> None:
         raise UserError(
             "--keep_images is for still images, --backbone_3d for videos: give one."
         )
-    recordings = read_manifest(_MANIFEST.value)
+    recordings, faults = sift_manifest(_MANIFEST.value)
+    if faults:
+        logging.warning(
+            "%d of %d lines cannot be used, and count as failed: stop to correct them "
+            "first. The first is %s",
+            len(faults),
+            len(faults) + len(recordings),
+            faults[0].reason,
+        )
+    recordings = _as_named_on_disk(recordings)
     if config.keep_images and not any(recording.image for recording in recordings):
         raise UserError(
             f"{_MANIFEST.value}: no line has an image for --keep_images to keep. Leave "
@@ -86,6 +97,7 @@ def main() -> None:
             folder,
             jobs.extraction(tasks, config, output.seed, size),
             lambda: settings.plain(pool.run(extraction.feature_specs, config)),
+            extraction.FEATURES_CHECK,
         )
         if missing:
             where = _SCHEDULER.value or f"{n_workers} workers"
@@ -107,8 +119,12 @@ def main() -> None:
         shards={},
         **{k: FeatureSpec(**v) if v else None for k, v in features.items()},
     )
-    failed = shards.finish(folder, spec, [results[task.name] for task in tasks])
-    failures.require_none(failed, len(recordings), "recordings", folder)
+    untried = [dataclasses.asdict(fault) for fault in faults]
+    failed = shards.finish(
+        folder, spec, [results[task.name] for task in tasks], untried
+    )
+    n_lines = len(recordings) + len(faults)
+    failures.require_none(failed, n_lines, "recordings", folder)
 
 
 def _make(
@@ -124,6 +140,26 @@ def _make(
             made[result.name] = result
             bar.update(result.spec.n_records + len(result.failures))
     return made
+
+
+def _as_named_on_disk(recordings: list[Recording]) -> list[Recording]:
+    """Takes files whose names are in another Unicode form than in the manifest."""
+    found = [
+        dataclasses.replace(
+            recording,
+            media=as_on_disk(recording.media),
+            image=recording.image and as_on_disk(recording.image),
+        )
+        for recording in recordings
+    ]
+    if n_others := sum(a != b for a, b in zip(recordings, found, strict=True)):
+        logging.warning(
+            "%d of %d recordings have files whose names are in another Unicode normal "
+            "form than in the manifest; they are taken",
+            n_others,
+            len(recordings),
+        )
+    return found
 
 
 def _absolute(path: str) -> str:

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
-from avl_tf import audio, media, records, still_images
+from avl_tf import audio, fields, media, records, still_images
 from avl_tf.audio import AudioConfig
 from avl_tf.backbones import Backbone, load_backbone, unit_length
 from avl_tf.errors import UserError
 from avl_tf.media import DEFAULT_LIMITS, Limits
 from avl_tf.records import AUTHORS_2D, Clip, FeatureSpec, Record
+from avl_tf.records.spec import FEATURES_CHECK as _STREAM_CHECK
 from avl_tf.settings import setting
 from data_prep import shards
 from data_prep.failures import Failure
@@ -44,6 +45,12 @@ class ExtractionConfig:
     )
     audio: AudioConfig = AudioConfig()
     limits: Limits = DEFAULT_LIMITS
+
+
+# Of what feature_specs gives, as JSON.
+FEATURES_CHECK = fields.record(
+    dict.fromkeys(("features_2d", "features_3d"), fields.nullable(_STREAM_CHECK))
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,6 +194,7 @@ def failure(recording: Recording, error: Exception) -> Failure:
     """What stands for a recording that could not be extracted."""
     expected = isinstance(error, media.MediaError | UserError | OSError)
     reason = str(error) if expected else f"{type(error).__name__}: {error}"
+    reason = reason or type(error).__name__
     return {"id": recording.id, "media": recording.media, "reason": reason}
 
 
@@ -245,5 +253,6 @@ def _clips(recording: Recording, duration_s: float) -> tuple[Clip, ...]:
                 "clips out (the adapters: --drop=beyond)."
             )
         end_s = min(clip["end_s"], duration_s)
-        clips.append(Clip(clip["start_s"], end_s, str(clip.get("label", ""))))
+        label = clip.get("label")
+        clips.append(Clip(clip["start_s"], end_s, "" if label is None else str(label)))
     return tuple(clips)

@@ -1,8 +1,8 @@
 """What failed of a job: listed in failures.jsonl, and told when a program ends."""
 
-import json
 from collections.abc import Sequence
 
+from avl_tf import json_text
 from avl_tf.errors import UserError
 
 # What went wrong with a recording: {"id", "media", "reason"}.
@@ -11,7 +11,7 @@ Failure = dict[str, str]
 
 def to_lines(failures: Sequence[Failure]) -> str:
     """The text of a failures.jsonl."""
-    return "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in failures)
+    return "".join(json_text.dump(one) + "\n" for one in failures)
 
 
 def require_none(

@@ -21,6 +21,7 @@ from avl_tf.errors import UserError
 from data_prep import adapter, checks, manifest, media_files
 from data_prep.adapter import AdapterConfig
 from data_prep.checks import Finding
+from data_prep.manifest_line import require_language, require_split_name
 
 settings.define_flags(AdapterConfig)
 _VIDEOS = flags.DEFINE_string(
@@ -45,11 +46,10 @@ def main() -> None:
     folder = _VIDEOS.value
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"--videos={folder}: no such folder.")
-    if not _LANGUAGE.value.strip():
-        raise UserError("--language is empty: name what is spoken, such as sw.")
+    require_language(_LANGUAGE.value)
     if flags.FLAGS["split"].present and _SPLITS.value:
         raise UserError("Give either --split or --splits.")
-    manifest.require_split_name(_SPLIT.value, "--split")
+    require_split_name(_SPLIT.value, "--split")
     shares = _shares()
     listing = media_files.list_files(folder)
     ids = [name for name in listing.files if media_files.has_suffix(name, _MEDIA)]
@@ -105,7 +105,7 @@ def _recordings(ids, paths):
 def _shares():
     named = settings.parse_named(_SPLITS.value, "splits")
     for name in named:
-        manifest.require_split_name(name, "--splits")
+        require_split_name(name, "--splits")
     try:
         shares = {name: float(share) for name, share in named.items()}
     except ValueError as error:

@@ -68,7 +68,7 @@ class Tree:
         self._captions = captions or Captions()
         # As the authors replace it.
         rows = read_table(csv_path, ("path",))
-        self._paths = [r["path"].replace("None/", "").strip("/ ") for r in rows]
+        self._paths = [r["path"].replace("None/", "").strip().strip("/ ") for r in rows]
         self.ids = [os.path.basename(path) for path in self._paths]
         _check_ids(self.ids, csv_path)
         self.spec = self._probe(csv_path)

@@ -27,7 +27,7 @@ from avl_tf import program, settings
 from avl_tf.errors import UserError
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
-from data_prep.annotations import read_table
+from data_prep.annotations import read_rows
 from data_prep.captions import Captions, extended, find_captions, read_captions
 from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
@@ -56,7 +56,8 @@ _SPLIT = flags.DEFINE_string("split", "train", "Split of all videos.")
 def main() -> None:
     config = settings.from_flags(AdapterConfig)
     captions = _open_captions()
-    rows = read_table(_CSV.value, [])
+    faults: list[tuple[str, str]] = []
+    rows = [row for _, row in read_rows(_CSV.value, [], faults)]
     columns = rows[0].keys() if rows else ()
     if "video_id" not in columns and "path" not in columns:
         raise UserError(
@@ -66,8 +67,8 @@ def main() -> None:
     videos = MediaFiles(_VIDEOS.value, VIDEO_SUFFIXES)
     lines, uncaptioned = [], []
     for row in rows:
-        path = (row.get("path") or row.get("video_id", "")).replace("None/", "").strip()
-        video = row.get("video_id") or os.path.basename(path)
+        path = (row.get("path") or row.get("video_id", "")).replace("None/", "")
+        video = row.get("video_id", "").strip() or os.path.basename(path.strip())
         if captions and video not in captions.by_video:
             uncaptioned.append(video)
             continue
@@ -81,8 +82,10 @@ def main() -> None:
                 **({"labels": labels} if labels else {}),
             }
         )
-    findings = adapter.notes("uncaptioned", uncaptioned, "no captions, so left out")
-    cutter = _Cutter(captions, _MIN_CLIP_S.value) if captions else None
+    findings = adapter.unfit(faults)
+    findings += adapter.notes("uncaptioned", uncaptioned, "no captions, so left out")
+    tolerant = "unfit" in adapter.dropped_kinds(config)
+    cutter = _Cutter(captions, _MIN_CLIP_S.value, tolerant) if captions else None
     lines = adapter.sift(config, lines, [*findings, *adapter.several(videos)])
     adapter.write(config, lines, cutter)
     if cutter and (cutter.n_left_out or cutter.n_without_clips):
@@ -93,14 +96,24 @@ def main() -> None:
 
 
 class _Cutter:
-    """Adds a video's clips to its line, and counts the captions that make none."""
+    """Adds a video's clips to its line, and counts the captions that make none.
 
-    def __init__(self, captions: Captions, min_clip_s: float):
+    tolerant: a video whose captions have another form is left out; otherwise UserError.
+    """
+
+    def __init__(self, captions: Captions, min_clip_s: float, tolerant: bool):
         self._captions, self._min_clip_s = captions, min_clip_s
+        self._tolerant = tolerant
         self.n_left_out = self.n_without_clips = 0
 
     def __call__(self, line):
-        captions = self._captions.of(line["id"])
+        try:
+            captions = self._captions.of(line["id"])
+        except UserError as error:
+            if self._tolerant:
+                print(f"dropped: {error}")
+                return None
+            raise UserError(f"{error}. --drop=unfit leaves such videos out.") from error
         length_s = line.get("duration_s", float("inf"))
         clips = [
             {"start_s": start_s, "end_s": min(end_s, length_s), "label": text}

@@ -25,7 +25,8 @@ from avl_tf.errors import UserError
 from avl_tf.records import AUTHORS_2D, AUTHORS_3D
 from data_prep import failures, howto100m, jobs, released_pickles, shards
 from data_prep.captions import find_captions, read_captions
-from data_prep.manifest import SPLITS, require_split_name
+from data_prep.manifest import SPLITS
+from data_prep.manifest_line import require_language, require_split_name
 from data_prep.shards import OutputConfig
 
 settings.define_flags(OutputConfig)
@@ -77,6 +78,7 @@ _SPLITS = (*SPLITS, "test")
 
 def main() -> None:
     output = settings.from_flags(OutputConfig)
+    require_language(_LANGUAGE.value)
     source = _open(_split())
     folder = output.folder
     size = output.recordings_per_shard or (64 if _PICKLE.value else 16)

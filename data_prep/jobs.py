@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from avl_tf import files, records, settings
+from avl_tf import fields, files, records, settings
 from avl_tf.errors import UserError
 from data_prep.extraction import ExtractionConfig, ShardTask
 from data_prep.manifest import Recording
@@ -29,6 +29,14 @@ _FIELDS_0_1_0 = {
     "labels synthetic",
     "RecordsSpec": "audio log_mel_reference features_2d features_3d languages "
     "synthetic shards storage images",
+}
+
+
+_ANYTHING = fields.mapping(fields.anything)
+_NOTE: dict[str, fields.Check] = {
+    "settings": _ANYTHING,
+    "dealing": _ANYTHING,
+    "content": fields.text(),
 }
 
 
@@ -89,7 +97,10 @@ def digest(values: Iterable[Any]) -> str:
 
 
 def claim(
-    folder: str, job: Job, describe: Callable[[], dict[str, Any]] = dict
+    folder: str,
+    job: Job,
+    describe: Callable[[], dict[str, Any]] = dict,
+    about_check: fields.Check = _ANYTHING,
 ) -> dict[str, Any]:
     """Makes sure that what lies in a folder was begun for the same job.
 
@@ -99,6 +110,7 @@ def claim(
         folder: local or remote.
         job: what is to be done.
         describe: called when the folder is begun; what it returns is kept as JSON.
+        about_check: what that must be when it is read again.
 
     Returns:
         What describe returned when the folder was begun.
@@ -110,14 +122,8 @@ def claim(
     files.require_filesystem(folder)
     path = files.join(folder, "progress", "job.json")
     if tf.io.gfile.exists(path):
-        note = files.read_json(path)
-        try:
-            changed, about = _changes(note, job), note["about"]
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"{path}: not the note of a job ({error!r}). Use another --out_dir, or "
-                f"delete {folder}."
-            ) from error
+        note = _read(path, folder, about_check)
+        changed, about = _changes(note, job), note["about"]
         if changed:
             raise UserError(
                 f"{folder} was begun with other input or other settings ({changed}). "
@@ -135,6 +141,20 @@ def claim(
     }
     files.write_json(path, note)
     return about
+
+
+def _read(path: str, folder: str, about_check: fields.Check) -> dict[str, Any]:
+    note = files.read_json(path)
+    of_0_1_0 = isinstance(note, dict) and "fingerprint" in note
+    told_by = {"fingerprint": fields.text()} if of_0_1_0 else _NOTE
+    try:
+        fields.record({**told_by, "about": about_check})(note, "")
+    except UserError as error:
+        raise UserError(
+            f"{path}: not the note of a job ({error}). Use another --out_dir, or "
+            f"delete {folder}."
+        ) from None
+    return note
 
 
 def _changes(note: dict[str, Any], job: Job) -> str:

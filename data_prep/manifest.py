@@ -16,19 +16,20 @@ start at once.
 
 import dataclasses
 import hashlib
-import json
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from avl_tf import json_text
 from avl_tf.errors import UserError
 from avl_tf.whole_files import replacing
+from data_prep.manifest_line import fault_of
 
 # Of the corpora that are dealt here; published ones may have others.
 SPLITS = ("train", "val", "eval")
-_SPLIT_CHARACTERS = frozenset(
-    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_."
-)
+_SHOWN = 200
+_NO_UTF_8 = re.compile("[\udc80-\udcff]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,44 +49,80 @@ class Recording:
     synthetic: bool = False
 
 
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """A line that is no recording; id is "line 7" where it has none, media maybe ""."""
+
+    id: str
+    media: str
+    reason: str
+
+
 def read_manifest(path: str) -> list[Recording]:
-    """Reads and checks a manifest.
+    """Reads and checks a manifest; as sift_manifest, but a wrong line is an error."""
+    recordings, faults = sift_manifest(path)
+    if faults:
+        raise UserError(faults[0].reason)
+    return recordings
+
+
+def sift_manifest(path: str) -> tuple[list[Recording], list[Fault]]:
+    """Reads a manifest: the lines that are good, and what is wrong with the others.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty or a line is wrong; names the file, the line, and
-            what is expected there.
+        UserError: no line is good, or an id stands twice, or a recording is in two
+            splits; names the file, the line, and what is expected there.
     """
     require_local(path)
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no such manifest.")
     folder = os.path.dirname(os.path.abspath(path))
     recordings: list[Recording] = []
+    faults: list[Fault] = []
     seen: dict[str, int] = {}
-    with open(path, encoding="utf-8") as lines:
-        try:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                recording = _parse_line(line, f"{path}, line {number}", folder)
-                if recording.id in seen:
-                    raise UserError(
-                        f"{path}, line {number}: id '{recording.id}' stands in line "
-                        f"{seen[recording.id]} already. Ids must be unique."
-                    )
-                seen[recording.id] = number
-                recordings.append(recording)
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: not a UTF-8 text file ({error}).") from error
-    if not recordings:
+    # Bytes that are no UTF-8 become halves of characters, for their line to be told.
+    with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            place = f"{path}, line {number}"
+            value = None
+            try:
+                value = _object(line, place)
+                recording = _recording(value, place, folder)
+            except UserError as error:
+                faults.append(_fault(number, value, str(error)))
+                continue
+            if recording.id in seen:
+                raise UserError(
+                    f"{place}: id '{recording.id}' stands in line "
+                    f"{seen[recording.id]} already. Ids must be unique."
+                )
+            seen[recording.id] = number
+            recordings.append(recording)
+    if not recordings and not faults:
         raise UserError(f"{path}: the manifest is empty. Write one recording a line.")
+    if not recordings:
+        raise UserError(faults[0].reason)
     _check_splits(recordings, path)
-    return recordings
+    return recordings, faults
 
 
 def write_manifest(path: str, lines: Iterable[dict[str, Any]]) -> None:
-    """Writes manifest lines (dicts), the whole file or nothing."""
-    _write(path, (json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    """Writes manifest lines (dicts), the whole file or nothing.
+
+    Raises:
+        UserError: a line is one that read_manifest would refuse.
+    """
+
+    def checked() -> Iterator[str]:
+        for number, line in enumerate(lines, 1):
+            if fault := fault_of(line):
+                raise UserError(f"{path}, line {number}: {fault}")
+            yield json_text.dump(line) + "\n"
+
+    _write(path, checked())
 
 
 def write_text(path: str, text: str) -> None:
@@ -110,14 +147,6 @@ def path_in_manifest(media: str, manifest: str) -> str:
     media = os.path.abspath(media)
     folder = os.path.join(os.path.dirname(os.path.abspath(manifest)), "")
     return media.removeprefix(folder)
-
-
-def require_split_name(split: str, place: str) -> None:
-    """ValueError, which begins with `place`, if a split's name cannot name files."""
-    if not split or not set(split) <= _SPLIT_CHARACTERS:
-        raise UserError(
-            f"{place}: split '{split}' names files; use letters, digits, _ and . only."
-        )
 
 
 def require_shares(fractions: Mapping[str, float]) -> None:
@@ -174,58 +203,36 @@ def _write(path: str, pieces: Iterable[str]) -> None:
         out.writelines(pieces)
 
 
-def _parse_line(line: str, place: str, folder: str) -> Recording:
-    try:
-        value = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{place}: not JSON ({error}).") from error
+def _object(line: str, place: str) -> dict[str, Any]:
+    if not line.isascii() and _NO_UTF_8.search(line):
+        raise UserError(f"{place}: not a UTF-8 text. Save the file in that encoding.")
+    value = json_text.load(line, place)
     if not isinstance(value, dict):
         raise UserError(f"{place}: expected a JSON object, got {line.strip()[:60]}.")
-    value.pop("duration_s", None)
-    known = {field.name for field in dataclasses.fields(Recording)}
-    if unknown := sorted(set(value) - known):
-        raise UserError(
-            f"{place}: unknown field '{unknown[0]}'. Known: {sorted(known)}."
-        )
-    for name in ("id", "media", "image", "language", "split", "recording_id"):
-        required = name in ("id", "media")
-        text = value.get(name, None if required else "-")
-        if text is None and name == "image":
-            continue
-        if not isinstance(text, str) or not text:
-            raise UserError(f"{place}: '{name}' must be a text, got {text!r}.")
-    if "split" in value:
-        require_split_name(value["split"], place)
+    return value
+
+
+def _recording(value: dict[str, Any], place: str, folder: str) -> Recording:
+    if fault := fault_of(value):
+        raise UserError(f"{place}: {fault}")
+    made = {k: v for k, v in value.items() if k != "duration_s"}
     for name in ("media", "image"):
-        if value.get(name):
-            value[name] = os.path.join(folder, value[name])
-    _check_span(value, place)
-    clips = value.get("clips", [])
-    if not isinstance(clips, list) or not all(isinstance(c, dict) for c in clips):
-        raise UserError(f"{place}: 'clips' must be a list of objects, got {clips!r}.")
-    for clip in clips:
-        if "start_s" not in clip or "end_s" not in clip:
-            raise UserError(f"{place}: a clip needs start_s and end_s, got {clip}.")
-        _check_span(clip, place)
-    value["clips"] = tuple(clips)
-    if not isinstance(value.get("labels", {}), dict):
-        raise UserError(f"{place}: 'labels' must be an object.")
-    value.setdefault("recording_id", value["id"])
-    return Recording(**value)
+        if made.get(name):
+            made[name] = os.path.join(folder, made[name])
+    made["clips"] = tuple(made.get("clips", ()))
+    made.setdefault("recording_id", made["id"])
+    return Recording(**made)
 
 
-def _check_span(value: dict[str, Any], place: str) -> None:
-    start, end = value.get("start_s", 0.0), value.get("end_s")
-    numbers = [start] if end is None else [start, end]
-    good = all(
-        isinstance(n, int | float) and not isinstance(n, bool) and 0 <= n < float("inf")
-        for n in numbers
-    )
-    if not good or (end is not None and end <= start):
-        raise UserError(
-            f"{place}: a span in seconds needs 0 <= start_s < end_s, got start_s="
-            f"{start!r}, end_s={end!r}. Correct it, or take it out."
-        )
+def _fault(number: int, value: Any, reason: str) -> Fault:
+    """What stands for a line; by its number where it has no id that can be used."""
+
+    def usable(name: str) -> str:
+        text = value.get(name) if isinstance(value, dict) else None
+        good = isinstance(text, str) and not json_text.fault_of(text)
+        return text[:_SHOWN] if isinstance(text, str) and good else ""
+
+    return Fault(usable("id") or f"line {number}", usable("media"), reason)
 
 
 def _check_splits(recordings: list[Recording], path: str) -> None:

@@ -5,9 +5,11 @@ A tree is walked once, when it is first needed.
 
 import collections
 import dataclasses
+import functools
 import hashlib
 import os
 import re
+import unicodedata
 
 # In the order in which one is taken if a video is there in several forms.
 VIDEO_SUFFIXES = tuple(
@@ -78,6 +80,37 @@ def list_files(root: str) -> Listing:
     return found
 
 
+def as_on_disk(path: str) -> str:
+    """A path in the Unicode normal form in which the disk has it.
+
+    Names that macOS has written are in another than most tables. The form that is asked
+    for goes before others; the path stays as it is if there is nothing of that name, or
+    if there are several.
+    """
+    if path.isascii() or os.path.exists(path):
+        return path
+    folder, name = os.path.split(path)
+    parent = as_on_disk(folder) if name and folder else folder
+    exact = os.path.join(parent, name)
+    same = _by_normal_form(parent or ".").get(normal(name), [])
+    if os.path.exists(exact) or len(same) == 1:
+        return exact if os.path.exists(exact) else os.path.join(parent, same[0])
+    return path
+
+
+@functools.lru_cache(16)
+def _by_normal_form(folder: str) -> dict[str, list[str]]:
+    found = collections.defaultdict(list)
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        found[normal(name)].append(name)
+    return dict(found)
+
+
+def normal(name: str) -> str:
+    """A name in the form (NFC) by which names are compared; macOS writes another."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
 def has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:
     """Tells by the end of a name, in whatever case, whether a file is of a kind."""
     return os.path.splitext(name)[1].lower() in suffixes
@@ -98,6 +131,7 @@ class MediaFiles:
     Attributes:
         root: the folder.
         ambiguous: ids for which there were several files, with those files.
+        other_forms: ids whose file has its name in another Unicode normal form.
     """
 
     def __init__(self, root: str, suffixes: tuple[str, ...]):
@@ -106,6 +140,7 @@ class MediaFiles:
             raise FileNotFoundError(f"{root}: no such folder.")
         self.root = os.path.abspath(root)
         self.ambiguous: dict[str, list[str]] = {}
+        self.other_forms: list[str] = []
         self._suffixes = suffixes
         self._by_stem: dict[str, list[str]] | None = None
 
@@ -141,28 +176,42 @@ class MediaFiles:
         fitting.sort(key=preference)
         if len(fitting) > 1 and preference(fitting[1])[0] == preference(fitting[0])[0]:
             self.ambiguous[name] = fitting
+        if not _ends_alike(fitting[0], wanted):
+            self.other_forms.append(name)
         return os.path.join(self.root, fitting[0])
 
     def _fitting(self, wanted: list[str]) -> list[str]:
+        """Files that fit; those in the form that is wanted, if there are any."""
         if self._by_stem is None:
             self._by_stem = self._index()
+        parts = [normal(part) for part in wanted]
         fitting = []
-        for path in self._by_stem.get(wanted[-1], []):
-            folders = path.split("/")[:-1]
-            n_common = min(len(folders), len(wanted) - 1)
-            if n_common == 0 or folders[-n_common:] == wanted[:-1][-n_common:]:
+        for path in self._by_stem.get(parts[-1], []):
+            folders = normal(path).split("/")[:-1]
+            n_common = min(len(folders), len(parts) - 1)
+            if n_common == 0 or folders[-n_common:] == parts[:-1][-n_common:]:
                 fitting.append(path)
-        return fitting
+        alike = [path for path in fitting if _ends_alike(path, wanted)]
+        return alike or fitting
 
     def _index(self) -> dict[str, list[str]]:
         index = collections.defaultdict(list)
         for path in list_files(self.root).files:
             if has_suffix(path, self._suffixes):
-                stem = os.path.splitext(os.path.basename(path))[0]
+                stem = normal(os.path.splitext(os.path.basename(path))[0])
                 index[stem].append(path)
                 if in_brackets := _ID_IN_BRACKETS.search(stem):
                     index[in_brackets[1]].append(path)
         return dict(index)
+
+
+def _ends_alike(path: str, wanted: list[str]) -> bool:
+    """Whether a file has its name, and the folders in common, in the form wanted."""
+    *folders, name = path.split("/")
+    n_common = min(len(folders), len(wanted) - 1)
+    same = n_common == 0 or folders[-n_common:] == wanted[:-1][-n_common:]
+    stem = os.path.splitext(name)[0]
+    return same and (wanted[-1] in (stem, name) or f"[{wanted[-1]}]" in stem)
 
 
 def _is_text(name: str) -> bool:

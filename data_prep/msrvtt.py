@@ -45,10 +45,10 @@ def main() -> None:
     data = read_json(path)
     captions = collections.defaultdict(list)
     for sentence in field(data, "sentences", list, path):
-        video = field(sentence, "video_id", str, path)
+        video = field(sentence, "video_id", str, path).strip()
         captions[video].append(field(sentence, "caption", str, path))
     source_of = {
-        field(video, "video_id", str, path): video.get("url", "")
+        field(video, "video_id", str, path).strip(): video.get("url", "")
         for video in data.get("videos", [])
     }
     videos = MediaFiles(_VIDEOS.value, VIDEO_SUFFIXES)

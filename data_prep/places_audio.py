@@ -35,6 +35,7 @@ from avl_tf.errors import UserError
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import field, read_json, read_lines
+from data_prep.checks import Finding
 from data_prep.media_files import (
     AUDIO_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -80,16 +81,17 @@ def main() -> None:
         )
     images = MediaFiles(_IMAGES.value, IMAGE_SUFFIXES)
     lines, searched = [], [images]
+    findings: list[Finding] = []
     for language, folder in folders.items():
         wavs = MediaFiles(folder, AUDIO_SUFFIXES)
         searched.append(wavs)
         for path, split in _lists(folder):
-            for caption in _read_captions(path, language):
-                lines.append(_line(caption, language, split, images, wavs))
+            for place, caption in _read_captions(path, language):
+                with adapter.as_finding(findings, place):
+                    lines.append(_line(caption, place, language, split, images, wavs))
     languages_of = collections.defaultdict(set)
     for line in lines:
         languages_of[line["recording_id"]].add(line["language"])
-    findings = []
     if _JOIN.value == "inner":
         alone = {k: None for k, v in languages_of.items() if len(v) < len(folders)}
         findings += adapter.notes("not joined", alone, "not in every language")
@@ -127,15 +129,10 @@ def _lists(folder):
 
 
 def _read_captions(path, language):
-    """Dictionaries with wav and image, and what else is told of a caption."""
+    """(place, dictionary with wav and image and what else is told of a caption)."""
     if path.endswith(".txt"):
         for number, line in enumerate(read_lines(path), 1):
-            if len(line.split()) != 2:
-                raise UserError(
-                    f"{path}: line {number}: expected '/IMAGE /WAV', got '{line:.80}'."
-                )
-            image, wav = line.split()
-            yield {"image": image, "wav": wav}
+            yield f"{path}: line {number}", line
         return
     prefix = _PREFIXES.get(language, "")
     for number, entry in enumerate(field(read_json(path), "data", list, path), 1):
@@ -146,14 +143,18 @@ def _read_captions(path, language):
                 k[len(prefix) :]: v for k, v in entry.items() if k.startswith(prefix)
             }
             entry = {**own, "image": entry.get("image")}
-        field(entry, "image", str, place)
-        field(entry, "wav", str, place)
-        yield entry
+        yield place, entry
 
 
-def _line(caption, language, split, images, wavs):
-    image, wav = caption["image"].strip("/"), caption["wav"].strip("/")
-    name = caption.get("uttid") or os.path.splitext(wav)[0]
+def _line(caption, place, language, split, images, wavs):
+    if isinstance(caption, str):
+        if len(caption.split()) != 2:
+            raise UserError(f"{place}: expected '/IMAGE /WAV', got '{caption:.80}'.")
+        caption = dict(zip(("image", "wav"), caption.split(), strict=True))
+    field(caption, "image", str, place)
+    field(caption, "wav", str, place)
+    image, wav = caption["image"].strip().strip("/"), caption["wav"].strip().strip("/")
+    name = str(caption.get("uttid") or os.path.splitext(wav)[0]).strip()
     told = {key: caption.get(key) for key in ("speaker", "asr_text", "text_alignment")}
     return {
         "id": f"{language}/{name}",

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from avl_tf import files, records
+from avl_tf import fields, files, json_text, records
+from avl_tf.errors import UserError
 from avl_tf.records import RecordsSpec, ShardSpec, stored_arrays
+from avl_tf.records.spec import check_shard
 from avl_tf.settings import setting
 from data_prep import failures
 from data_prep.failures import Failure
@@ -82,6 +84,8 @@ def write(
 
     def note(outcome: tuple[bytes, int] | Failure) -> bytes | None:
         if isinstance(outcome, dict):
+            # A path may be no UTF-8 text, which the note is.
+            outcome = {k: json_text.mended(text) for k, text in outcome.items()}
             failed.append(outcome)
             return None
         clip_counts.append(outcome[1])
@@ -95,6 +99,23 @@ def write(
     return result
 
 
+_NOTE = fields.record(
+    {
+        "name": fields.text(),
+        "spec": check_shard,
+        "failures": fields.items(
+            fields.record(
+                {
+                    "id": fields.text(),
+                    "media": fields.text(empty=True),
+                    "reason": fields.text(longest=2**20, empty=True),
+                }
+            )
+        ),
+    }
+)
+
+
 def read_result(folder: str, name: str) -> ShardResult | None:
     """The result of a shard that is whole, or None if it is still to be made."""
     files.require_filesystem(folder)
@@ -102,10 +123,17 @@ def read_result(folder: str, name: str) -> ShardResult | None:
     if not (tf.io.gfile.exists(path) and tf.io.gfile.exists(shard)):
         return None
     value = files.read_json(path)
+    try:
+        _NOTE(value, "")
+    except UserError as error:
+        raise UserError(
+            f"{path}: not the note of a shard ({error}). Delete it: the same command "
+            "makes the shard anew."
+        ) from None
     spec = ShardSpec(**value["spec"])
     if tf.io.gfile.stat(shard).length != spec.n_bytes:
         return None
-    return ShardResult(value["name"], spec, tuple(value["failures"]))
+    return ShardResult(name, spec, tuple(value["failures"]))
 
 
 def read_results(config: OutputConfig, names: Iterable[str]) -> dict[str, ShardResult]:
@@ -122,14 +150,17 @@ def read_results(config: OutputConfig, names: Iterable[str]) -> dict[str, ShardR
 
 
 def finish(
-    folder: str, spec: RecordsSpec, results: Sequence[ShardResult]
+    folder: str,
+    spec: RecordsSpec,
+    results: Sequence[ShardResult],
+    untried: Sequence[Failure] = (),
 ) -> list[Failure]:
     """Writes spec.json and failures.jsonl and prints the counts.
 
     Returns:
-        The failures of all shards.
+        The failures: those untried, then those of all shards.
     """
-    failed = [failure for result in results for failure in result.failures]
+    failed = [*untried, *(one for result in results for one in result.failures)]
     path = files.join(folder, "failures.jsonl")
     files.write_text(path, failures.to_lines(failed))
     whole = dataclasses.replace(spec, shards={r.name: r.spec for r in results})

@@ -10,16 +10,18 @@ such a column, and so are in one split. With --rows=clips the rows of a media fi
 the clips of one recording.
 """
 
+import math
 import os
 
 from absl import flags
 
 from avl_tf import program, settings
 from avl_tf.errors import UserError
-from data_prep import adapter, manifest
+from data_prep import adapter, media_files
 from data_prep.adapter import AdapterConfig
-from data_prep.annotations import read_table
+from data_prep.annotations import read_rows
 from data_prep.checks import Line
+from data_prep.manifest_line import require_split_name
 
 settings.define_flags(AdapterConfig)
 _TABLE = flags.DEFINE_string(
@@ -42,20 +44,24 @@ def main() -> None:
     path = _TABLE.value
     delimiter = "\t" if path.lower().endswith(".tsv") else ","
     columns = ("media", "start_s", "end_s") if _ROWS.value == "clips" else ("media",)
-    rows = read_table(path, columns, delimiter)
-    if not rows:
+    faults: list[tuple[str, str]] = []
+    rows = read_rows(path, columns, faults, delimiter)
+    unfit = adapter.unfit(faults)
+    if not rows and not unfit:
         raise UserError(f"{path}: no rows below the header.")
-    numbered = [(row, f"{path}: row {number}") for number, row in enumerate(rows, 1)]
     if _ROWS.value == "clips":
-        if unused := [name for name in _OF_CLIPS if name in rows[0]]:
+        if rows and (unused := [name for name in _OF_CLIPS if name in rows[0][1]]):
             raise UserError(
                 f"{path}: column {unused[0]} has no place where rows are clips: leave "
                 "it out, or use --rows=recordings."
             )
-        lines = _recordings_of_clips(numbered)
+        lines = _recordings_of_clips(rows, unfit)
     else:
-        lines = [_recording(row, place) for row, place in numbered]
-    adapter.finish(config, lines)
+        lines = []
+        for place, row in rows:
+            with adapter.as_finding(unfit, _cell(row, "media") or place):
+                lines.append(_recording(row, place))
+    adapter.finish(config, lines, unfit + _in_the_files_form(lines))
 
 
 def _recording(row, place):
@@ -78,28 +84,45 @@ def _recording(row, place):
     return line
 
 
-def _recordings_of_clips(numbered):
+def _recordings_of_clips(rows, unfit):
     lines: dict[tuple[str, str], Line] = {}
-    for row, place in numbered:
-        common = _common(row, place)
-        line = lines.setdefault(
-            (common["media"], common["split"]),
-            {"id": _cell(row, "media"), **common, "clips": []},
-        )
-        start_s, end_s = _number(row, "start_s", place), _number(row, "end_s", place)
-        if start_s is None or end_s is None:
-            raise UserError(f"{place}: a clip needs start_s and end_s.")
-        clip = {"start_s": start_s, "end_s": end_s, "label": _cell(row, "label")}
-        more = {k: row[k] for k in row if k not in (*_OWN, "label") and row[k]}
-        line["clips"].append({**clip, **more})
+    for place, row in rows:
+        with adapter.as_finding(unfit, _cell(row, "media") or place):
+            common, clip = _common(row, place), _clip(row, place)
+            line = lines.setdefault(
+                (common["media"], common["split"]),
+                {"id": _cell(row, "media"), **common, "clips": []},
+            )
+            line["clips"].append(clip)
     return list(lines.values())
+
+
+def _clip(row, place):
+    start_s, end_s = _number(row, "start_s", place), _number(row, "end_s", place)
+    if start_s is None or end_s is None:
+        raise UserError(f"{place}: a clip needs start_s and end_s.")
+    clip = {"start_s": start_s, "end_s": end_s, "label": _cell(row, "label")}
+    more = {k: row[k] for k in row if k not in (*_OWN, "label") and row[k]}
+    return {**clip, **more}
+
+
+def _in_the_files_form(lines):
+    """Names files as they are named on the disk; notes on where that is otherwise."""
+    others = []
+    for line in lines:
+        for name in ("media", "image"):
+            found = media_files.as_on_disk(line.get(name, ""))
+            if found != line.get(name, ""):
+                line[name] = found
+                others.append(line["id"])
+    return adapter.other_form(others)
 
 
 def _common(row, place):
     if not _cell(row, "media"):
         raise UserError(f"{place}: media is empty.")
     split = _cell(row, "split") or _SPLIT.value
-    manifest.require_split_name(split, place)
+    require_split_name(split, place)
     return {
         "media": _path(row["media"]),
         "language": _cell(row, "language") or _LANGUAGE.value,
@@ -127,8 +150,7 @@ def _number(row, name, place):
 
 
 def _check_span(start_s, end_s, place):
-    stop_s = float("inf") if end_s is None else end_s
-    if not 0 <= start_s < stop_s:
+    if not 0 <= start_s < math.inf or not (end_s is None or start_s < end_s < math.inf):
         raise UserError(
             f"{place}: expected 0 <= start_s < end_s, got {start_s} and {end_s}."
         )

@@ -42,15 +42,16 @@ _SPLITS = {"training": "train", "validation": "val"}
 def main() -> None:
     config = settings.from_flags(AdapterConfig)
     path = find_file(_ANNOTATIONS.value, _JSON)
-    database = field(read_json(path), "database", dict, path)
+    found = field(read_json(path), "database", dict, path)
+    database = {video.strip(): entry for video, entry in found.items()}
     videos = MediaFiles(_VIDEOS.value, VIDEO_SUFFIXES)
     listed = [
-        (split, entry.rsplit("/", 1)[-1])
+        (split, entry.rsplit("/", 1)[-1].strip())
         for split in ("train", "val")
         if (names := optional_file(_ANNOTATIONS.value, f"{split}_list.txt"))
         for entry in read_lines(names)
     ]
-    findings = []
+    findings: list[Finding] = []
     if listed:
         findings += adapter.notes(
             "unannotated",
@@ -63,28 +64,28 @@ def main() -> None:
             "annotated, but in no list",
         )
     else:
-        listed = [
-            (_subset(entry, f"{path}: {video}"), video)
-            for video, entry in database.items()
-        ]
+        for video, entry in database.items():
+            with adapter.as_finding(findings, video):
+                listed.append((_subset(entry, f"{path}: {video}"), video))
     lines = []
     for split, video in listed:
         if video not in database:
             continue
-        place = f"{path}: {video}"
-        if (subset := _subset(database[video], place)) != split:
-            detail = f"'{split}' by its list, '{subset}' by its annotation"
-            findings.append(Finding("subset", video, detail))
-        lines.append(
-            {
-                "id": video,
-                "media": videos.find(video),
-                "language": _LANGUAGE.value,
-                "split": split,
-                "clips": _clips(database[video], place),
-                "labels": {"recipe_type": str(database[video].get("recipe_type", ""))},
-            }
-        )
+        entry, place = database[video], f"{path}: {video}"
+        with adapter.as_finding(findings, video):
+            if (subset := _subset(entry, place)) != split:
+                detail = f"'{split}' by its list, '{subset}' by its annotation"
+                findings.append(Finding("subset", video, detail))
+            lines.append(
+                {
+                    "id": video,
+                    "media": videos.find(video),
+                    "language": _LANGUAGE.value,
+                    "split": split,
+                    "clips": _clips(entry, place),
+                    "labels": {"recipe_type": str(entry.get("recipe_type", ""))},
+                }
+            )
     adapter.finish(config, lines, [*findings, *adapter.several(videos)])
 
 
@@ -97,7 +98,7 @@ def _clips(entry, place):
     clips = []
     for annotation in field(entry, "annotations", list, place):
         segment = field(annotation, "segment", list, place)
-        if len(segment) != 2 or not all(isinstance(s, int | float) for s in segment):
+        if len(segment) != 2 or not all(type(s) in (int, float) for s in segment):
             raise UserError(f"{place}: a segment must be [start, end], got {segment}.")
         sentence = field(annotation, "sentence", str, place)
         clips.append({"start_s": segment[0], "end_s": segment[1], "label": sentence})

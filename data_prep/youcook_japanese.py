@@ -19,10 +19,12 @@ from absl import flags
 
 from avl_tf import program, settings
 from avl_tf.errors import UserError
+from avl_tf.json_text import mended
 from avl_tf.torch_weights import read_torch_file
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import optional_file, read_json
+from data_prep.checks import Finding
 from data_prep.manifest import SPLITS
 from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
@@ -51,8 +53,9 @@ def main() -> None:
         )
     videos = MediaFiles(_VIDEOS.value, VIDEO_SUFFIXES)
     lines = []
+    findings: list[Finding] = []
     for split, path in pickles.items():
-        for video, clips in _read_clips(path).items():
+        for video, clips in _read_clips(path, findings).items():
             lines.append(
                 {
                     "id": video,
@@ -62,7 +65,6 @@ def main() -> None:
                     "clips": clips,
                 }
             )
-    findings = []
     if path := optional_file(_RELEASE.value, _LIST):
         listed = set(_video_ids(read_json(path, (list, dict))))
         used = {line["id"] for line in lines}
@@ -73,8 +75,8 @@ def main() -> None:
     adapter.finish(config, lines, [*findings, *adapter.several(videos)])
 
 
-def _read_clips(path):
-    """Video -> its clips, from one pickle."""
+def _read_clips(path, findings):
+    """Video -> its clips, from one pickle; findings on those that are none."""
     pickled = read_torch_file(path)
     if not isinstance(pickled, list) or not all(isinstance(c, dict) for c in pickled):
         raise UserError(
@@ -82,20 +84,28 @@ def _read_clips(path):
         )
     clips = collections.defaultdict(list)
     for index, clip in enumerate(pickled):
-        video = clip.get("video_id", clip.get("id"))
-        if not isinstance(video, str) or not video:
-            raise UserError(f"{path}, clip {index}: no video_id, only {_names(clip)}.")
-        try:
-            start_s, end_s = float(clip["start"]), float(clip["end"])
-        except (KeyError, TypeError, ValueError):
-            raise UserError(
-                f"{path}, clip {index}: no start and end in seconds, only "
-                f"{_names(clip)}."
-            ) from None
-        made = {"start_s": start_s, "end_s": end_s}
-        caption = clip.get("caption")
-        clips[video].append({**made, "label": caption if caption else ""})
+        place = f"{path}, clip {index}"
+        with adapter.as_finding(findings, place):
+            video, made = _clip(clip, place)
+            clips[video].append(made)
     return dict(clips)
+
+
+def _clip(clip, place):
+    """(video, clip) of what the pickle holds of one."""
+    video = clip.get("video_id", clip.get("id"))
+    video = mended(video.strip()) if isinstance(video, str) else ""
+    if not video:
+        raise UserError(f"{place}: no video_id, only {_names(clip)}.")
+    try:
+        start_s, end_s = float(clip["start"]), float(clip["end"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise UserError(
+            f"{place}: no start and end in seconds, only {_names(clip)}."
+        ) from None
+    caption = clip.get("caption")
+    label = mended(caption) if isinstance(caption, str) else str(caption or "")
+    return video, {"start_s": start_s, "end_s": end_s, "label": label}
 
 
 def _video_ids(value):

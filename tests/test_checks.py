@@ -1,6 +1,7 @@
 """data_prep.checks and media_files, where the adapters' tests do not reach."""
 
 import os
+import unicodedata
 
 import made_media
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import small_corpora
 
 from avl_tf import media
-from data_prep import checks
+from data_prep import checks, media_files
 from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
 
@@ -167,3 +168,43 @@ def test_files_of_one_id_are_told(tree):
     assert files.ambiguous == {"x": ["a/x.mp4", "b/x.webm"]}
     with pytest.raises(FileNotFoundError, match="none: no such folder"):
         MediaFiles(str(tree / "none"), VIDEO_SUFFIXES)
+
+
+def _forms(name):
+    return [unicodedata.normalize(form, name) for form in ("NFC", "NFD")]
+
+
+@pytest.mark.parametrize("wanted", [0, 1])
+@pytest.mark.parametrize("name", ["Köln/über [1].mp4", "각.webm", "café/ñ", "Å.mkv"])
+def test_files_are_found_in_another_unicode_form(tmp_path, name, wanted):
+    forms = _forms(name)
+    suffix = "" if name.endswith(("mp4", "webm", "mkv")) else ".mp4"
+    there = tmp_path / (forms[1 - wanted] + suffix)
+    small_corpora.video(there)
+    files = MediaFiles(str(tmp_path), VIDEO_SUFFIXES)
+    assert files.find(forms[wanted]) == str(there)
+    assert files.other_forms == [forms[wanted]] and not files.ambiguous
+    # The form that is asked for goes first, and needs no words.
+    exact = tmp_path / (forms[wanted] + suffix)
+    small_corpora.video(exact)
+    files = MediaFiles(str(tmp_path), VIDEO_SUFFIXES)
+    assert files.find(forms[wanted]) == str(exact)
+    assert not files.other_forms and not files.ambiguous
+
+
+def test_a_name_in_a_third_form_between_two_is_ambiguous(tmp_path):
+    composed, decomposed = _forms("é-é")
+    third = composed[0] + decomposed[-3:]
+    assert third not in (composed, decomposed)
+    for name in (composed, decomposed):
+        small_corpora.video(tmp_path / f"{name}.mp4")
+    files = MediaFiles(str(tmp_path), VIDEO_SUFFIXES)
+    assert files.find(third) in [f"{tmp_path}/{n}.mp4" for n in (composed, decomposed)]
+    assert list(files.ambiguous) == files.other_forms == [third]
+    for name in (third, composed, decomposed, "ü/a"):
+        path = f"{tmp_path}/{name}.mp4"
+        assert media_files.as_on_disk(path) == path
+    small_corpora.video(tmp_path / "one" / f"{composed}.mp4")
+    for name in (third, decomposed):
+        path = media_files.as_on_disk(f"{tmp_path}/one/{name}.mp4")
+        assert path == f"{tmp_path}/one/{composed}.mp4"

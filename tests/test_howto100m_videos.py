@@ -144,3 +144,57 @@ def test_extension_is_the_authors():
     assert extended(three, 9) == [(0, 3, "a b c")] * 3
     assert extended(three, 0) == three
     assert extended([(2.0, 1.0, "x"), (-1.0, 0.5, "y")], 0) == []
+
+
+def test_spaces_around_an_id_are_none_of_it(tree):
+    text = CSV.replace("_97ky", " _97ky").replace("GO,Hob", "GO\u00a0,Hob")
+    (tree / "HowTo100M_v1.csv").write_text(
+        text.replace("nVbIUDjzWY4,", "nVbIUDjzWY4\t,")
+    )
+    (tree / "caption.json").write_text(
+        json.dumps({f" {video} ": spoken for video, spoken in CAPTIONS.items()})
+    )
+    done = _adapt(tree, "--clips=asr", f"--captions={tree}/caption.json")
+    assert done.returncode == 0, done.stderr
+    assert list(lines(tree / "m.jsonl")) == ["nVbIUDjzWY4", "-kjnR3-ZVts"]
+    (tree / "HowTo100M_v1.csv").write_text(
+        text.replace("video_id", " video_id ").replace("WG0,", "WG0 ,")
+    )
+    done = _adapt(tree)
+    assert done.returncode == 0, done.stderr
+    assert list(lines(tree / "m.jsonl")) == [
+        "nVbIUDjzWY4",
+        "_97kyZVWVG0",
+        "-kjnR3-ZVts",
+    ]
+    (tree / "paths.csv").write_text("path\n Cars/None/Motorcycles/nVbIUDjzWY4 \n")
+    assert _adapt(tree, csv="paths.csv").returncode == 0
+    assert list(lines(tree / "m.jsonl")) == ["nVbIUDjzWY4"]
+
+
+def test_odd_captions_cost_themselves(tree):
+    odd = {
+        "nVbIUDjzWY4": {
+            "start": [0.0, float("nan"), 0.2, 0.5],
+            "end": [0.2, 0.3, float("inf"), 0.7],
+            "text": ["cut \ud83d", "never", "no end", "a\0b"],
+        }
+    }
+    (tree / "caption.json").write_text(json.dumps(odd))
+    captions = f"--captions={tree}/caption.json"
+    flags = ("--clips=asr", "--min_clip_s=0.1", captions, "--nocheck_media")
+    done = _adapt(tree, *flags)
+    assert done.returncode == 0, done.stderr
+    assert lines(tree / "m.jsonl")["nVbIUDjzWY4"]["clips"] == [
+        {"start_s": 0.0, "end_s": 0.2, "label": "cut \ufffd"},
+        {"start_s": 0.5, "end_s": 0.7, "label": "a\ufffdb"},
+    ]
+    whole = '{"nVbIUDjzWY4": {"start": [0, 0], "end": [0.1], "text": []}'
+    (tree / "caption.json").write_text(
+        f'{whole}, "_97kyZVWVG0": {{"start": [0.0], "end": [0.5], "text": ["x"]}}}}'
+    )
+    done = _adapt(tree, *flags)
+    fails_in_one_line(done, "the captions of nVbIUDjzWY4 are not", "--drop=unfit")
+    done = _adapt(tree, *flags, "--drop=unfit")
+    assert done.returncode == 0, done.stderr
+    assert list(lines(tree / "m.jsonl")) == ["_97kyZVWVG0"]

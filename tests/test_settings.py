@@ -221,3 +221,49 @@ def test_a_flagfile_that_is_no_text_is_told(tmp_path):
     path.write_bytes(b"--pad_db=1\n\xff\xfe")
     with pytest.raises(ValueError, match="binary.flags: .*decode"):
         stage_flags.read_flagfile(str(path))
+
+
+def test_a_comma_within_a_path_is_told_or_quoted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "a,b=c", "d, e/records", "f,"):
+        (tmp_path / name).mkdir(parents=True)
+    for text, path in (
+        ("x=a,b=c", "a,b=c"),
+        ("y=z,x=a,b=c,u=v", "a,b=c"),
+        ("x=d, e/records", "d, e/records"),
+        ("x=d, e/records/train", "d, e/records/train"),
+        ("x=f,", "f,"),
+        (f"x={tmp_path}/f,", f"{tmp_path}/f,"),
+    ):
+        items = _parse(f"--names={text}").names
+        with pytest.raises(ValueError, match=f"--sets: the comma in '{path}' is read"):
+            settings.parse_named(items, "sets")
+    # Where no such path is there, the commas part items, or the message says so.
+    items = _parse("--names=x=a,b=d").names
+    assert settings.parse_named(items, "sets") == {"x": "a", "b": "d"}
+    with pytest.raises(ValueError, match="got 'b/records'. Commas part items"):
+        settings.parse_named(_parse("--names=x=s3://a,b/records").names, "sets")
+    for text, found in (
+        ('"x=a,b=c"', {"x": "a,b=c"}),
+        ('"x=d, e/records",y=a', {"x": "d, e/records", "y": "a"}),
+        ('y=a,"x=f,"', {"y": "a", "x": "f,"}),
+    ):
+        items = _parse(f"--names={text}").names
+        assert settings.parse_named(items, "sets") == found
+
+
+def test_a_list_with_commas_and_quotes_comes_back_from_a_flagfile(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Listing:
+        sets: tuple[str, ...] = settings.setting((), "")
+        widths: tuple[int, ...] = settings.setting((1, 2), "")
+
+    for sets in ((), ("x=a,b", "y=c"), ('x="q"', "y= z"), ("x=a", "y=b"), ('"',)):
+        config = Listing(sets)
+        path = tmp_path / "flags.txt"
+        path.write_text(settings.to_flagfile(config))
+        read = settings.read_flagfile(str(path), Listing)
+        assert settings.from_flags(Listing, read) == config
+    assert settings.to_flagfile(Listing(("x=a", "y=b"))) == (
+        "--sets=x=a,y=b\n--widths=1,2\n"
+    )

@@ -123,3 +123,75 @@ def test_a_wrong_table_is_an_error_that_says_where(tmp_path, text, message):
 def test_nothing_that_is_left_is_an_error(tmp_path):
     done = _adapt(tmp_path, "media\nnothing.mp4\n", "--drop=missing")
     fails_in_one_line(done, "nothing is left of 1 recordings")
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ("0,inf", "row 1: expected 0 <= start_s < end_s, got 0.0 and inf"),
+        ("0,Infinity", "got 0.0 and inf"),
+        ("0,1e400", "got 0.0 and inf"),
+        ("inf,", "got inf and None"),
+        ("nan,1", "got nan and 1.0"),
+        ("0,1e9", "1 unfit (videos/a.mp4@0-1e+09: a span in seconds needs"),
+    ],
+)
+def test_times_that_a_manifest_refuses_are_not_written(
+    manifest, tmp_path, cells, message
+):
+    done = _adapt(tmp_path, f"media,start_s,end_s\nvideos/a.mp4,{cells}\n")
+    fails_in_one_line(done, message)
+    assert not manifest.exists()
+
+
+def test_a_column_that_stands_twice_is_refused(manifest, tmp_path):
+    for header in ("media,split,split", "media, media ,x", "media,label,label"):
+        done = _adapt(tmp_path, f"{header}\nvideos/a.mp4,b,c\n")
+        fails_in_one_line(done, "table.csv: column ", "stands twice in its header")
+
+
+def test_rows_that_no_manifest_holds_are_defects(manifest, tmp_path):
+    text = (
+        "media,id,split,language\n"
+        "videos/a.mp4,good,train,sw\n"
+        "videos/b.mp4,b\0b,train,sw\n"
+        f"videos/b.mp4,{'b' * 5000},train,sw\n"
+        'videos/b.mp4,b,train,"s\nw"\n'
+    )
+    done = _adapt(tmp_path, text)
+    fails_in_one_line(done, "3 unfit (b\ufffdb, ", "'id' holds a NUL", "--drop=unfit")
+    done = _adapt(tmp_path, text, "--drop=unfit")
+    assert done.returncode == 0 and "dropped: 3 unfit" in done.stdout
+    assert list(lines(manifest)) == ["good"]
+
+
+def test_rows_of_another_form_are_defects(manifest, tmp_path):
+    text = (
+        "media,start_s,end_s\n"
+        "videos/b.mp4,0,0.5\n"
+        "videos/a.mp4,0,1,2\n"
+        "videos/a.mp4,one,2\n"
+        ",0,1\n"
+    )
+    for rows in ("recordings", "clips"):
+        done = _adapt(tmp_path, text, f"--rows={rows}")
+        fails_in_one_line(done, "3 unfit (videos/a.mp4, ", "row 2 has not 3 cells")
+        done = _adapt(tmp_path, text, f"--rows={rows}", "--drop=unfit")
+        assert done.returncode == 0, done.stderr
+        (line,) = lines(manifest).values()
+        assert line["media"].endswith("b.mp4")
+        assert len(report(manifest)["unfit"]) == 3
+
+
+def test_files_named_in_another_unicode_form_are_found(manifest, tmp_path):
+    composed, decomposed = "vide\u0301os/e\u0301.mp4", "vid\u00e9os/\u00e9.mp4"
+    video(tmp_path / decomposed)
+    done = _adapt(tmp_path, f"media\n{composed}\nvideos/a.mp4\n")
+    assert done.returncode == 0, done.stderr
+    assert f"note: 1 other form ({composed}: the file's name" in done.stdout
+    assert lines(manifest)[composed]["media"].endswith(decomposed)
+    # Of several forms the one that is asked for.
+    video(tmp_path / composed)
+    done = _adapt(tmp_path, f"media\n{composed}\n")
+    assert "other form" not in done.stdout
+    assert lines(manifest)[composed]["media"].endswith(composed)

@@ -143,3 +143,23 @@ def test_wrong_files_end_in_one_line(tree):
         fails_in_one_line(_adapt(tree), "trainval.json", message)
     path.unlink()
     fails_in_one_line(_adapt(tree), "no youcookii_annotations_trainval.json in it")
+
+
+def test_one_odd_entry_costs_itself(tree):
+    path = tree / "annotations" / "youcookii_annotations_trainval.json"
+    value = json.loads(path.read_text())
+    database = value["database"]
+    database["GLd3aX16zBg"]["annotations"][0]["segment"] = [True, "5"]
+    database["-AwyG1JcMp8"]["annotations"][0]["sentence"] = "cut \ud83d"
+    database["gone_______"] = None
+    database[" xHr8X2Wpmno"] = database.pop("xHr8X2Wpmno")
+    path.write_text(json.dumps(value))
+    done = _adapt(tree)
+    fails_in_one_line(done, "2 unfit (", "GLd3aX16zBg", "gone_______", "--drop=unfit")
+    done = _adapt(tree, "--drop=unfit")
+    assert done.returncode == 0, done.stderr
+    found = lines(tree / "m.jsonl")
+    assert sorted(found) == ["-AwyG1JcMp8", "xHr8X2Wpmno"]
+    assert found["-AwyG1JcMp8"]["clips"][0]["label"] == "cut \ufffd"
+    path.write_text(path.read_text().replace("{", '{"database": 1, ', 1))
+    fails_in_one_line(_adapt(tree), "'database' stands twice")

@@ -23,7 +23,9 @@ class EvaluationConfig:
     """What a model is evaluated on and how, in training and afterwards."""
 
     evaluate: tuple[str, ...] = setting(
-        (), "Evaluation sets, name=records with commas between."
+        (),
+        "Evaluation sets, name=records with commas between; one that holds a comma "
+        "itself stands in double quotes.",
     )
     evaluation_clip_s: float = setting(
         51.2,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from avl_tf import files, metrics
+from avl_tf import fields, files, metrics
 from avl_tf.errors import UserError
 
 
@@ -105,16 +105,31 @@ def read(path: str) -> dict[str, RankedSet]:
     """
     value = files.read_json(path)
     try:
+        _CHECK(value, "")
         return {name: _ranked_set(entry) for name, entry in value["sets"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except UserError as error:
         raise UserError(
-            f"{path}: not the ranks that avl_tf.evaluate writes ({error!r})."
-        ) from error
+            f"{path}: not the ranks that avl_tf.evaluate writes ({error})."
+        ) from None
+
+
+_RANKS = fields.record(
+    {
+        "clip_s": fields.number(0),
+        "n_queries": fields.whole(1, 2**40),
+        "clips": fields.mapping(fields.items(fields.anything)),
+    }
+)
+_CHECK = fields.record({"sets": fields.mapping(_RANKS)}, others=True)
 
 
 def _ranked_set(entry: dict) -> RankedSet:
     clips = entry["clips"]
-    ranks = {d: np.array(clips[d], np.int64) for d in clips if d != "clip_id"}
+    fields.items(fields.text())(clips.get("clip_id"), "clip_id")
+    ranks = {}
+    for direction in clips.keys() - {"clip_id"}:
+        fields.items(fields.whole(1, 2**40))(clips[direction], direction)
+        ranks[direction] = np.array(clips[direction], np.int64)
     ranked = RankedSet(
         tuple(clips["clip_id"]), ranks, entry["n_queries"], entry["clip_s"]
     )

@@ -7,7 +7,8 @@ from typing import TypeVar
 import keras
 import tensorflow as tf
 
-from avl_tf.audio import AudioConfig
+from avl_tf import fields, settings
+from avl_tf.audio import AUDIO_CHECK, AudioConfig
 from avl_tf.backbones.trainable import Trainable
 from avl_tf.errors import UserError
 from avl_tf.images import SIDE
@@ -39,12 +40,14 @@ class ModelConfig:
         2,
         "Residual blocks in each stage of ResDAVEnet (the authors': 2).",
         lower=1,
+        upper=1000,
         shapes_weights=True,
     )
     embedding_dim: int = setting(
         4096,
         "Width of the shared embedding space (the paper's: 4096).",
         lower=1,
+        upper=_WIDEST,
         shapes_weights=True,
     )
     audio_head: str = setting(
@@ -100,14 +103,22 @@ class ModelConfig:
     def from_json(cls, value: dict, path: str) -> "ModelConfig":
         """Reads what to_json wrote; ValueError names the file and the fault."""
         try:
-            value = dict(value, audio=AudioConfig(**value["audio"]))
-            for name in ("visual_dims", "audio_widths"):
-                value[name] = tuple(value[name])
-            return cls(**value)
-        except (KeyError, TypeError, AttributeError) as error:
+            check(value, "model")
+            made = dict(value, audio=AudioConfig(**value.get("audio", {})))
+        except UserError as error:
             raise UserError(
                 f"{path}: not the model configuration of this version ({error})."
-            ) from error
+            ) from None
+        for name in ("visual_dims", "audio_widths"):
+            if name in made:
+                made[name] = tuple(made[name])
+        return cls(**made)
+
+
+check = settings.check(
+    ModelConfig,
+    {"visual_dims": fields.items(fields.whole(1, 2**20)), "audio": AUDIO_CHECK},
+)
 
 
 def build_model(

@@ -12,10 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from avl_tf import json_text
 from avl_tf.errors import UserError
 from avl_tf.records import stored_arrays
 from avl_tf.records.spec import RecordsSpec
 from avl_tf.records.stored_arrays import StoredArray
+
+_TEXTS = ("id", "recording_id", "language", "split")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +67,12 @@ def encode(record: Record, storage: str = "float16") -> bytes:
 
     Raises:
         ValueError: an array is not [time, width], is empty or holds a NaN or an
-            infinity, a log-mel for int8 is above 0 dB, or the image is no JPEG; names
-            the record.
+            infinity, a log-mel for int8 is above 0 dB, the image is no JPEG, or a text
+            or a time is one that no record can hold; names the record.
     """
+    _check_header(record)
     header, arrays = {}, tf.train.Example()
-    for name in ("id", "recording_id", "language", "split"):
+    for name in _TEXTS:
         header[name] = _bytes_feature(getattr(record, name).encode())
     header["labels"] = _bytes_feature(json.dumps(record.labels).encode())
     header["start_s"] = _float_feature([record.start_s])
@@ -100,6 +104,13 @@ def encode(record: Record, storage: str = "float16") -> bytes:
     return b"".join(
         part.SerializeToString(deterministic=True) for part in (first, arrays)
     )
+
+
+def _check_header(record: Record) -> None:
+    held = {name: getattr(record, name) for name in (*_TEXTS, "start_s", "end_s")}
+    held["clips"] = [dataclasses.asdict(clip) for clip in record.clips]
+    if fault := json_text.fault_of(held):
+        raise UserError(f"record {json_text.mended(record.id)}: {fault}.")
 
 
 def _check_array(name: str, array: np.ndarray) -> None:
@@ -184,25 +195,31 @@ def decode(serialized: bytes, spec: RecordsSpec) -> Record:
 
     Its arrays are float16: what encode was given, or with spec.storage "int8" the
     levels next to it.
+
+    Raises:
+        tf.errors.InvalidArgumentError: as parse.
+        UserError: a text is not UTF-8, or the labels are not JSON.
     """
     parsed = parse(tf.constant(serialized), spec)
+    try:
+        texts = {name: parsed[name].numpy().decode() for name in (*_TEXTS, "labels")}
+        clip_labels = [label.decode() for label in parsed["clip_labels"].numpy()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"a record holds a text that is not UTF-8 ({error}).") from None
     clips = zip(
         parsed["clip_starts_s"].numpy().tolist(),
         parsed["clip_ends_s"].numpy().tolist(),
-        [label.decode() for label in parsed["clip_labels"].numpy()],
+        clip_labels,
         strict=True,
     )
     features = zip(spec.streams, parsed["features"], strict=True)
     return Record(
-        **{
-            k: parsed[k].numpy().decode()
-            for k in ("id", "recording_id", "language", "split")
-        },
+        **{name: texts[name] for name in _TEXTS},
         start_s=float(parsed["start_s"]),
         end_s=float(parsed["end_s"]),
         log_mel=parsed["log_mel"].all().numpy(),
         image=parsed["image"].numpy() if spec.images else None,
         clips=tuple(Clip(*clip) for clip in clips),
-        labels=json.loads(parsed["labels"].numpy()),
+        labels=json_text.load(texts["labels"], f"record {texts['id']}: labels"),
         **{name: array.all().numpy() for name, array in features},
     )

@@ -1,13 +1,25 @@
 """What a spec.json says of a folder of records: constants, visual streams, shards."""
 
 import dataclasses
+from typing import Any
 
-from avl_tf.audio import AudioConfig
+from avl_tf import fields
+from avl_tf.audio import AUDIO_CHECK, AudioConfig
 from avl_tf.errors import UserError
 from avl_tf.records import stored_arrays
 
 # 1: float16 only. 2: "storage" was added. 3: "images" was added.
 _FORMAT = 3
+
+
+# Wider and faster than any CNN; memory is in proportion to them.
+_BOUNDS: dict[str, fields.Check] = {
+    "backbone": fields.text(),
+    "dim": fields.whole(1, 2**20),
+    "rate_hz": fields.number(0, 1000),
+}
+FEATURES_CHECK = fields.record(_BOUNDS)
+_FRAME_BYTES = 16  # that a TFRecord has around a record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +34,8 @@ class FeatureSpec:
     rate_hz: float
 
     def __post_init__(self) -> None:
-        if not (self.dim > 0 and self.rate_hz >= 0):
-            raise UserError(f"{self.dim} features, {self.rate_hz} times a second")
+        check = fields.record(_BOUNDS, others=True)
+        fields.require(dataclasses.asdict(self), check, "features")
 
 
 # The authors' features: of ImageNet's ResNet and of Kinetics' ResNeXt.
@@ -39,6 +51,31 @@ class ShardSpec:
     n_clips: int
     n_bytes: int
     sha256: str
+
+
+_SHARD = fields.record(
+    {
+        "n_records": fields.whole(0),
+        "n_clips": fields.whole(0),
+        "n_bytes": fields.whole(0, 2**62),
+        "sha256": fields.matching("[0-9a-f]{64}", "64 digits of a SHA-256"),
+    }
+)
+_SHARD_NAME = fields.matching(
+    r"[A-Za-z0-9_.]+-\d+-of-\d+\.tfrecord", "SPLIT-00000-of-00001.tfrecord"
+)
+
+
+def check_shard(value: Any, path: str) -> None:
+    """Of what asdict makes of a ShardSpec; its counts must fit into its bytes."""
+    _SHARD(value, path)
+    n_records, n_clips = value["n_records"], value["n_clips"]
+    n_bytes = value["n_bytes"]
+    if n_records * _FRAME_BYTES > n_bytes or not n_records <= n_clips <= n_bytes:
+        raise UserError(
+            f"'{path}' has {n_records:.4g} records and {n_clips:.4g} clips in "
+            f"{n_bytes} bytes"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,30 +114,58 @@ class RecordsSpec:
         return {"format": _FORMAT, **dataclasses.asdict(self)}
 
     @classmethod
-    def from_json(cls, value: dict, path: str) -> "RecordsSpec":
-        """Reads what to_json wrote; ValueError names the file and the fault."""
+    def from_json(cls, value: Any, path: str) -> "RecordsSpec":
+        """Reads what to_json wrote; ValueError names the file, the field, the fault."""
         try:
-            if value["format"] not in range(1, _FORMAT + 1):
-                raise UserError(f"its format is {value['format']}, not {_FORMAT}")
-            storage = value.get("storage", "float16")
-            if storage not in stored_arrays.STORAGES:
-                raise UserError(f"unknown storage '{storage}'")
-            streams = {
-                key: FeatureSpec(**value[key]) if value[key] else None
-                for key in ("features_2d", "features_3d")
-            }
+            _check(value)
             return cls(
                 audio=AudioConfig(**value["audio"]),
                 log_mel_reference=value["log_mel_reference"],
                 languages=tuple(value["languages"]),
                 synthetic=value["synthetic"],
                 shards={k: ShardSpec(**v) for k, v in value["shards"].items()},
-                storage=storage,
+                storage=value.get("storage", "float16"),
                 images=value.get("images", False),
-                **streams,
+                **{
+                    name: FeatureSpec(**value[name]) if value[name] else None
+                    for name in ("features_2d", "features_3d")
+                },
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except UserError as error:
             raise UserError(
                 f"{path}: not a spec.json of this version ({error}). Re-run "
                 "data_prep.extract."
-            ) from error
+            ) from None
+
+
+_SPEC = fields.record(
+    {
+        "format": fields.whole(1, _FORMAT),
+        "storage": fields.choice(*stored_arrays.STORAGES),
+        "audio": AUDIO_CHECK,
+        "log_mel_reference": fields.choice("recording", "clip"),
+        "features_2d": fields.nullable(FEATURES_CHECK),
+        "features_3d": fields.nullable(FEATURES_CHECK),
+        "languages": fields.items(fields.text()),
+        "synthetic": fields.boolean,
+        "images": fields.boolean,
+        "shards": fields.mapping(check_shard, name=_SHARD_NAME),
+    },
+    optional=("storage", "images"),
+)
+
+
+def _check(value: Any) -> None:
+    if isinstance(value, dict) and value.get("format") not in range(1, _FORMAT + 1):
+        raise UserError(f"its format is {value.get('format')!r:.40}, not {_FORMAT}")
+    if isinstance(value, dict) and "storage" in value:
+        if value["storage"] not in stored_arrays.STORAGES:
+            raise UserError(f"unknown storage {value['storage']!r:.40}")
+    _SPEC(value, "")
+    for name in ("features_2d", "features_3d"):
+        pooled = value[name] and value[name]["rate_hz"] == 0
+        if pooled and value["log_mel_reference"] != "clip":
+            raise UserError(
+                f"'{name}.rate_hz' is 0, as of features that were pooled by clip, but "
+                "log_mel_reference is not 'clip'"
+            )

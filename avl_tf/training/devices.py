@@ -1,11 +1,11 @@
 """Which devices a stage is trained on: all GPUs here, or those of several machines."""
 
 import hashlib
-import json
 import os
 
 import tensorflow as tf
 
+from avl_tf import json_text
 from avl_tf.errors import UserError
 
 
@@ -77,8 +77,8 @@ def _check_tf_config(text: str) -> None:
         '"index": 0}}, with another index on each machine'
     )
     try:
-        value = json.loads(text)
-    except ValueError as error:
+        value = json_text.parse(text, "TF_CONFIG")
+    except UserError as error:
         raise UserError(
             f"TF_CONFIG is not JSON ({error}). Expected {expected}, or unset it to "
             "train on this machine alone."

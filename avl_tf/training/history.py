@@ -4,10 +4,24 @@ from collections.abc import Collection
 
 import tensorflow as tf
 
-from avl_tf import files, metrics
+from avl_tf import fields, files, metrics
 from avl_tf.errors import UserError
 
 _FILE = "recall.json"
+_CHECK = fields.record(
+    {
+        "history": fields.items(
+            fields.record(
+                {
+                    "step": fields.whole(0),
+                    "sets": fields.mapping(fields.mapping(fields.anything)),
+                },
+                others=True,
+            )
+        )
+    },
+    others=True,
+)
 
 
 class History:
@@ -41,14 +55,15 @@ class History:
         """
         entries = []
         if tf.io.gfile.exists(self._path):
+            value = files.read_json(self._path)
             try:
-                entries = files.read_json(self._path)["history"]
-                entries = [entry for entry in entries if entry["step"] <= step]
-            except (KeyError, TypeError) as error:
+                _CHECK(value, "")
+            except UserError as error:
                 raise UserError(
-                    f"{self._path}: not the history of a training. Put the file back, "
-                    "or delete the run directory to train anew."
-                ) from error
+                    f"{self._path}: not the history of a training ({error}). Put the "
+                    "file back, or delete the run directory to train anew."
+                ) from None
+            entries = [one for one in value["history"] if one["step"] <= step]
         self.entries = entries
         if not self.entries or self.entries[0]["step"]:
             raise UserError(

@@ -1,10 +1,10 @@
 """What people decided on the review page: the file that it saves, read and applied."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Collection, Mapping
 
+from avl_tf import json_text
 from avl_tf.errors import UserError
 from data_prep.builder.clip_selection import VideoClip
 
@@ -41,11 +41,8 @@ def read_decisions(path: str) -> Decisions:
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no such decisions file.")
-    try:
-        with open(path, encoding="utf-8") as stream:
-            value = json.load(stream)
-    except ValueError as error:
-        raise UserError(f"{path}: not a JSON file ({error}).") from error
+    with open(path, "rb") as stream:
+        value = json_text.parse(stream.read(), path, "a JSON file")
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise UserError(
             f"{path}: not a decisions file, whose format is '{FORMAT}'. Save one on "
@@ -57,10 +54,10 @@ def read_decisions(path: str) -> Decisions:
         if not isinstance(part, dict):
             raise UserError(f"{path}: '{name}' must be an object, id -> verdict.")
         for key, verdict in part.items():
-            if verdict not in _VERDICTS:
+            if not isinstance(verdict, str) or verdict not in _VERDICTS:
                 raise UserError(
-                    f"{path}: '{name}' has {json.dumps(verdict)} for '{key}', expected "
-                    '"accepted" or "rejected".'
+                    f"{path}: '{name}' has {json_text.dump(verdict):.80} for "
+                    f'\'{key:.80}\', expected "accepted" or "rejected".'
                 )
         parts[name] = part
     return Decisions(**parts)

@@ -12,7 +12,7 @@ import zipfile
 
 import numpy as np
 
-from avl_tf import media
+from avl_tf import fields, json_text, media
 from avl_tf.errors import UserError
 from avl_tf.media import DEFAULT_LIMITS, SAMPLE_RATE, Limits, View
 from avl_tf.whole_files import replacing
@@ -76,9 +76,10 @@ def read_scan(task: ScanTask) -> Scan | None:
     try:
         with np.load(_result_path(task)) as arrays:
             values = dict(arrays)
-    except (OSError, ValueError, zipfile.BadZipFile):
+        note = json_text.parse(str(values["note"]), task.id)
+        _NOTE(note, "")
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
-    note = json.loads(str(values["note"]))
     if note["video"] != _describe(task):
         return None
     fingerprints = {
@@ -88,6 +89,17 @@ def read_scan(task: ScanTask) -> Scan | None:
     }
     speech = tuple((start_s, end_s) for start_s, end_s in note["speech"])
     return Scan(note["duration_s"], speech, fingerprints, note["failure"])
+
+
+_NOTE = fields.record(
+    {
+        "id": fields.text(),
+        "video": fields.items(fields.anything),
+        "duration_s": fields.number(0),
+        "speech": fields.items(fields.items(fields.number(0), at_least=2)),
+        "failure": fields.text(longest=2**20, empty=True),
+    }
+)
 
 
 def _scan(task: ScanTask) -> Scan:

@@ -1,11 +1,10 @@
 """What a corpus of slide shows says of itself: its manifest's lines and data card."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from avl_tf import settings
+from avl_tf import json_text, settings
 from avl_tf.errors import UserError
 from avl_tf.media import SAMPLE_RATE
 from data_prep import manifest
@@ -128,9 +127,9 @@ def check_or_write_card(out_dir: str, card: dict[str, Any]) -> None:
     path = os.path.join(out_dir, "corpus.json")
     advice = "Give another --out_dir, or delete this one to build it anew."
     if os.path.exists(path):
-        with open(path, encoding="utf-8") as stream:
+        with open(path, "rb") as stream:
             try:
-                old = json.load(stream)
+                old = json_text.parse(stream.read(), path, "a JSON file")
                 before = {"synthetic": old["synthetic"], **old["parameters"]}
                 stamps = old["counts"], old["concepts"]
             except (ValueError, KeyError, TypeError) as error:
@@ -149,4 +148,4 @@ def check_or_write_card(out_dir: str, card: dict[str, Any]) -> None:
                 f"{out_dir} has a folder '{language}' but no corpus.json that says how "
                 f"it was built. {advice}"
             )
-    manifest.write_text(path, json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+    manifest.write_text(path, json_text.dump(card, indent=1) + "\n")

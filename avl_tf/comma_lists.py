@@ -1,0 +1,50 @@
+"""The values of list flags: items with commas between, and paths that hold commas.
+
+absl reads them as a line of csv: an item in double quotes may hold commas.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from avl_tf.errors import UserError
+
+RULE = (
+    "Commas part items; one that holds a comma itself stands in double quotes, as in "
+    """--flag='"a=x,y",b=z'."""
+)
+
+
+def to_text(items: Iterable[Any]) -> str:
+    """What a list flag reads as these items."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="").writerow(items)
+    return out.getvalue()
+
+
+def require_no_path_cut(items: Sequence[str], flag: str) -> None:
+    """Makes sure that no comma that parted two items is one of a path.
+
+    Args:
+        items: as the flag was read, PATH or NAME=PATH; a path may be FOLDER/SPLIT.
+        flag: its name, for the message.
+
+    Raises:
+        UserError: what stands before a comma and behind it makes, with the comma, the
+            path of something local that is there.
+    """
+    for first in range(len(items)):
+        for last in range(first + 1, len(items)):
+            for comma in (",", ", "):
+                whole = comma.join(items[first : last + 1])
+                path = whole.partition("=")[2].strip() or whole
+                folder = os.path.dirname(path)
+                # A split is no file; the last comma must lie in its folder's path.
+                cut = len(path) - len(folder) < len(items[last])
+                if os.path.exists(path) or cut and os.path.exists(folder):
+                    raise UserError(
+                        f"--{flag}: the comma in '{path}' is read as the end of an "
+                        f"item, but something of that name is there. {RULE}"
+                    )
