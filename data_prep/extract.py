@@ -34,6 +34,7 @@ _WORKERS = flags.DEFINE_integer(
     None,
     "Worker processes, a core each; as many as there are cores if left out.",
     lower_bound=1,
+    upper_bound=1000,
 )
 _SCHEDULER = flags.DEFINE_string(
     "scheduler",

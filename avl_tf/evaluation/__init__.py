@@ -41,7 +41,6 @@ class EvaluationConfig:
         0,
         "Queries that recall is divided by when clips are missing and count as misses "
         "(MSR-VTT: 1000, of which 968 have sound); 0 is the clips there are.",
-        lower=0,
     )
 
 
