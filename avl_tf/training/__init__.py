@@ -14,7 +14,15 @@ from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig, build_model, filters_well
 from avl_tf.records import open_records
 from avl_tf.settings import to_flagfile
-from avl_tf.training import admission, devices, lock, steps, tensorboard_log, warm_start
+from avl_tf.training import (
+    admission,
+    devices,
+    divergence,
+    lock,
+    steps,
+    tensorboard_log,
+    warm_start,
+)
 from avl_tf.training.checkpoints import Checkpoints
 from avl_tf.training.history import History
 from avl_tf.training.loop import Loop
@@ -86,6 +94,8 @@ def train_stage(
             history.read(int(state.step.numpy()))
         else:
             warm_start.load(state.trained, info.model, stage.image_weights, init_from)
+        source = init_from or stage.image_weights
+        divergence.require_finite(state, checkpoints.latest or source or run_dir)
         at = int(state.step.numpy())
         if n_workers > 1:
             seen = (flags_text, info.records_fingerprint, init_from, at, resumed)
