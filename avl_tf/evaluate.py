@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 import tensorflow as tf
 from absl import flags, logging
 
-from avl_tf import evaluation, files, program, settings, trained
+from avl_tf import evaluation, files, processors, program, settings, trained
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig, comparison, rankings, tables
 from avl_tf.evaluation.rankings import RankedSet
@@ -73,6 +73,7 @@ def main() -> None:
             f"{_COMPARE.value}: holds no set '{missing[0]}', only {', '.join(other)}."
         )
 
+    processors.log("evaluation")
     ranked = _rank(model, read[0], config)
     unwritten: list[str] = []
     # At once: what took hours is there to be compared with, whatever comes next.

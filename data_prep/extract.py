@@ -15,7 +15,7 @@ import os
 from absl import flags, logging
 from tqdm import tqdm
 
-from avl_tf import files, program, settings
+from avl_tf import files, processors, program, settings
 from avl_tf.errors import UserError
 from avl_tf.records import FeatureSpec, RecordsSpec
 from data_prep import extraction, failures, jobs, shards, workers
@@ -94,6 +94,8 @@ def main() -> None:
                 len(tasks),
                 where,
             )
+            # Of a cluster's workers the first, by chance, speaks for all.
+            processors.tell("extraction", *pool.run(processors.describe))
             results.update(_make(pool, missing, len(recordings)))
     spec = RecordsSpec(
         audio=config.audio,

@@ -10,7 +10,7 @@ MODULES = sorted([*ROOT.glob("avl_tf/**/*.py"), *ROOT.glob("data_prep/**/*.py")]
 # A room (a package, or a module that stands alone) imports from those before it only.
 ROOMS = [
     *("errors", "settings", "terminal", "whole_files", "media", "program"),
-    "files",
+    *("files", "processors"),
     *("audio", "images", "losses", "metrics", "layers"),
     *("torch_weights", "backbones", "still_images", "records", "dataset", "model"),
     *("runs", "evaluation", "trained", "serving", "release", "training"),

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from avl_tf import dataset, evaluation, files, metrics, runs
+from avl_tf import dataset, evaluation, files, metrics, processors, runs
 from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
@@ -68,6 +68,7 @@ def train_stage(
     """
     strategy = devices.strategy()
     index, n_workers = devices.worker(strategy)
+    processors.log("training", strategy.num_replicas_in_sync)
     with contextlib.nullcontext() if index else lock.sole_process(run_dir):
         records = dataset.open_training_records(_records_path(stage), clips)
         records = runs.as_read(records, model_config)
