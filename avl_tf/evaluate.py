@@ -10,18 +10,21 @@ differences to another model, with p values. What is not given by a flag is as i
 run's training. docs/evaluation.md tells what the numbers mean.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from absl import flags
+import tensorflow as tf
+from absl import flags, logging
 
-from avl_tf import evaluation, files, program, settings, trained
+from avl_tf import evaluation, files, processors, program, settings, trained
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig, comparison, rankings, tables
 from avl_tf.evaluation.rankings import RankedSet
 from avl_tf.evaluation.significance import ResamplingConfig
 from avl_tf.records import RecordSet
 from avl_tf.trained import Trained
+from avl_tf.training import history
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Run directory of a trained stage.")
 _EXPORT = flags.DEFINE_string("export", None, "Instead: an export, RUN_DIR/export/1.")
@@ -70,9 +73,13 @@ def main() -> None:
             f"{_COMPARE.value}: holds no set '{missing[0]}', only {', '.join(other)}."
         )
 
+    processors.log("evaluation")
     ranked = _rank(model, read[0], config)
+    unwritten: list[str] = []
     # At once: what took hours is there to be compared with, whatever comes next.
-    rankings.write(output.removesuffix(".json") + "_ranks.json", model.path, ranked)
+    path = output.removesuffix(".json") + "_ranks.json"
+    with _told_later(path, unwritten):
+        rankings.write(path, model.path, ranked)
     resampling = settings.from_flags(ResamplingConfig)
     labels = {
         name: f"{name} (synthetic)" if records.spec.synthetic else name
@@ -99,7 +106,22 @@ def main() -> None:
         names = (model.path, _COMPARE.value)
         print(f"\n{comparison.table(names, ranked, labels, found, resampling)}")
         results["comparison"] = comparison.to_json(names, found)
-    files.write_json(output, results)
+    with _told_later(output, unwritten):
+        files.write_json(output, results)
+    if unwritten:
+        raise OSError(
+            f"cannot be written: {', '.join(unwritten)}. What is printed above is "
+            "whole; name another place for the files by --output."
+        )
+
+
+@contextlib.contextmanager
+def _told_later(path: str, unwritten: list[str]) -> Iterator[None]:
+    """Lets a file that cannot be written wait until the table is printed."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        unwritten.append(f"{path} ({files.reason(error)})")
 
 
 def _open_other(path: str) -> Trained | dict[str, RankedSet]:
@@ -131,6 +153,8 @@ def _evaluation_config(models: list[Trained]) -> EvaluationConfig:
 def _rank(
     model: Trained, sets: Mapping[str, RecordSet], config: EvaluationConfig
 ) -> dict[str, RankedSet]:
+    if not model.is_export and (note := history.unfinished(model.path)):
+        logging.warning("%s: %s.", model.path, note)
     embed = model.load().embed
     return {
         name: evaluation.rank_set(embed, records, config, _reference(model))

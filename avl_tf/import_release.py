@@ -17,6 +17,7 @@ from avl_tf.errors import UserError
 from avl_tf.model import ModelConfig, build_model
 from avl_tf.records import AUTHORS_2D, AUTHORS_3D
 from avl_tf.release import text_branch
+from avl_tf.terminal import visible
 from avl_tf.torch_weights import state_dict
 from avl_tf.torch_weights.writer import write_state_dict
 
@@ -118,7 +119,7 @@ def _visual_dims() -> tuple[int, ...] | None:
 
 def _report(parity: release.Parity) -> None:
     for theirs, ours, shape in parity.placed:
-        print(f"{theirs:44} -> {ours:36} {list(shape)}")
+        print(f"{visible(theirs):44} -> {ours:36} {list(shape)}")
     for title, keys in (
         ("never read by the authors' forward pass", parity.unused),
         ("text branch (--text exports it)", parity.text),
@@ -126,7 +127,7 @@ def _report(parity: release.Parity) -> None:
         ("MISSING", parity.missing),
     ):
         if keys:
-            print(f"{len(keys)} {title}: {', '.join(keys)}")
+            print(f"{len(keys)} {title}: {visible(', '.join(keys))}")
 
 
 def _info(config: ModelConfig, source: str) -> runs.RunInfo:

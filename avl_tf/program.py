@@ -3,12 +3,14 @@
 import logging as standard_logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from absl import app, flags, logging
 
+from avl_tf import terminal
 from avl_tf.errors import UserError
 from avl_tf.media import MediaError
 
@@ -37,8 +39,9 @@ def run(main: Callable[[], None]) -> None:
     What a user can mend (a wrong file, a wrong setting: errors raised on purpose, and
     those of the operating system and of file systems) ends the program with one line
     and status 1 (--verbosity=1 shows where it came from); anything else is a defect of
-    ours and shows its traceback.
+    ours and shows its traceback. Whatever is printed is visible text (avl_tf/terminal).
     """
+    terminal.protect()
 
     def guarded(argv: Sequence[str]) -> None:
         if len(argv) > 1:
@@ -47,6 +50,7 @@ def run(main: Callable[[], None]) -> None:
         try:
             main()
         except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # of the impatient
             print("stopped; what was kept stays", file=sys.stderr)
             sys.exit(130)
         except Exception as error:
@@ -74,13 +78,30 @@ def _help(description: str) -> NoReturn:
 
 def _parse(argv: list[str]) -> list[str]:
     try:
-        return flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
+        missing = _missing()
+    except flags.IllegalFlagValueError as error:
+        missing = _missing() or _fail(f"{error} --helpshort lists the flags.")
     except (flags.Error, UnicodeDecodeError) as error:
         _fail(f"{error} --helpshort lists the flags.")
+    if missing:
+        _fail(" ".join([*missing, "--helpshort lists the flags."]))
+    return rest
+
+
+def _missing() -> list[str]:
+    """Tells of each required flag that was not given, or given empty."""
+    found = [flags.FLAGS[name] for name in flags.FLAGS]
+    return [
+        f"--{flag.name} is required: {flag.help}"
+        for flag in found
+        if flag.value in (None, "", [])
+        and not all(validator.checker(None) for validator in flag.validators)
+    ]
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {terminal.visible(message)}", file=sys.stderr)
     sys.exit(1)
 
 
@@ -105,10 +126,20 @@ def _quiet_log() -> None:
 
     handler = logging.get_absl_handler()
     handler.addFilter(wanted)
-    handler.setFormatter(
-        standard_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
-    )
+    handler.setFormatter(_Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     standard_logging.getLogger("tensorflow").setLevel(standard_logging.WARNING)
+
+
+class _Formatter(standard_logging.Formatter):
+    """Visible text: a message of ours is one line, whatever it tells of."""
+
+    def formatMessage(self, record: standard_logging.LogRecord) -> str:
+        if is_ours(record.pathname):
+            record.message = terminal.visible(record.message)
+        return super().formatMessage(record)
+
+    def format(self, record: standard_logging.LogRecord) -> str:
+        return terminal.visible_lines(super().format(record))
 
 
 def is_ours(path: str) -> bool:

@@ -21,14 +21,16 @@ if typing.TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Config = TypeVar("Config", bound="DataclassInstance")
+SEEDS = 2**32 - 1  # the largest that every generator takes
+_MOST = 10**9
 
 
 def setting(
     default: Any,
     help_text: str,
     choices: tuple[str, ...] = (),
-    lower: float | None = None,
-    upper: float | None = None,
+    lower: float = 0,
+    upper: float = _MOST,
     shapes_weights: bool = False,
     required: bool = False,
 ) -> Any:
@@ -39,7 +41,8 @@ def setting(
             None, with a type of `... | None`, is a flag that is left out.
         help_text: what it does, its unit, and the paper's value.
         choices: the texts allowed.
-        lower, upper: inclusive limits of a number.
+        lower, upper: inclusive limits of a number, or of each in a tuple. No number is
+            without: what no machine can do is told before TensorFlow is asked.
         shapes_weights: what weights a model has depends on it, so that a stage has it
             from its parent.
         required: the flag must be given; the default is None then.
@@ -67,9 +70,10 @@ def define_flags(
             flags.DEFINE_enum(field.name, default, choices, text, flag_values)
         elif kind is bool:
             flags.DEFINE_boolean(field.name, default, text, flag_values)
-        elif kind in (int, float):
-            define = flags.DEFINE_integer if kind is int else flags.DEFINE_float
-            define(field.name, default, text, lower, upper, flag_values)
+        elif kind is int:
+            flags.DEFINE_integer(field.name, default, text, lower, upper, flag_values)
+        elif kind is float:
+            define_float(field.name, default, text, lower, upper, flag_values)
         elif kind is str:
             flags.DEFINE_string(field.name, default, text, flag_values)
         else:
@@ -77,6 +81,27 @@ def define_flags(
             flags.DEFINE_list(field.name, default, text, flag_values)
         if field.metadata["required"]:
             flags.mark_flag_as_required(field.name, flag_values)
+
+
+class _FloatParser(flags.FloatParser):
+    """absl's lets a NaN pass, which is within any limits."""
+
+    def is_outside_bounds(self, val: float) -> bool:
+        return not math.isfinite(val) or super().is_outside_bounds(val)
+
+
+def define_float(
+    name: str,
+    default: float | None,
+    help_text: str,
+    lower: float,
+    upper: float,
+    flag_values: flags.FlagValues = flags.FLAGS,
+) -> flags.FlagHolder[Any]:
+    """Defines a flag that is a finite number within inclusive limits."""
+    parser = _FloatParser(lower, upper)
+    serializer = flags.ArgumentSerializer[float]()
+    return flags.DEFINE(parser, name, default, help_text, flag_values, serializer)
 
 
 def from_flags(
@@ -92,7 +117,7 @@ def from_flags(
         base: a configuration to start from; only flags that were given change it.
 
     Raises:
-        ValueError: an item of a list of numbers is not one, or a number not finite.
+        ValueError: an item of a list of numbers is not one, or beyond its limits.
     """
     values = {}
     kinds = _kinds(config_class)
@@ -101,17 +126,8 @@ def from_flags(
         if base is not None and not flag.present:
             continue
         value: Any = flag.value
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"--{field.name}={value}: expected a finite number.")
         if isinstance(value, list):
-            item_type = typing.get_args(kinds[field.name])[0]
-            try:
-                value = tuple(item_type(item) for item in value)
-            except ValueError as error:
-                raise UserError(
-                    f"--{field.name}: expected {item_type.__name__}s with commas "
-                    f"between, got '{','.join(value)}'."
-                ) from error
+            value = _items(field, typing.get_args(kinds[field.name])[0], value)
         values[field.name] = value
     if base is not None:
         return dataclasses.replace(base, **values)
@@ -141,20 +157,29 @@ def check(config_class: type, others: Mapping[str, fields.Check]) -> fields.Chec
 def _check(kind: Any, metadata: Mapping[str, Any]) -> fields.Check:
     if metadata["choices"]:
         return fields.choice(*metadata["choices"])
-    lower, upper = metadata["limits"]
-    limits = {
-        name: limit
-        for name, limit in (("lower", lower), ("upper", upper))
-        if limit is not None
-    }
+    limits = metadata["limits"]
     if kind is bool:
         return fields.boolean
     if kind in (int, float):
-        return (fields.whole if kind is int else fields.number)(**limits)
+        return (fields.whole if kind is int else fields.number)(*limits)
     if kind is str:
         return fields.text(empty=True)
     (item,) = {k for k in typing.get_args(kind) if k is not Ellipsis}
-    return fields.items(fields.whole() if item is int else fields.text())
+    return fields.items(fields.whole(*limits) if item is int else fields.text())
+def _items(field: dataclasses.Field, kind: type, texts: list[str]) -> tuple:
+    lower, upper = field.metadata["limits"]
+    if kind is str:
+        return tuple(texts)
+    try:
+        items = tuple(kind(text) for text in texts)
+        if not all(lower <= item <= upper for item in items):
+            raise ValueError
+    except ValueError as error:
+        raise UserError(
+            f"--{field.name}: expected {kind.__name__}s from {lower} to {upper} with "
+            f"commas between, got '{','.join(texts)}'."
+        ) from error
+    return items
 
 
 def read_flagfile(

@@ -20,6 +20,7 @@ _INIT_FROM = flags.DEFINE_string(
     "init_from", None, "Run directory of the stage whose weights this one starts from."
 )
 stage_flags.define()
+flags.register_validator("records", bool)
 
 
 def main() -> None:

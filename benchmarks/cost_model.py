@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from absl import flags
 
-from avl_tf import program
+from avl_tf import program, settings
 from avl_tf.errors import UserError
 from benchmarks import flops, rows
 from benchmarks.run import RESULTS
@@ -23,28 +23,30 @@ _AUTHORS_GPU_H = 2 * 2 * 24  # AVLnet section 3.1
 _FRAME = (224, 398)  # pixels of a 16:9 video's frame, short side 224
 
 _RESULTS = flags.DEFINE_string("results", RESULTS, "The rows of benchmarks.run.")
-_MINUTES = flags.DEFINE_float(
-    "minutes", 6.5, "Minutes of a video (HowTo100M: 6.5).", lower_bound=0.1
+_MINUTES = settings.define_float(
+    "minutes", 6.5, "Minutes of a video (HowTo100M: 6.5).", 0.1, 1e6
 )
-_EPOCHS = flags.DEFINE_integer("epochs", 30, "Epochs (the paper: 30).", lower_bound=1)
+_EPOCHS = flags.DEFINE_integer("epochs", 30, "Epochs (the paper: 30).", 1, 10**9)
 _CLIPS = flags.DEFINE_integer(
     "clips_per_recording",
     32,
     "Clips of a video each epoch (the paper: 32).",
     lower_bound=1,
+    upper_bound=10**9,
 )
-_GPU_TFLOPS = flags.DEFINE_float(
+_GPU_TFLOPS = settings.define_float(
     "gpu_tflops",
     125,
     "The GPU's peak in TFLOP/s (a V100's float16 matrix units: 125).",
-    lower_bound=0.1,
+    lower=0.1,
+    upper=1e9,
 )
-_UTILIZATION = flags.DEFINE_float(
+_UTILIZATION = settings.define_float(
     "utilization",
     0.3,
     "The part of the peak that is reached, an assumption.",
-    lower_bound=0.001,
-    upper_bound=1,
+    lower=0.001,
+    upper=1,
 )
 
 

@@ -64,7 +64,7 @@ _LICENCES = flags.DEFINE_string(
     "licences", "", "Under which licences the videos are, for the data card."
 )
 _WORKERS = flags.DEFINE_integer(
-    "workers", None, "Worker processes; the number of cores if left out.", lower_bound=1
+    "workers", None, "Worker processes; the number of cores if left out.", 1, 1000
 )
 _RETRY = flags.DEFINE_boolean(
     "retry_failed", False, "Try videos again that failed before and have not changed."

@@ -16,7 +16,7 @@ import os
 from absl import flags, logging
 from tqdm import tqdm
 
-from avl_tf import files, program, settings
+from avl_tf import files, processors, program, settings
 from avl_tf.errors import UserError
 from avl_tf.media import Limits
 from avl_tf.records import FeatureSpec, RecordsSpec
@@ -38,6 +38,7 @@ _WORKERS = flags.DEFINE_integer(
     None,
     "Worker processes, a core each; as many as there are cores if left out.",
     lower_bound=1,
+    upper_bound=1000,
 )
 _SCHEDULER = flags.DEFINE_string(
     "scheduler",
@@ -108,6 +109,8 @@ def main() -> None:
                 len(tasks),
                 where,
             )
+            # Of a cluster's workers the first, by chance, speaks for all.
+            processors.tell("extraction", *pool.run(processors.describe))
             results.update(_make(pool, missing, len(recordings)))
     spec = RecordsSpec(
         audio=config.audio,

@@ -36,7 +36,9 @@ _SPLITS = flags.DEFINE_list(
     [],
     "Instead of --split: splits and their shares, such as train=0.8,val=0.1,eval=0.1.",
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the deal to splits.", lower_bound=0)
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Seed of the deal to splits.", lower_bound=0, upper_bound=settings.SEEDS
+)
 _MEDIA = media_files.VIDEO_SUFFIXES + media_files.AUDIO_SUFFIXES
 
 

@@ -43,11 +43,12 @@ _CAPTIONS = flags.DEFINE_string("captions", None, "caption.json or caption.pickl
 _CAPTIONS_DIR = flags.DEFINE_string(
     "captions_dir", None, "Instead of it: folder with the captions in VIDEO.csv."
 )
-_MIN_CLIP_S = flags.DEFINE_float(
+_MIN_CLIP_S = settings.define_float(
     "min_clip_s",
     10.0,
     "Seconds to which a caption is extended; the authors' are 10.",
-    lower_bound=0,
+    lower=0,
+    upper=86_400,
 )
 _LANGUAGE = flags.DEFINE_string("language", "en", "What is spoken.")
 _SPLIT = flags.DEFINE_string("split", "train", "Split of all videos.")

@@ -71,7 +71,7 @@ _SPLIT = flags.DEFINE_string(
     "has it, else all.",
 )
 _THREADS = flags.DEFINE_integer(
-    "threads", 4, "Videos of HowTo100M that are read at a time.", lower_bound=1
+    "threads", 4, "Videos of HowTo100M that are read at a time.", 1, 1000
 )
 _SPLITS = (*SPLITS, "test")
 

@@ -14,7 +14,7 @@ from avl_tf import fields, files, json_text, records
 from avl_tf.errors import UserError
 from avl_tf.records import RecordsSpec, ShardSpec, stored_arrays
 from avl_tf.records.spec import check_shard
-from avl_tf.settings import setting
+from avl_tf.settings import SEEDS, setting
 from data_prep import failures
 from data_prep.failures import Failure
 
@@ -34,7 +34,7 @@ class OutputConfig:
         "Recordings in a shard, at most; if left out 16, or 64 clips of a pickle.",
         lower=1,
     )
-    seed: int = setting(0, "Seed of the order of recordings.", lower=0)
+    seed: int = setting(0, "Seed of the order of recordings.", upper=SEEDS)
     retry_failed: bool = setting(
         False, "Make shards anew in which recordings failed before."
     )

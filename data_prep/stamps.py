@@ -53,7 +53,7 @@ _SYNTHETIC = flags.DEFINE_boolean(
     "synthetic", False, "Use drawn shapes and synthesised words; fetch nothing."
 )
 _WORKERS = flags.DEFINE_integer(
-    "workers", None, "Number of processes. Default: one per core.", lower_bound=1
+    "workers", None, "Number of processes. Default: one per core.", 1, 1000
 )
 
 

@@ -1,11 +1,16 @@
 """avl_tf.evaluate as a user starts it; the models are untrained, which is enough."""
 
 import json
+import os
 import shutil
 
 import corpus
 import pytest
+import tensorflow as tf
 from programs import fails_in_one_line, run
+
+from avl_tf import metrics
+from avl_tf.training import history
 
 pytestmark = pytest.mark.slow
 
@@ -165,3 +170,71 @@ def test_settings_that_are_given_hold_for_both_models(folder, compared):
     assert done.returncode == 0, done.stderr
     found = json.loads((folder / "both.json").read_text())["comparison"]
     assert found["sets"] == compared[1]["comparison"]["sets"]
+
+
+@pytest.mark.parametrize("place", ["in_the_way", "/proc", "/dev/full", "denied"])
+def test_a_table_is_printed_though_no_file_can_be_written(folder, tmp_path, place):
+    shutil.copytree(folder / "a", tmp_path / "a")
+    if place == "in_the_way":  # of the run's own folder, the default
+        (tmp_path / "a" / "evaluation").touch()
+        output, more = tmp_path / "a" / "evaluation" / "recall.json", []
+    else:
+        if place == "denied":
+            if os.geteuid() == 0:
+                pytest.skip("nothing is denied to root")
+            place = tmp_path / "denied"
+            place.mkdir(0o500)
+        output = f"{place}/nothing/recall.json"
+        more = [f"--output={output}"]
+    arguments = [f"--run_dir={tmp_path}/a", "--resamples=200", *more]
+    done = run("avl_tf.evaluate", *arguments, f"--compare={folder}/b")
+    fails_in_one_line(done, f"cannot be written: {str(output)[:-5]}_ranks.json (")
+    assert f", {output} (" in done.stderr and "--output" in done.stderr
+    assert _lines(done.stdout, "x (synthetic)") and "A: " in done.stdout
+
+
+def test_a_run_that_has_not_ended_says_so(folder, tmp_path):
+    shutil.copytree(folder / "a", tmp_path / "a")
+    flags = tmp_path / "a" / "flags.txt"
+    flags.write_text(flags.read_text().replace("--epochs=0", "--epochs=9"))
+    said = "its training has not ended: step 0, with 0 of 9 epochs evaluated"
+    done = run("avl_tf.evaluate", f"--run_dir={tmp_path}/a", "--resamples=9")
+    assert done.returncode == 0 and said in done.stderr
+    done = evaluate(folder, f"--compare={tmp_path}/a", "--resamples=9")
+    assert done.returncode == 0 and said in done.stderr
+    done = evaluate(folder, f"--compare={folder}/b", "--resamples=9")
+    assert done.returncode == 0 and "not ended" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("epochs", "values", "changes", "said"),
+    [
+        ((0, 1, 2), (1, 2, 3), "--epochs=2", ""),
+        ((0, 1, 2), (1, 2, 3), "--epochs=3", "step 8, with 2 of 3"),
+        ((0, 1), (1, 2), "--epochs=2", "step 8, with 1 of 2"),
+        # The last is of a later step than the checkpoint: killed between the two.
+        ((0, 1, 2, 3), (1, 2, 3, 4), "--epochs=3", "step 8, with 2 of 3"),
+        ((0, 1, 2), (1, 3, 2), "--epochs=9\n--best_metric=x/R@5\n--patience=1", ""),
+        ((0, 1, 2), (1, 2, 3), "--epochs=9\n--best_metric=x/R@5\n--patience=1", "of 9"),
+        ((), (), "--epochs=2", "is lost"),
+        ((0, 1, 2), (1, 2, 3), None, ""),
+    ],
+)
+def test_what_has_ended_and_what_has_not(tmp_path, epochs, values, changes, said):
+    checkpoint = tf.train.Checkpoint(step=tf.Variable(0))
+    checkpoint.write(str(tmp_path / "checkpoints" / "ckpt-8"))
+    state = 'model_checkpoint_path: "ckpt-8"\nall_model_checkpoint_paths: "ckpt-8"\n'
+    (tmp_path / "checkpoints" / "checkpoint").write_text(state)
+    if changes:
+        (tmp_path / "flags.txt").write_text(changes + "\n--unknown=1\n")
+    entries = [
+        {
+            "epoch": epoch,
+            "step": 4 * epoch,
+            "sets": {"x": {key: value for key in metrics.KEYS}},
+        }
+        for epoch, value in zip(epochs, values, strict=True)
+    ]
+    (tmp_path / "recall.json").write_text(json.dumps({"history": entries}))
+    found = history.unfinished(str(tmp_path))
+    assert said in found and bool(said) == bool(found)

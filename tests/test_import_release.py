@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -93,6 +94,20 @@ def test_the_imported_run_exports_and_goes_back(imported, tmp_path):
         f"--run_dir={run_dir}",
     )
     fails_in_one_line(again, "holds a run already")
+
+
+def test_keys_that_hold_escapes_and_lines_are_printed_as_text(tmp_path):
+    state = dict(state_dict(str(DATA / "tiny_avlnet.pth")))
+    state["evil\x1b[2J\x9b\n0 MISSING\rok\u202e"] = np.zeros(3, np.float32)
+    state["\x1b]0;title\x07"] = state.pop("GU_audio.fc.weight")
+    write_state_dict(str(tmp_path / "evil.pth"), state)
+    arguments = [f"--checkpoint={tmp_path}/evil.pth", f"--run_dir={tmp_path}/run"]
+    done = run("avl_tf.import_release", *arguments)
+    fails_in_one_line(done, "1 tensors missing, 2 unexpected")
+    assert r"evil\x1b[2J\x9b\n0 MISSING\x0dok\u202e, \x1b]0;title\x07" in done.stdout
+    assert not re.search(
+        "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", done.stdout + done.stderr
+    )
 
 
 def test_a_third_visual_stream_ends_in_one_line(tmp_path):

@@ -1,6 +1,7 @@
 """What a program logs, and which of its errors it takes for the user's."""
 
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import pytest
 
 from tests.programs import ROOT, environment
 
-_SPEAKS = "from absl import logging\ndef speak(): logging.info('{} speaks')\n"
+_SPEAKS = (
+    "from absl import logging\ndef speak(of='{}'): logging.info('%s speaks', of)\n"
+)
 _PROGRAM = """
 import {0}
 import avl_tf.deep.deeper, other
@@ -46,6 +49,47 @@ def test_a_sub_package_is_heard_and_other_packages_are_not(tmp_path, place):
     assert done.returncode == 0, done.stderr
     assert "deeper speaks" in done.stderr
     assert "other speaks" not in done.stderr
+
+
+_HOSTILE = (
+    r"a\x1b[31mred\x1b]0;title\x07\x9b2J\rB\x08\x7f\u202egpj\udcff\u2028 "
+    r"\u0939\u093f\u200d\xe9"
+)
+
+
+@pytest.mark.parametrize(
+    ("ends", "stream"),
+    [
+        (f"print('{_HOSTILE}')", "stdout"),
+        (f"logging.warning('%s', '{_HOSTILE}')", "stderr"),
+        (f"raise UserError('{_HOSTILE}')", "stderr"),
+        (f"raise OSError(5, 'no', '{_HOSTILE}'.replace('\\u2028', ' '))", "stderr"),
+        (f"raise KeyError('{_HOSTILE}').with_traceback(None)", "stderr"),
+        (f"warnings.warn('{_HOSTILE}')", "stderr"),
+        (f"sys.stderr.writelines(['{_HOSTILE}'])", "stderr"),
+        (f"for _ in tqdm(range(3), desc='{_HOSTILE}', disable=False): pass", "stderr"),
+    ],
+)
+def test_foreign_text_reaches_the_terminal_as_visible_text(tmp_path, ends, stream):
+    imports = "sys, warnings\nfrom tqdm import tqdm\nfrom absl import logging\n"
+    imports += "from avl_tf.errors import UserError\nimport os"
+    done = _start(tmp_path, tmp_path / "lib", ends, imports)
+    text = getattr(done, stream)
+    assert "\\x1b[31mred" in text and "\\u202e" in text and "gpj" in text
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e\ud800-\udfff]", text)
+    assert "हि" in text or "\\u0939" in text  # what is no control stays
+
+
+def test_a_message_of_ours_is_one_line_of_the_log(tmp_path):
+    ends = "avl_tf.deep.deeper.speak('a\\n12:00:00 all is well\\tx')"
+    done = _start(tmp_path, tmp_path / "lib", ends)
+    (line,) = [each for each in done.stderr.splitlines() if "all is well" in each]
+    assert line.endswith("a\\n12:00:00 all is well\\tx speaks")
+
+
+def test_an_error_without_words_is_told_by_its_kind(tmp_path):
+    done = _start(tmp_path, tmp_path / "lib", "raise TimeoutError")
+    assert done.stderr.splitlines()[-1] == "error: TimeoutError"
 
 
 @pytest.mark.parametrize(

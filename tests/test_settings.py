@@ -1,3 +1,4 @@
+import ast
 import dataclasses
 import pathlib
 import re
@@ -15,7 +16,14 @@ from avl_tf.settings import setting
 from avl_tf.training import stage_flags
 from avl_tf.training.stage_config import StageConfig
 
-CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
+ROOT = pathlib.Path(__file__).parent.parent
+CONFIGS = ROOT / "configs"
+PROGRAM_FILES = [
+    path
+    for package in ("avl_tf", "data_prep", "benchmarks")
+    for path in ROOT.glob(f"{package}/**/*.py")
+    if path != ROOT / "avl_tf" / "settings.py"
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,14 +214,64 @@ def test_a_setting_that_shapes_weights_is_marked_at_its_field():
     assert set(settings.shaping(ModelConfig)) == names - unmarked
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
-def test_a_number_that_is_not_finite_is_told(value):
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400", "NaN", "-1e300"])
+def test_a_number_that_is_not_finite_is_told(value, tmp_path):
     flag_values = flags.FlagValues()
     settings.define_flags(ModelConfig, flag_values)
-    flag_values(["test", f"--pad_db={value}"])
-    base = ModelConfig((4,))
-    with pytest.raises(ValueError, match=f"--pad_db={value}: expected a finite number"):
-        settings.from_flags(ModelConfig, flag_values, base)
+    with pytest.raises(flags.Error, match="--pad_db=.* in the range"):
+        flag_values(["test", f"--pad_db={value}"])
+    path = tmp_path / "odd.flags"
+    path.write_text(f"--clip_s={value}\n")
+    with pytest.raises(ValueError, match="odd.flags: .*--clip_s=.* in the range"):
+        stage_flags.read_flagfile(str(path))
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *(f"--seed={n}" for n in (2**64, 2**32, -1)),
+        *(f"--fraction_seed={n}" for n in (2**64, -1)),
+        *(f"--epochs={n}" for n in (10**30, -1, "1e3", "nan")),
+        *(f"--batch_size={n}" for n in (0, -(2**63), 2**63)),
+        *("--embedding_dim=1000000000000", "--embedding_dim=0", "--image_width=inf"),
+        *("--learning_rate=nan", "--learning_rate=0", "--margin=-1", "--ema_decay=1"),
+        *("--clips_per_recording=10000000", "--shuffle_clips=9999999999"),
+        *("--evaluation_population=-1", "--evaluation_clip_s=0", "--clip_norm=inf"),
+    ],
+)
+def test_what_no_machine_can_do_is_told_with_the_limits(argument):
+    flag_values = flags.FlagValues()
+    stage_flags.define(flag_values)
+    name = argument.partition("=")[0]
+    with pytest.raises(flags.Error, match=f"{name}=.*(in the range|invalid literal)"):
+        flag_values(["test", argument])
+
+
+@pytest.mark.parametrize(
+    "widths", ["1000000000000,8", "8,0", "-1", "1.5", "nan", "8,", "9" * 40]
+)
+def test_what_no_list_can_hold_is_told_with_the_limits(widths):
+    flag_values = flags.FlagValues()
+    stage_flags.define(flag_values)
+    flag_values(["test", f"--audio_widths={widths}"])
+    with pytest.raises(ValueError, match="--audio_widths: .* from 1 to 8192 .*"):
+        settings.from_flags(ModelConfig, flag_values, ModelConfig((4,)))
+
+
+def test_every_number_that_a_program_takes_has_two_limits():
+    """Those of settings have them by default; floats are settings.define_float's."""
+    for path in PROGRAM_FILES:
+        for call in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(call, ast.Call):
+                continue
+            name = ast.unparse(call.func)
+            assert name != "flags.DEFINE_float", path  # takes nan
+            if name == "flags.DEFINE_integer":
+                n_limits = len(call.args[3:]) + sum(
+                    keyword.arg in ("lower_bound", "upper_bound")
+                    for keyword in call.keywords
+                )
+                assert n_limits == 2, (path, call.lineno)
 
 
 def test_a_flagfile_that_is_no_text_is_told(tmp_path):

@@ -8,7 +8,7 @@ import tensorflow as tf
 from avl_tf import audio, images
 from avl_tf.records import RecordSet, Span
 from avl_tf.records.spec import RecordsSpec
-from avl_tf.settings import setting
+from avl_tf.settings import SEEDS, setting
 
 SAMPLINGS = ("random", "annotated", "whole")
 
@@ -31,13 +31,15 @@ class ClipConfig:
         upper=86_400,
     )
     clips_per_recording: int = setting(
-        32, "Random windows drawn from a recording each epoch (the paper: 32).", lower=1
+        32,
+        "Random windows drawn from a recording each epoch (the paper: 32).",
+        lower=1,
+        upper=100_000,
     )
     shuffle_clips: int = setting(
         0,
         "Clips held back to be mixed across recordings; 0 fills batches with whole "
         "recordings' windows, as the authors.",
-        lower=0,
     )
     log_mel_reference: str = setting(
         "stored",
@@ -51,7 +53,7 @@ class ClipConfig:
         lower=1e-6,
         upper=1.0,
     )
-    fraction_seed: int = setting(0, "Seed of which part --fraction takes.", lower=0)
+    fraction_seed: int = setting(0, "Seed of which part --fraction takes.", upper=SEEDS)
     on_corrupt: str = setting(
         "error",
         "A damaged training record: stop and name it, or skip it. For skip, all "

@@ -43,7 +43,6 @@ class EvaluationConfig:
         0,
         "Queries that recall is divided by when clips are missing and count as misses "
         "(MSR-VTT: 1000, of which 968 have sound); 0 is the clips there are.",
-        lower=0,
     )
 
 
@@ -72,6 +71,42 @@ def embed_function(model: keras.Model) -> EmbedFunction:
     return lambda batch: embed({name: batch[name] for name in signature})
 
 
+class NotFiniteError(UserError):
+    """An embedding is not finite.
+
+    Attributes:
+        what: which, as in "clip x: its audio embedding is not finite".
+        of_inputs: what the model read is not finite either.
+    """
+
+    def __init__(self, what: str, fault: str):
+        """Takes `what` and the fault that fault_of_inputs found."""
+        self.what, self.of_inputs = what, bool(fault)
+        super().__init__(
+            f"{what}, and {fault}"
+            if fault
+            else f"{what}, though what the model read is. Its weights hold a NaN or "
+            "have grown too large, as in a training that diverged: train again with a "
+            "lower --learning_rate."
+        )
+
+
+def fault_of_inputs(batch: Mapping[str, tf.Tensor]) -> str:
+    """Names the first clip of a batch with an input that is not finite; "" if none."""
+    for name, value in batch.items():
+        if not value.dtype.is_floating:
+            continue
+        within = range(1, value.shape.rank)
+        finite = tf.reduce_all(tf.math.is_finite(value), within).numpy()
+        if not finite.all():
+            clip = batch["clip_id"][int(np.argmin(finite))].numpy().decode()
+            return (
+                f"so is the {name} of clip {clip}: the record holds a NaN or an "
+                "infinity. Extract it again."
+            )
+    return ""
+
+
 def embed_all(
     embed: EmbedFunction, batches: Iterable[dict[str, tf.Tensor]]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -81,7 +116,7 @@ def embed_all(
         The embeddings float32 [N, D] by branch, and the clip ids.
 
     Raises:
-        ValueError: an embedding is not finite; names the clip.
+        NotFiniteError: an embedding is not finite; names the clip.
     """
     parts, ids = collections.defaultdict(list), []
     for batch in batches:
@@ -90,9 +125,11 @@ def embed_all(
         for branch, embedding in output.items():
             finite = np.isfinite(embedding).all(axis=1)
             if not finite.all():
-                raise UserError(
-                    f"clip {new[np.argmin(finite)]}: its {branch} embedding is not "
-                    "finite. The weights or the features hold a NaN."
+                at = int(np.argmin(finite))
+                own = {name: value[at : at + 1] for name, value in batch.items()}
+                raise NotFiniteError(
+                    f"clip {new[at]}: its {branch} embedding is not finite",
+                    fault_of_inputs(own),
                 )
             parts[branch].append(embedding)
         ids += new

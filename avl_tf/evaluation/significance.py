@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from avl_tf import metrics
-from avl_tf.settings import setting
+from avl_tf.settings import SEEDS, setting
 
 CONFIDENCE = 0.95
 
@@ -23,8 +23,9 @@ class ResamplingConfig:
         10_000,
         "Resamples of the queries for confidence intervals and p values.",
         lower=1,
+        upper=1_000_000,
     )
-    resampling_seed: int = setting(0, "Seed of the resamples.", lower=0)
+    resampling_seed: int = setting(0, "Seed of the resamples.", upper=SEEDS)
 
 
 @dataclasses.dataclass(frozen=True)

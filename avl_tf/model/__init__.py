@@ -17,7 +17,7 @@ from avl_tf.settings import setting
 
 T = TypeVar("T")
 _SUFFIX = "_embedding"
-_WIDEST = 2**16
+_WIDEST = 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,20 +34,22 @@ class ModelConfig:
         (128, 128, 256, 512, 1024),
         "Channels of ResDAVEnet's first layer and of its stages (the authors': "
         "128,128,256,512,1024).",
+        lower=1,
+        upper=_WIDEST,
         shapes_weights=True,
     )
     blocks_per_stage: int = setting(
         2,
         "Residual blocks in each stage of ResDAVEnet (the authors': 2).",
         lower=1,
-        upper=1000,
+        upper=100,
         shapes_weights=True,
     )
     embedding_dim: int = setting(
         4096,
         "Width of the shared embedding space (the paper's: 4096).",
         lower=1,
-        upper=_WIDEST,
+        upper=16_384,
         shapes_weights=True,
     )
     audio_head: str = setting(
@@ -71,13 +73,13 @@ class ModelConfig:
         "Factor on the channels of the image encoder's layers; weights from a file are "
         "of 1.",
         lower=1e-3,
+        upper=16,
         shapes_weights=True,
     )
     visual_scale: float = setting(
         1.0,
         "Factor on the L2-normalised visual features inside the model (the authors': "
         "1; about 20 lets short trainings start at once).",
-        lower=0,
     )
     mask_padding_in_training: bool = setting(
         False,
@@ -88,6 +90,8 @@ class ModelConfig:
         0.0,
         "Log-mel value of padding frames in dB (the authors': 0, the loudest value; "
         "-80 is silence).",
+        lower=-1000,
+        upper=1000,
     )
 
     @property

@@ -164,7 +164,7 @@ class Embedder:
         if not finite.all():
             raise UserError(
                 f"{sources.name(listed[np.argmin(finite)])}: its embedding is not "
-                "finite. The model's weights hold a NaN."
+                "finite. The model's weights hold a NaN, or have grown too large."
             )
         return embeddings
 

@@ -7,14 +7,22 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from avl_tf import dataset, evaluation, files, metrics, runs
+from avl_tf import dataset, evaluation, files, metrics, processors, runs
 from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig, build_model, filters_well
 from avl_tf.records import open_records
 from avl_tf.settings import to_flagfile
-from avl_tf.training import admission, devices, lock, steps, tensorboard_log, warm_start
+from avl_tf.training import (
+    admission,
+    devices,
+    divergence,
+    lock,
+    steps,
+    tensorboard_log,
+    warm_start,
+)
 from avl_tf.training.checkpoints import Checkpoints
 from avl_tf.training.history import History
 from avl_tf.training.loop import Loop
@@ -60,6 +68,7 @@ def train_stage(
     """
     strategy = devices.strategy()
     index, n_workers = devices.worker(strategy)
+    processors.log("training", strategy.num_replicas_in_sync)
     with contextlib.nullcontext() if index else lock.sole_process(run_dir):
         records = dataset.open_training_records(_records_path(stage), clips)
         records = runs.as_read(records, model_config)
@@ -86,6 +95,8 @@ def train_stage(
             history.read(int(state.step.numpy()))
         else:
             warm_start.load(state.trained, info.model, stage.image_weights, init_from)
+        source = init_from or stage.image_weights
+        divergence.require_finite(state, checkpoints.latest or source or run_dir)
         at = int(state.step.numpy())
         if n_workers > 1:
             seen = (flags_text, info.records_fingerprint, init_from, at, resumed)

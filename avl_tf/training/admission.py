@@ -16,6 +16,7 @@ from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig
 from avl_tf.records import RecordSet
+from avl_tf.training import history
 from avl_tf.training.stage_config import StageConfig
 
 _DEFAULTS = settings.to_flagfile(
@@ -57,6 +58,8 @@ def run_info(
     parent = None
     if init_from:
         parent = runs.read_info(init_from)
+        if note := history.unfinished(init_from):
+            logging.warning("%s: %s; its weights so far are taken.", init_from, note)
         before = _as_trainable(parent, model_config.image_encoder)
         for name in settings.shaping(ModelConfig):
             ours, theirs = getattr(model_config, name), getattr(before.model, name)

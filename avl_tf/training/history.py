@@ -4,8 +4,10 @@ from collections.abc import Collection
 
 import tensorflow as tf
 
-from avl_tf import fields, files, metrics
+from avl_tf import fields, files, metrics, runs, settings
 from avl_tf.errors import UserError
+from avl_tf.evaluation import tables
+from avl_tf.training.stage_config import StageConfig
 
 _FILE = "recall.json"
 _CHECK = fields.record(
@@ -99,6 +101,36 @@ class History:
         found = [entry["sets"][self._set][key] for key in self._keys]
         lower_is_better = self._keys[0].endswith("MedR")
         return sum(found) * (-1 if lower_is_better else 1)
+
+
+def unfinished(run_dir: str) -> str:
+    """Says how far a training has come that has not ended, "" of one that has.
+
+    An imported run, which was never trained here, is at its end too.
+    """
+    path = files.join(run_dir, runs.FLAGS)
+    newest = runs.newest_checkpoint(runs.checkpoint_prefix(run_dir))
+    if not newest or not tf.io.gfile.exists(path):
+        return ""
+    with files.local_copy(path) as local:
+        given = settings.read_flagfile(local, StageConfig, others=True, name=path)
+    stage = settings.from_flags(StageConfig, given)
+    step = int(newest.rpartition("-")[2])
+    try:
+        recalls = files.read_json(files.join(run_dir, _FILE))["history"][0]["sets"]
+        directions = tables.directions(recalls.values())
+        history = History(run_dir, stage.best_metric, recalls, directions)
+        history.read(step)
+        last = history.entries[-1]
+        at_end = last["step"] == step and last["epoch"] >= stage.epochs
+        if at_end or history.is_over(stage.patience):
+            return ""
+    except (OSError, UserError, KeyError, IndexError, TypeError):
+        return "how far its training went is lost, with its recall.json"
+    return (
+        f"its training has not ended: step {step}, with {last['epoch']} of "
+        f"{stage.epochs} epochs evaluated"
+    )
 
 
 def _parse_metric(

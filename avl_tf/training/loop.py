@@ -8,10 +8,9 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from avl_tf import metrics
-from avl_tf.errors import UserError
+from avl_tf import evaluation, metrics
 from avl_tf.evaluation import tables
-from avl_tf.training import devices, steps, tensorboard_log
+from avl_tf.training import devices, divergence, steps, tensorboard_log
 from avl_tf.training.checkpoints import Checkpoints
 from avl_tf.training.history import History
 from avl_tf.training.stage_config import StageConfig
@@ -65,9 +64,9 @@ class Loop:
             measured = take_step(batch, logged)
             loss = float(measured["loss"])
             if not np.isfinite(loss):
-                raise UserError(
-                    f"{self.run_dir}: the loss is {loss} at step {at}. Lower "
-                    "--learning_rate; the last checkpoint is from before."
+                what = f"the loss is {loss} at step {at}"
+                raise divergence.blame(
+                    self.run_dir, what, stage, at - 1, strategy, batch
                 )
             if logged:
                 seconds = (time.monotonic() - started) / (at - since)
@@ -94,7 +93,13 @@ class Loop:
         """Evaluates the model; keeps it if it is the best so far."""
         self.state.settle()
         at = int(self.state.step.numpy())
-        found = self.rank_sets()
+        try:
+            found = self.rank_sets()
+        except evaluation.NotFiniteError as error:
+            if error.of_inputs:
+                raise
+            what = f"after step {at}, {error.what}"
+            raise divergence.blame(self.run_dir, what, self.stage, at) from error
         self.history.entries.append({"step": at, "epoch": epoch, "sets": found})
         with self.checkpoints.writing():
             if self.checkpoints.writes:
@@ -114,11 +119,9 @@ class Loop:
         """Keeps the state to go on from, if it is sound."""
         self.state.settle()
         if self.state.not_finite():
-            raise UserError(
-                f"{self.run_dir}: a weight is not finite after step "
-                f"{int(self.state.step.numpy())}. Lower --learning_rate; the last "
-                "checkpoint is from before."
-            )
+            at = int(self.state.step.numpy())
+            what = f"a weight is not finite after step {at}"
+            raise divergence.blame(self.run_dir, what, self.stage, at)
         self.checkpoints.save()
 
     def _log(

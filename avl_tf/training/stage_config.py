@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from avl_tf.settings import setting
+from avl_tf.settings import SEEDS, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +15,7 @@ class StageConfig:
     records: str = setting(
         "", "Training records: a folder of data_prep.extract, or FOLDER/SPLIT."
     )
-    epochs: int = setting(30, "Passes over the recordings (the paper: 30).", lower=0)
+    epochs: int = setting(30, "Passes over the recordings (the paper: 30).")
     batch_size: int = setting(
         4096, "Clips a step over all devices (the paper: 4096).", lower=2
     )
@@ -25,33 +25,29 @@ class StageConfig:
         "whole batch, each clip is embedded twice, and batch norm sees a micro-batch "
         "at a time, as it sees a device's share. 0 holds the whole share (the "
         "authors).",
-        lower=0,
     )
     learning_rate: float = setting(1e-3, "Adam's (the paper: 1e-3).", lower=1e-12)
     warmup_steps: int = setting(
-        0, "Steps in which the learning rate rises from 0 (the paper: 0).", lower=0
+        0, "Steps in which the learning rate rises from 0 (the paper: 0)."
     )
     learning_rate_decay: float = setting(
-        1.0, "Factor on the learning rate after each epoch (the authors': 1).", lower=0
+        1.0, "Factor on the learning rate after each epoch (the authors': 1)."
     )
     final_learning_rate: float = setting(
         0.0,
         "The learning rate falls to this along a half cosine; 0 leaves it to "
         "--learning_rate_decay (the paper).",
-        lower=0,
     )
     clip_norm: float = setting(
         0.0,
         "Longest gradient over all weights together; a longer one is scaled down. 0 "
         "leaves gradients alone (the authors).",
-        lower=0,
     )
-    margin: float = setting(0.001, "MMS margin (the paper: 0.001).", lower=0)
+    margin: float = setting(0.001, "MMS margin (the paper: 0.001).")
     ema_decay: float = setting(
         0.0,
         "The run's model is a running average of the trained weights with this decay, "
         "as in 0.999; 0 is the trained weights themselves (the authors).",
-        lower=0,
         upper=0.999999,
     )
     sync_batch_norm: bool = setting(
@@ -74,7 +70,6 @@ class StageConfig:
         0,
         "Steps from checkpoint to checkpoint, besides one at each evaluation: what a "
         "killed run has to do again. 0 is at evaluations only.",
-        lower=0,
     )
     keep_checkpoints: int = setting(2, "Checkpoints kept, the newest.", lower=1)
     best_metric: str = setting(
@@ -87,7 +82,6 @@ class StageConfig:
         0,
         "Evaluations without a better --best_metric after which the stage ends; 0 is "
         "never.",
-        lower=0,
     )
     evaluate_every: int = setting(1, "Epochs from evaluation to evaluation.", lower=1)
     image_weights: str = setting(
@@ -96,4 +90,4 @@ class StageConfig:
         "of a ResNet (the papers: resnet152), or imagenet for efficientnet_lite0. A "
         "parent's image encoder goes before; empty: random ones.",
     )
-    seed: int = setting(0, "Seed of weights and data order.", lower=0, upper=2**32 - 1)
+    seed: int = setting(0, "Seed of weights and data order.", upper=SEEDS)

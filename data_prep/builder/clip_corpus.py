@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from avl_tf.errors import UserError
-from avl_tf.settings import setting
+from avl_tf.settings import SEEDS, setting
 from data_prep.builder import clip_selection, data_card, near_duplicates, segmenters
 from data_prep.builder.clip_selection import VideoClip
 from data_prep.builder.decisions import Decisions
@@ -30,15 +30,14 @@ class BuildConfig:
         None,
         "Speech goes on over pauses up to this, in seconds; if left out 0.5 with "
         "silero and 0 with inaspeech (the paper).",
-        lower=0,
     )
     min_s: float = setting(5.0, "Shortest clip, in seconds (the paper: 5).", lower=0.1)
     max_s: float = setting(50.0, "Longest clip, in seconds (the paper: 50).", lower=0.1)
-    n_train: int = setting(10000, "Clips for training, at most (the paper).", lower=0)
-    n_val: int = setting(3000, "Clips for validation, at most (the paper).", lower=0)
-    n_eval: int = setting(3000, "Clips for evaluation, at most (the paper).", lower=0)
+    n_train: int = setting(10000, "Clips for training, at most (the paper).")
+    n_val: int = setting(3000, "Clips for validation, at most (the paper).")
+    n_eval: int = setting(3000, "Clips for evaluation, at most (the paper).")
     seed: int = setting(
-        0, "Seed of the deal to splits and of the choice of clips.", lower=0
+        0, "Seed of the deal to splits and of the choice of clips.", upper=SEEDS
     )
     near_duplicates: tuple[str, ...] = setting(
         near_duplicates.KINDS,

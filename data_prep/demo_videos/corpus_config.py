@@ -8,7 +8,7 @@ from typing import Any
 
 from avl_tf import settings
 from avl_tf.errors import UserError
-from avl_tf.settings import setting
+from avl_tf.settings import SEEDS, setting
 from data_prep.demo_videos.slideshow import Recipe
 from data_prep.manifest import SPLITS
 
@@ -34,8 +34,12 @@ class CorpusConfig:
         "Numbers of training videos, LANG:N,LANG:N,... with one entry for each "
         "language. Default: 64 for the first of --languages, 10 for the others.",
     )
-    val_videos: int = setting(10, "Number of validation videos per language.", lower=0)
-    eval_videos: int = setting(20, "Number of evaluation videos per language.", lower=0)
+    val_videos: int = setting(
+        10, "Number of validation videos per language.", upper=100_000
+    )
+    eval_videos: int = setting(
+        20, "Number of evaluation videos per language.", upper=100_000
+    )
     n_concepts: int | None = setting(
         None,
         "Number of different stamps, half of them with a natural sound. Default: 80, "
@@ -43,14 +47,16 @@ class CorpusConfig:
         lower=1,
     )
     video_s: float = setting(
-        45.0, "Length of a video, in seconds; rounded up to whole frames."
+        45.0,
+        "Length of a video, in seconds; rounded up to whole frames.",
+        upper=86_400,
     )
     clip_s: float = setting(
-        6.0, "Length of the clips named in the manifest, in seconds."
+        6.0, "Length of the clips named in the manifest, in seconds.", upper=86_400
     )
     max_name_s: float = 2.6
     max_sound_s: float = 1.5
-    seed: int = setting(0, "Seed of all random choices.", lower=0)
+    seed: int = setting(0, "Seed of all random choices.", upper=SEEDS)
     recipe: Recipe = Recipe()
 
     def __post_init__(self) -> None:
