@@ -13,6 +13,9 @@ import tensorflow as tf
 from avl_tf.errors import UserError
 from avl_tf.media import SAMPLE_RATE
 
+# Sound of other rates is taken for a damaged header.
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 4_000, 384_000
+
 
 @dataclasses.dataclass(frozen=True)
 class AudioConfig:

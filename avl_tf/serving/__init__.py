@@ -110,7 +110,11 @@ for key in given:
     inputs.setdefault(name, {})[argument] = tf.constant(given[key])
 found = {}
 for name in inputs:
-    found[name], = loaded[name](**inputs[name]).values()
+    found[name], = (
+        value
+        for key, value in loaded[name](**inputs[name]).items()
+        if key.endswith("_embedding")
+    )
 np.savez(sys.argv[3], **found)
 """
 
