@@ -1,6 +1,8 @@
 """AVLnet as a functional Keras model: ModelConfig in, two towers and one space out."""
 
 import dataclasses
+import itertools
+import os
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -39,12 +41,14 @@ class ModelConfig:
         2,
         "Residual blocks in each stage of ResDAVEnet (the authors': 2).",
         lower=1,
+        upper=64,
         shapes_weights=True,
     )
     embedding_dim: int = setting(
         4096,
         "Width of the shared embedding space (the paper's: 4096).",
         lower=1,
+        upper=_WIDEST,
         shapes_weights=True,
     )
     audio_head: str = setting(
@@ -68,6 +72,7 @@ class ModelConfig:
         "Factor on the channels of the image encoder's layers; weights from a file are "
         "of 1.",
         lower=1e-3,
+        upper=16,
         shapes_weights=True,
     )
     visual_scale: float = setting(
@@ -75,6 +80,7 @@ class ModelConfig:
         "Factor on the L2-normalised visual features inside the model (the authors': "
         "1; about 20 lets short trainings start at once).",
         lower=0,
+        upper=1e6,
     )
     mask_padding_in_training: bool = setting(
         False,
@@ -85,6 +91,8 @@ class ModelConfig:
         0.0,
         "Log-mel value of padding frames in dB (the authors': 0, the loudest value; "
         "-80 is silence).",
+        lower=-1000,
+        upper=1000,
     )
 
     @property
@@ -141,6 +149,15 @@ def build_model(
             f"--audio_widths needs the width of the first layer and of at least one "
             f"stage, from 1 to {_WIDEST}; got {widths}."
         )
+    needed = 4 * _n_weights(config)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > memory:
+        raise UserError(
+            f"the weights alone of a model of {widths} channels, "
+            f"{config.blocks_per_stage} blocks a stage and {config.embedding_dim} "
+            f"dimensions need {needed / 1e9:.0f} GB, and this machine has "
+            f"{memory / 1e9:.0f} GB of memory. Lower --audio_widths or --embedding_dim."
+        )
     before = keras.config.dtype_policy()
     if mixed_precision != "off":
         keras.config.set_dtype_policy(f"mixed_{mixed_precision}")
@@ -148,6 +165,14 @@ def build_model(
         return _build(config, initialize, sync_batch_norm, minimal_filtering)
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _n_weights(config: ModelConfig) -> int:
+    """About how many weights a model of frozen features has; few more than that."""
+    widths, out = config.audio_widths, config.embedding_dim
+    first = sum(10 * a * b + 9 * b * b for a, b in itertools.pairwise(widths))
+    others = (config.blocks_per_stage - 1) * sum(18 * b * b for b in widths[1:])
+    return first + others + widths[-1] * out + out * (out + sum(config.visual_dims))
 
 
 def filters_well() -> bool:
