@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from avl_tf import audio, dataset, images, runs
 from avl_tf.model import branch
-from avl_tf.serving import faults, wav, wav_samples
+from avl_tf.serving import faults, image_files, wav, wav_samples
 
 Signature = tuple[Callable, list[tf.TensorSpec]]
 
@@ -120,18 +120,22 @@ def of_images(model: keras.Model) -> dict[str, Signature]:
     visual_model = branch(model, "visual")
 
     def embed_image(image):
-        inputs = {"image": image}
-        embedding = visual_model(inputs, training=False)
-        reason = tf.zeros_like(embedding[:, 0], tf.string)
-        return faults.answer("visual_embedding", embedding, reason)
+        return embed_seen(image, tf.fill(tf.shape(image)[:1], ""))
 
     def embed_bytes(image_bytes):
-        crops = tf.map_fn(
-            lambda content: images.centre_crop(images.decode(content)),
+        decoded = tf.map_fn(
+            image_files.decode,
             image_bytes,
-            fn_output_signature=tf.TensorSpec((images.SIDE, images.SIDE, 3), tf.uint8),
+            fn_output_signature=(
+                tf.TensorSpec((images.SIDE, images.SIDE, 3), tf.uint8),
+                tf.TensorSpec([], tf.string),
+            ),
         )
-        return embed_image(crops)
+        return embed_seen(*decoded)
+
+    def embed_seen(image, reason):
+        embedding = visual_model({"image": image}, training=False)
+        return faults.answer("visual_embedding", embedding, reason)
 
     crop = _spec("image", None, images.SIDE, images.SIDE, 3, dtype=tf.uint8)
     return {
