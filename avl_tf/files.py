@@ -172,7 +172,7 @@ def local_copy(path: str) -> Iterator[str]:
 def reason(error: Exception) -> str:
     """What TensorFlow or the system says is wrong with a file, in one line."""
     text = str(getattr(error, "message", error)).splitlines()[0]
-    return re.sub(r"{{.*?}}\s*", "", text).strip()
+    return re.sub(r"{{.*?}}\s*|\s*\[Op:\w+\]", "", text).strip()
 
 
 def write_text(path: str, text: str) -> None:

@@ -1,10 +1,12 @@
-"""Local files that are there as a whole or not at all; no TensorFlow here.
+"""Local files that are there as a whole or not at all, and locks; no TensorFlow here.
 
 avl_tf/files.py does the same at remote paths.
 """
 
 import contextlib
+import fcntl
 import os
+import pathlib
 import uuid
 from collections.abc import Iterator
 
@@ -38,3 +40,31 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
         with contextlib.suppress(OSError):
             os.remove(temporary)
         raise
+
+
+def lock_folder(path: str | os.PathLike) -> int:
+    """Makes a folder if it is not there, and locks it.
+
+    Returns:
+        The descriptor that holds the lock, to be closed. It goes with the process,
+        however that ends, and not to others that the process starts.
+
+    Raises:
+        BlockingIOError: another process has locked it.
+        OSError: it cannot be made, or not be locked.
+    """
+    folder = pathlib.Path(path)
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its last holder may have removed it between the opening and the lock.
+            if folder.exists() and os.path.samestat(
+                os.fstat(descriptor), folder.stat()
+            ):
+                return descriptor
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)

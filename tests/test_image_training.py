@@ -175,8 +175,13 @@ def test_an_export_takes_images_and_files_of_them(parent, records):
     found = loaded["image_bytes"](image_bytes=tf.constant(contents))
     scale = np.abs(expected).max()
     assert np.abs(found["visual_embedding"] - expected).max() < 1e-5 * scale
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        loaded["image_bytes"](image_bytes=tf.constant([b"no image"]))
+    mixed = tf.constant([b"no image", *contents])
+    again = loaded["image_bytes"](image_bytes=mixed)
+    assert again["valid"].numpy().tolist() == [False, True, True]
+    assert again["reason"].numpy()[0] == b"not a JPEG or PNG file"
+    assert not again["visual_embedding"].numpy()[0].any()
+    again = again["visual_embedding"][1:]
+    assert np.abs(again - found["visual_embedding"]).max() < 1e-5 * scale
     export = trained.look(path)
     ranked = evaluation.rank_set(
         export.load().embed,

@@ -178,3 +178,25 @@ def test_a_configuration_comes_back_from_json_and_strangers_are_refused():
 def test_too_few_widths_are_an_error(widths):
     with pytest.raises(ValueError, match="--audio_widths"):
         model.build_model(dataclasses.replace(SMALL, audio_widths=widths))
+
+
+@pytest.mark.parametrize(
+    "absurd",
+    [
+        {"audio_widths": (65536, 65536, 65536)},
+        {"embedding_dim": 10**12},
+        {"blocks_per_stage": 10**10},
+        {"visual_dims": (10**12,)},
+    ],
+)
+def test_a_model_that_no_memory_holds_is_an_error_at_once(absurd):
+    with pytest.raises(
+        ValueError, match="weights alone .* GB of memory. Lower --audio"
+    ):
+        model.build_model(dataclasses.replace(SMALL, **absurd))
+
+
+def test_the_weights_are_counted_from_below():
+    for config in (SMALL, dataclasses.replace(SMALL, audio_head="paper")):
+        made = model.build_model(config, initialize=False).count_params()
+        assert 0.6 * made < model._n_weights(config) <= made

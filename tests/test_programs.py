@@ -219,6 +219,9 @@ def test_a_slip_is_told_in_one_line(folder, tmp_path, module, arguments, texts):
     [
         (["--epohcs=3"], "Unknown command line flag 'epohcs'"),
         (["--epochs=x"], "epochs"),
+        (["--embedding_dim=1000000000000"], "embedding_dim"),
+        (["--blocks_per_stage=100000"], "blocks_per_stage"),
+        (["--image_width=1e9"], "image_width"),
         (["--flagfile=no-such.flags"], "no-such.flags"),
         (["epochs=3"], "unexpected argument 'epochs=3'"),
         ([], "run_dir"),

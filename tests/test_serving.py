@@ -1,6 +1,8 @@
 import io
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import wave
@@ -10,12 +12,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from avl_tf import audio, model, runs, serving, training
+import avl_tf
+from avl_tf import audio, model, runs, serving, trained, training
 from avl_tf.audio import AudioConfig
 from avl_tf.dataset import ClipConfig
+from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig
-from avl_tf.serving.signatures import decode_wav
+from avl_tf.serving import wav
 from avl_tf.training.stage_config import StageConfig
 
 
@@ -99,6 +103,64 @@ def test_a_batch_of_wavs_of_many_lengths_is_each_by_itself(signatures):
     assert np.isfinite(together).all()
 
 
+def test_a_bad_wav_leaves_the_rest_of_its_batch_alone(signatures):
+    good = _wav(_noise(16000))
+    wavs = tf.constant([good, b"no wav at all", good[:1000]])
+    found = signatures["serving_default"](wav_bytes=wavs)
+    assert found["valid"].numpy().tolist() == [True, False, False]
+    reasons = [reason.decode() for reason in found["reason"].numpy()]
+    assert reasons[:2] == ["", "not a WAV file"] and "cut off" in reasons[2]
+    alone = signatures["wav_bytes"](wav_bytes=wavs[:1])["audio_embedding"]
+    assert np.array_equal(found["audio_embedding"][:1], alone)
+    assert not found["audio_embedding"].numpy()[1:].any()
+
+
+def test_arrays_of_unlike_numbers_of_items_are_an_error_of_the_export(signatures):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="unlike numbers of item"):
+        signatures["waveform"](
+            waveform=tf.zeros([1, 900]), n_samples=tf.constant([900, 900])
+        )
+
+
+def test_the_door_names_what_an_export_cannot_embed(run_dir, monkeypatch):
+    loaded = avl_tf.load(run_dir / "export" / "1")
+    log_mel = np.zeros((3, 200, 40), np.float32)
+    log_mel[2, 5] = np.nan
+    batch = {
+        "log_mel": tf.constant(log_mel),
+        "n_frames": tf.constant([200] * 3),
+        "visual": tf.ones([3, 12]),
+        "clip_id": tf.constant(["a", "b", "c"]),
+    }
+    with pytest.raises(UserError, match="clip c cannot be embedded: .*NaN"):
+        loaded.embed(batch)
+    clip, n_clips = trained.sources.clip, itertools.count()
+
+    def broken_at_66(*given):
+        made = clip(*given)
+        factor = np.nan if next(n_clips) == 66 else 1.0
+        return {**made, "log_mel": factor * made["log_mel"]}
+
+    monkeypatch.setattr(trained.sources, "clip", broken_at_66)
+    with pytest.raises(UserError, match=r"source 66 of 70 \(an array\) cannot .*NaN"):
+        loaded.embed_audio([(_noise(300), 16000)] * 70)
+
+
+def test_an_export_of_before_valid_is_loaded(run_dir, tmp_path, monkeypatch):
+    def older(name, embedding, reason):
+        return {name: embedding}
+
+    monkeypatch.setattr(serving.signatures.faults, "answer", older)
+    shutil.copytree(run_dir, tmp_path / "run")
+    path = serving.export(str(tmp_path / "run"))
+    assert set(tf.saved_model.load(path).signatures["visual"].structured_outputs) == {
+        "visual_embedding"
+    }
+    source = (_noise(16000), 16000)
+    found = avl_tf.load(path).embed_audio(source)
+    assert np.abs(found - avl_tf.load(run_dir).embed_audio(source)).max() < 1e-3
+
+
 def test_visual_features_give_the_models_embedding(run_dir, signatures):
     features = np.random.default_rng(1).uniform(0, 1, (2, 5, 12)).astype(np.float32)
     n_steps = np.array([5, 2], np.int32)
@@ -124,16 +186,11 @@ def test_other_sample_rates_are_resampled(rate):
         fade = np.sin(np.pi * np.clip(t / 0.7, 0, 1)) ** 2
         return fade * sum(0.2 * np.sin(2 * np.pi * f * t) for f in (220, 1500, 3300))
 
-    found = decode_wav(tf.constant(_wav(tones(rate), rate)), 16000).numpy()
+    found = wav.decode(tf.constant(_wav(tones(rate), rate)), 16000)[0].numpy()
     expected = tones(16000)
     assert abs(len(found) - len(expected)) <= 1
     n = min(len(found), len(expected))
     assert np.abs(found[:n] - expected[:n]).max() < 2e-3
-
-
-def test_junk_is_an_error(signatures):
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        signatures["wav_bytes"](wav_bytes=tf.constant([b"no wav at all"]))
 
 
 def test_the_export_needs_nothing_but_tensorflow(run_dir, tmp_path):

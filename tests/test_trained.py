@@ -227,7 +227,10 @@ def test_a_backbone_without_weights_is_told_with_the_argument(drawn, media_folde
         ((np.zeros(0, np.float32), 16000), "no samples"),
         ((np.ones(100, np.float32), 0), "has a rate of 0, expected one above 0"),
         (("a.wav", "b.wav"), "Several sources are given as a list"),
-        ((np.ones(100, np.float32), 0.5), "whole rate in Hz"),
+        *(
+            ((np.ones(100, np.float32), rate), "a whole rate from 4000 to 384000 Hz")
+            for rate in (0.5, 1, 3999, 16000.5, 384_001, 2**31)
+        ),
         ((np.zeros(100, np.float32), 16000), "nothing but zeros"),
     ],
 )

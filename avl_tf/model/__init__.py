@@ -1,6 +1,8 @@
 """AVLnet as a functional Keras model: ModelConfig in, two towers and one space out."""
 
 import dataclasses
+import itertools
+import os
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -42,7 +44,7 @@ class ModelConfig:
         2,
         "Residual blocks in each stage of ResDAVEnet (the authors': 2).",
         lower=1,
-        upper=100,
+        upper=64,
         shapes_weights=True,
     )
     embedding_dim: int = setting(
@@ -80,6 +82,8 @@ class ModelConfig:
         1.0,
         "Factor on the L2-normalised visual features inside the model (the authors': "
         "1; about 20 lets short trainings start at once).",
+        lower=0,
+        upper=1e6,
     )
     mask_padding_in_training: bool = setting(
         False,
@@ -156,6 +160,15 @@ def build_model(
             f"--audio_widths needs the width of the first layer and of at least one "
             f"stage, from 1 to {_WIDEST}; got {widths}."
         )
+    needed = 4 * _n_weights(config)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > memory:
+        raise UserError(
+            f"the weights alone of a model of {widths} channels, "
+            f"{config.blocks_per_stage} blocks a stage and {config.embedding_dim} "
+            f"dimensions need {needed / 1e9:.0f} GB, and this machine has "
+            f"{memory / 1e9:.0f} GB of memory. Lower --audio_widths or --embedding_dim."
+        )
     before = keras.config.dtype_policy()
     if mixed_precision != "off":
         keras.config.set_dtype_policy(f"mixed_{mixed_precision}")
@@ -163,6 +176,14 @@ def build_model(
         return _build(config, initialize, sync_batch_norm, minimal_filtering)
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _n_weights(config: ModelConfig) -> int:
+    """About how many weights a model of frozen features has; few more than that."""
+    widths, out = config.audio_widths, config.embedding_dim
+    first = sum(10 * a * b + 9 * b * b for a, b in itertools.pairwise(widths))
+    others = (config.blocks_per_stage - 1) * sum(18 * b * b for b in widths[1:])
+    return first + others + widths[-1] * out + out * (out + sum(config.visual_dims))
 
 
 def filters_well() -> bool:

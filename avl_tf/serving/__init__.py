@@ -32,15 +32,21 @@ import tensorflow as tf
 
 from avl_tf import audio, dataset, files, images, runs
 from avl_tf.errors import UserError
-from avl_tf.serving import signatures
+from avl_tf.serving import signatures, versions
+from avl_tf.serving.versions import folder as folder
 
 # How far an embedding of the export may be off, in parts of the largest value.
 _TOLERANCE = 1e-5
-
-
-def folder(run_dir: str) -> str:
-    """The folder of a run's exports; TensorFlow Serving takes it as it is."""
-    return files.join(run_dir, "export")
+# A full disk, a folder that is not writable, memory that does not suffice.
+_OF_MACHINES = (
+    OSError,
+    tf.errors.ResourceExhaustedError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.UnavailableError,
+    tf.errors.OutOfRangeError,  # a limit on the size of files
+    tf.errors.UnknownError,
+)
 
 
 def export(run_dir: str) -> str:
@@ -53,26 +59,22 @@ def export(run_dir: str) -> str:
 
     Raises:
         ValueError: the export, loaded by a process that has only TensorFlow, does not
-            embed as the model does. It is not kept.
+            embed as the model does, or it cannot be written. It is not kept.
         RuntimeError: such a process cannot use it at all, which is a defect of ours.
     """
     model, info = runs.load_model(run_dir)
-    versions = [0]
-    if tf.io.gfile.exists(folder(run_dir)):
-        names = [name.rstrip("/") for name in tf.io.gfile.listdir(folder(run_dir))]
-        versions += [int(name) for name in names if name.isdigit()]
-    final = files.join(folder(run_dir), str(max(versions) + 1))
-    temporary = files.temporary_name(folder(run_dir))
     try:
-        _write(model, info, temporary)
-        runs.copy_settings(run_dir, files.join(temporary, "assets.extra"))
-        _check(model, info, temporary)
-        tf.io.gfile.makedirs(folder(run_dir))
-        tf.io.gfile.rename(temporary, final)
-    finally:
-        if tf.io.gfile.exists(temporary):
-            tf.io.gfile.rmtree(temporary)
-    return final
+        with versions.temporary_folder(run_dir) as temporary:
+            _write(model, info, temporary)
+            runs.copy_settings(run_dir, files.join(temporary, "assets.extra"))
+            _check(model, info, temporary)
+            return versions.keep(temporary, run_dir)
+    except _OF_MACHINES as error:
+        # TensorFlow names its temporary file first.
+        why = files.reason(error).rpartition("; ")[2]
+        raise UserError(
+            f"{run_dir}: the export cannot be made ({why}); nothing of it is kept."
+        ) from error
 
 
 def _write(model: keras.Model, info: runs.RunInfo, path: str) -> None:
@@ -110,7 +112,11 @@ for key in given:
     inputs.setdefault(name, {})[argument] = tf.constant(given[key])
 found = {}
 for name in inputs:
-    found[name], = loaded[name](**inputs[name]).values()
+    found[name], = (
+        value
+        for key, value in loaded[name](**inputs[name]).items()
+        if key.endswith("_embedding")
+    )
 np.savez(sys.argv[3], **found)
 """
 
@@ -207,9 +213,17 @@ def _embed_in_bare_process(
             capture_output=True,
             text=True,
         )
+        if done.returncode < 0:
+            raise UserError(
+                f"the process that checks the export was killed (signal "
+                f"{-done.returncode}), perhaps for want of memory; it is not kept."
+            )
         if done.returncode:
+            *_, last = ["", *done.stderr.strip().splitlines()]
+            if last.startswith("OSError"):
+                raise OSError(last)
             raise RuntimeError(
                 "the export cannot be used by a process that has only TensorFlow: "
-                f"{done.stderr.strip().splitlines()[-1:]}; it is not kept."
+                f"{last}; it is not kept."
             )
         return dict(np.load(paths[1]))

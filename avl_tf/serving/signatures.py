@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from avl_tf import audio, dataset, images, runs
 from avl_tf.model import branch
+from avl_tf.serving import faults, image_files, wav, wav_samples
 
 Signature = tuple[Callable, list[tf.TensorSpec]]
 
@@ -18,22 +19,47 @@ def of_audio(model: keras.Model, info: runs.RunInfo) -> dict[str, Signature]:
     """waveform, wav_bytes and log_mel, with what each takes."""
     config, audio_model = info.model.audio, branch(model, "audio")
 
+    def embed_heard(log_mel, n_frames, reason):
+        # The encoder needs an item and a frame, though none of them counts.
+        n_items = tf.shape(log_mel)[0]
+        items, frames = tf.unstack(tf.maximum(0, 1 - tf.shape(log_mel)[:2]))
+        inputs = {
+            "log_mel": tf.pad(log_mel, [[0, items], [0, frames], [0, 0]]),
+            "n_frames": tf.pad(n_frames, [[0, items]], constant_values=1),
+        }
+        embedding = audio_model(inputs, training=False)[:n_items]
+        return faults.answer("audio_embedding", embedding, reason)
+
+    def embed_samples(waveform, n_samples, reason):
+        log_mel = audio.log_mel(waveform, config, n_samples)
+        return embed_heard(log_mel, audio.n_frames(n_samples, config), reason)
+
     def embed_log_mel(log_mel, n_frames):
-        inputs = {"log_mel": log_mel, "n_frames": n_frames}
-        return {"audio_embedding": audio_model(inputs, training=False)}
+        log_mel, n_frames = faults.of_one_batch(log_mel=log_mel, n_frames=n_frames)
+        reason = faults.of_lengths(log_mel, "n_frames", n_frames)
+        return embed_heard(*faults.emptied(log_mel, n_frames, reason), reason)
 
     def embed_waveform(waveform, n_samples):
-        log_mel = audio.log_mel(waveform, config, n_samples)
-        return embed_log_mel(log_mel, audio.n_frames(n_samples, config))
+        waveform, n_samples = faults.of_one_batch(
+            waveform=waveform, n_samples=n_samples
+        )
+        reason = faults.of_lengths(waveform, "n_samples", n_samples)
+        waveform, n_samples = faults.emptied(waveform, n_samples, reason)
+        inside = tf.sequence_mask(n_samples, tf.shape(waveform)[1])
+        waveform = wav_samples.limited(tf.where(inside, waveform, 0.0))
+        return embed_samples(waveform, n_samples, reason)
 
     def embed_wav(wav_bytes):
-        waveforms = tf.map_fn(
-            lambda content: decode_wav(content, config.sample_rate),
+        waveforms, reason = tf.map_fn(
+            lambda content: wav.decode(content, config.sample_rate),
             wav_bytes,
-            fn_output_signature=tf.RaggedTensorSpec([None], tf.float32, ragged_rank=0),
+            fn_output_signature=(
+                tf.RaggedTensorSpec([None], tf.float32, ragged_rank=0),
+                tf.TensorSpec([], tf.string),
+            ),
         )
         n_samples = tf.cast(waveforms.row_lengths(), tf.int32)
-        return embed_waveform(waveforms.to_tensor(), n_samples)
+        return embed_samples(waveforms.to_tensor(), n_samples, reason)
 
     return {
         "waveform": (
@@ -55,27 +81,37 @@ def of_features(model: keras.Model, info: runs.RunInfo) -> dict[str, Signature]:
     """visual and features, for a model of frozen features."""
     visual_model = branch(model, "visual")
 
+    def embed_seen(visual, reason):
+        embedding = visual_model({"visual": visual}, training=False)
+        return faults.answer("visual_embedding", embedding, reason)
+
     def embed_visual(visual):
-        inputs = {"visual": visual}
-        return {"visual_embedding": visual_model(inputs, training=False)}
+        return embed_seen(visual, faults.of_numbers(visual))
 
-    def embed_features(*streams):
-        windows = [tf.math.l2_normalize(w, axis=-1) for w in streams[::2]]
-        masks = [
-            tf.sequence_mask(n_steps, tf.shape(window)[1])
-            for window, n_steps in zip(windows, streams[1::2], strict=True)
-        ]
-        return embed_visual(dataset.pool_features(windows, masks))
+    def embed_features(*arrays):
+        names = [spec.name for spec in given]
+        streams = faults.of_one_batch(**dict(zip(names, arrays, strict=True)))
+        reason, windows, masks = tf.constant(""), [], []
+        for index in range(0, len(streams), 2):
+            window, n_steps = streams[index : index + 2]
+            squares = tf.reduce_sum(tf.square(window), axis=-1)
+            found = faults.of_lengths(squares, names[index + 1], n_steps)
+            window, n_steps = faults.emptied(window, n_steps, found)
+            windows.append(tf.math.l2_normalize(window, axis=-1))
+            masks.append(tf.sequence_mask(n_steps, tf.shape(window)[1]))
+            reason = faults.first_reason((reason != "", reason), (found != "", found))
+        pooled = dataset.pool_features(windows, masks)
+        return embed_seen(tf.where(reason[:, tf.newaxis] == "", pooled, 0.0), reason)
 
-    streams = []
+    given = []
     for name, stream in (("2d", info.features_2d), ("3d", info.features_3d)):
         if stream:
-            streams.append(_spec(f"features_{name}", None, None, stream.dim))
-            streams.append(_spec(f"n_{name}", None, dtype=tf.int32))
+            given.append(_spec(f"features_{name}", None, None, stream.dim))
+            given.append(_spec(f"n_{name}", None, dtype=tf.int32))
     width = sum(info.model.visual_dims)
     return {
         "visual": (embed_visual, [_spec("visual", None, width)]),
-        "features": (embed_features, streams),
+        "features": (embed_features, given),
     }
 
 
@@ -84,16 +120,22 @@ def of_images(model: keras.Model) -> dict[str, Signature]:
     visual_model = branch(model, "visual")
 
     def embed_image(image):
-        inputs = {"image": image}
-        return {"visual_embedding": visual_model(inputs, training=False)}
+        return embed_seen(image, tf.fill(tf.shape(image)[:1], ""))
 
     def embed_bytes(image_bytes):
-        crops = tf.map_fn(
-            lambda content: images.centre_crop(images.decode(content)),
+        decoded = tf.map_fn(
+            image_files.decode,
             image_bytes,
-            fn_output_signature=tf.TensorSpec((images.SIDE, images.SIDE, 3), tf.uint8),
+            fn_output_signature=(
+                tf.TensorSpec((images.SIDE, images.SIDE, 3), tf.uint8),
+                tf.TensorSpec([], tf.string),
+            ),
         )
-        return embed_image(crops)
+        return embed_seen(*decoded)
+
+    def embed_seen(image, reason):
+        embedding = visual_model({"image": image}, training=False)
+        return faults.answer("visual_embedding", embedding, reason)
 
     crop = _spec("image", None, images.SIDE, images.SIDE, 3, dtype=tf.uint8)
     return {
@@ -104,14 +146,3 @@ def of_images(model: keras.Model) -> dict[str, Signature]:
 
 def _spec(name, *shape, dtype=tf.float32):
     return tf.TensorSpec(shape, dtype, name)
-
-
-def decode_wav(content: tf.Tensor, sample_rate: int) -> tf.Tensor:
-    """WAV bytes to a mono waveform float32 [S] at sample_rate."""
-    channels, rate = tf.audio.decode_wav(content)
-    waveform = tf.reduce_mean(channels, axis=1)
-    return tf.cond(
-        rate == sample_rate,
-        lambda: waveform,
-        lambda: audio.resample(waveform, rate, sample_rate),
-    )

@@ -16,7 +16,7 @@ from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import branch, build_model, filters_well, visual_input
 from avl_tf.records import RecordSet
 from avl_tf.runs import RunInfo
-from avl_tf.trained.embedder import Embedder, Tower
+from avl_tf.trained.embedder import Embedder, InvalidItem, Tower
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,8 +141,12 @@ def _of_export(path: str, info: RunInfo) -> dict[str, Tower]:
         needed = signature.structured_input_signature[1]
 
         def embed(batch):
-            (embedding,) = signature(**{k: batch[k] for k in needed}).values()
-            return embedding
+            outputs = signature(**{k: batch[k] for k in needed})
+            # Exports of before an item could be told to be invalid have no such output.
+            if "valid" in outputs and not tf.reduce_all(outputs["valid"]):
+                index = int(tf.argmin(tf.cast(outputs["valid"], tf.int32)))
+                raise InvalidItem(index, outputs["reason"].numpy()[index].decode())
+            return outputs[f"{name}_embedding"]
 
         return embed
 

@@ -15,9 +15,17 @@ from avl_tf.runs import RunInfo
 from avl_tf.trained import sources
 from avl_tf.trained.sources import Source
 
-# A batch of a branch's inputs to embeddings [B, D].
+# A batch of a branch's inputs to embeddings [B, D]; InvalidItem if one has none.
 Tower = Callable[[Mapping[str, tf.Tensor]], tf.Tensor]
 _BATCH = 64
+
+
+class InvalidItem(UserError):
+    """An item of a batch that a tower cannot embed: which, and why."""
+
+    def __init__(self, index: int, reason: str):
+        super().__init__(f"item {index} of the batch cannot be embedded: {reason}.")
+        self.index, self.reason = index, reason
 
 
 class Embedder:
@@ -143,8 +151,18 @@ class Embedder:
         return audio @ video.T
 
     def embed(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Embeds a batch of dataset.evaluation_batches: [B, D] by branch."""
-        return {name: tower(batch) for name, tower in self._towers.items()}
+        """Embeds a batch of dataset.evaluation_batches: [B, D] by branch.
+
+        Raises:
+            ValueError: a clip cannot be embedded; names it.
+        """
+        try:
+            return {name: tower(batch) for name, tower in self._towers.items()}
+        except InvalidItem as error:
+            clip_id = batch["clip_id"].numpy()[error.index].decode()
+            raise UserError(
+                f"clip {clip_id} cannot be embedded: {error.reason}."
+            ) from error
 
     def _embed(
         self,
@@ -157,8 +175,16 @@ class Embedder:
             sources.check(source, f"source {number} of {len(listed)}")
         many = tqdm.tqdm(listed, unit="file", disable=None if len(listed) > 1 else True)
         found = [np.zeros((0, self.embedding_dim), np.float32)]
-        for batch in _batches(read(source) for source in many):
-            found.append(self._towers[branch](batch).numpy().astype(np.float32))
+        for number, batch in enumerate(_batches(read(source) for source in many)):
+            try:
+                embedded = self._towers[branch](batch)
+            except InvalidItem as error:
+                index = number * _BATCH + error.index
+                raise UserError(
+                    f"source {index} of {len(listed)} ({sources.name(listed[index])}) "
+                    f"cannot be embedded: {error.reason}."
+                ) from error
+            found.append(embedded.numpy().astype(np.float32))
         embeddings = np.concatenate(found)
         finite = np.isfinite(embeddings).all(axis=1)
         if not finite.all():

@@ -174,11 +174,12 @@ def _seen(
 def _of_waveform(waveform: np.ndarray, rate_hz: float, sample_rate: int) -> np.ndarray:
     if not waveform.size:
         raise UserError("a waveform has no samples.")
-    if waveform.ndim != 1 or rate_hz < 1 or rate_hz % 1:
+    lowest, highest = audio.LOWEST_RATE_HZ, audio.HIGHEST_RATE_HZ
+    if waveform.ndim != 1 or not lowest <= rate_hz <= highest or rate_hz % 1:
         raise UserError(
-            f"a waveform is an array [S] and a whole rate in Hz, got shape "
-            f"{list(waveform.shape)} and {rate_hz}. Mix channels to one; frames of "
-            "video are for embed_video."
+            f"a waveform is an array [S] and a whole rate from {lowest} to {highest} "
+            f"Hz, got shape {list(waveform.shape)} and {rate_hz}. Mix channels to "
+            "one; frames of video are for embed_video."
         )
     if waveform.dtype == np.int16:
         waveform = waveform.astype(np.float32) / 32768

@@ -1,12 +1,11 @@
 """One process at a time trains into a run directory."""
 
 import contextlib
-import fcntl
 import os
 import pathlib
 from collections.abc import Iterator
 
-from avl_tf import files
+from avl_tf import files, whole_files
 from avl_tf.errors import UserError
 
 
@@ -27,7 +26,7 @@ def sole_process(run_dir: str) -> Iterator[None]:
     folder = pathlib.Path(run_dir.removeprefix("file://"))
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
-        descriptor = _lock(folder)
+        descriptor = whole_files.lock_folder(folder)
     except BlockingIOError as error:
         raise UserError(
             f"{run_dir}: another process is training into it. Wait for it, stop it, or "
@@ -43,22 +42,4 @@ def sole_process(run_dir: str) -> Iterator[None]:
         with contextlib.suppress(OSError):  # something was written
             for each in made:
                 each.rmdir()
-        os.close(descriptor)
-
-
-def _lock(folder: pathlib.Path) -> int:
-    """Makes a folder and locks it; BlockingIOError if another process has."""
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Its last holder may have removed it between the opening and the lock.
-            if folder.exists() and os.path.samestat(
-                os.fstat(descriptor), folder.stat()
-            ):
-                return descriptor
-        except OSError:
-            os.close(descriptor)
-            raise
         os.close(descriptor)

@@ -1,0 +1,85 @@
+"""The numbered folders of a run's exports, RUN_DIR/export/1, 2, 3, ...: whole or not.
+
+An export is written to RUN_DIR/export.*.tmp, a folder that its process locks, and then
+renamed. What a killed one left is told by its lock, which went with the process.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from avl_tf import files, whole_files
+
+
+def folder(run_dir: str) -> str:
+    """The folder of a run's exports; TensorFlow Serving takes it as it is."""
+    return files.join(run_dir, "export")
+
+
+@contextlib.contextmanager
+def temporary_folder(run_dir: str) -> Iterator[str]:
+    """Yields a folder to write an export to, which is gone at the end unless kept.
+
+    What exports left that were killed is removed; but not at remote paths, where a
+    killed one cannot be told from one at work.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    if "://" in run_dir.removeprefix("file://"):
+        path, descriptor = files.temporary_name(folder(run_dir)), None
+    else:
+        _remove_left_over(run_dir)
+        path, descriptor = _make(run_dir)
+    try:
+        yield path
+    finally:
+        if tf.io.gfile.exists(path):
+            tf.io.gfile.rmtree(path)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def keep(temporary: str, run_dir: str) -> str:
+    """Makes a folder the next version; returns its path."""
+    tf.io.gfile.makedirs(folder(run_dir))
+    while True:
+        names = [name.rstrip("/") for name in tf.io.gfile.listdir(folder(run_dir))]
+        numbers = [int(name) for name in names if re.fullmatch("[0-9]+", name)]
+        path = files.join(folder(run_dir), str(max([0, *numbers]) + 1))
+        try:
+            tf.io.gfile.rename(temporary, path)
+            return path
+        except (tf.errors.AlreadyExistsError, tf.errors.FailedPreconditionError):
+            # Another export may have taken the number since.
+            if not tf.io.gfile.exists(path):
+                raise
+
+
+def _make(run_dir: str) -> tuple[str, int]:
+    """A new folder and its lock."""
+    while True:
+        path = files.temporary_name(folder(run_dir))
+        with contextlib.suppress(BlockingIOError):
+            return path, whole_files.lock_folder(_local(path))
+
+
+def _remove_left_over(run_dir: str) -> None:
+    for name in os.listdir(_local(run_dir)):
+        if not re.fullmatch(r"export\.[0-9a-f]{32}\.tmp", name):
+            continue
+        path = _local(files.join(run_dir, name))
+        # At work, or not ours to remove.
+        with contextlib.suppress(OSError, tf.errors.OpError):
+            descriptor = whole_files.lock_folder(path)
+            try:
+                tf.io.gfile.rmtree(path)
+            finally:
+                os.close(descriptor)
+
+
+def _local(path: str) -> str:
+    return path.removeprefix("file://")
