@@ -1,12 +1,15 @@
 """A path in, an open container out, or an error that says what is wrong with it."""
 
 import os
+import textwrap
 
 import av
 from av.container import InputContainer
 
 from avl_tf.media import packets
 from avl_tf.media.packets import Logs
+
+_LONGEST = 300  # characters; FFmpeg may log a line for every packet
 
 
 class MediaError(Exception):
@@ -15,6 +18,7 @@ class MediaError(Exception):
 
 def media_error(path: str, what: str, reason: str | None = None) -> MediaError:
     """Makes the error that says what is wrong with a file, and why."""
+    reason = textwrap.shorten(reason or "", _LONGEST, placeholder=" ..")
     return MediaError(f"{path}: {what}" + (f": {reason}." if reason else "."))
 
 
