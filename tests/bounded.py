@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import select
 import subprocess
@@ -67,7 +68,7 @@ class Bounded:
         while not select.select([worker.stdout], [], [], _LOOK_EVERY_S)[0]:
             seconds = time.monotonic() - started
             grown = max(grown, memory("VmRSS", worker.pid) - before)
-            if seconds > deadline_s:
+            if seconds > deadline_s * _crowd():
                 return self._ended(f"no end in {deadline_s} s", seconds, grown)
             if grown > MOST_GROWTH:
                 return self._ended("it outgrows its memory", seconds, grown)
@@ -90,6 +91,11 @@ class Bounded:
             self._worker.communicate()
             self._worker = None
             self._begun.clear()
+
+
+def _crowd() -> float:
+    """How many processes want each core: so many times a file may take longer."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def _start(log: pathlib.Path) -> subprocess.Popen:

@@ -105,6 +105,7 @@ def value(content: bytes, random: Random) -> bytes:
     made = [f'"{_one_of(_TEXTS, random)}"'.encode(), other]
     if not content[one.end() : one.end() + 2].strip().startswith(b":"):  # no name
         made += [_one_of(_NUMBERS, random).encode() for _ in range(2)]
+        made += [b"%d" % random.integers(20), b"%.2f" % random.uniform(0, 3)]
         made += [_nested(_one_of([0, 1, 1, 60, 5000, 100_000], random), random)]
     return content[: one.start()] + _one_of(made, random) + content[one.end() :]
 
@@ -131,7 +132,7 @@ def line(content: bytes, random: Random) -> bytes:
     return b"".join(lines)
 
 
-TEXT = (*[value] * 6, mark, line, flip, noise, cut, double)
+TEXT = (*[value] * 12, mark, line, flip, noise, cut, double)
 
 
 def inside_shard(content: bytes, random: Random) -> bytes:

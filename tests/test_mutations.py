@@ -56,6 +56,7 @@ def test_what_harms_the_worker_is_a_fault(monkeypatch, tmp_path, code, fault):
     monkeypatch.setattr(bounded, "_COMMAND", [sys.executable, "-c", _WORKER + code])
     monkeypatch.setattr(bounded, "DEADLINE_S", 5)
     monkeypatch.setattr(bounded, "MOST_GROWTH", 100 << 20)
+    monkeypatch.setattr(bounded, "_crowd", lambda: 1.0)
     with Bounded(tmp_path / "log") as one:
         assert re.match(fault, one.use("wav", tmp_path).fault)
 
