@@ -19,6 +19,7 @@ from made_media import (
 )
 
 from avl_tf import media
+from avl_tf.media import opening
 
 
 def test_streams_that_are_not_there_are_named(tmp_path):
@@ -46,6 +47,13 @@ def test_cover_art_is_not_video(tmp_path):
     assert level(media.read_waveform(path)) == pytest.approx(0.5, rel=0.05)
     with av.open(str(path)) as container:
         assert len(container.streams.video) == 1
+
+
+def test_what_ffmpeg_says_at_length_is_told_in_short():
+    said = "; ".join(f"Element at {at} is\n a Duplicate" for at in range(1000))
+    told = str(opening.media_error("v.mkv", "cannot be opened", said))
+    assert told.startswith("v.mkv: cannot be opened: Element at 0 is a Duplicate; ")
+    assert told.endswith(" ...") and len(told) < 350
 
 
 READERS = [

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from avl_tf import layers, model
+from avl_tf.errors import UserError
 from avl_tf.model import ModelConfig, audio_encoders, heads
 
 SMALL = ModelConfig((12, 5), audio_widths=(16, 16, 24, 32, 48), embedding_dim=64)
@@ -172,6 +173,11 @@ def test_a_configuration_comes_back_from_json_and_strangers_are_refused():
     assert ModelConfig.from_json(value, "run.json") == config
     with pytest.raises(ValueError, match="run.json"):
         ModelConfig.from_json({**value, "depth": 3}, "run.json")
+
+
+def test_a_model_that_sees_nothing_is_an_error():
+    with pytest.raises(UserError, match="nothing to see by"):
+        model.build_model(dataclasses.replace(SMALL, visual_dims=()))
 
 
 @pytest.mark.parametrize("widths", [(), (16,), (16, 0)])

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from avl_tf import dataset, records
 from avl_tf.dataset import ClipConfig, training_records
-from avl_tf.records import record_index
+from avl_tf.records import Clip, record_index
 
 CLIPS = ClipConfig(clip_s=2.0, clips_per_recording=4)
 SKIP = dataclasses.replace(CLIPS, on_corrupt="skip")
@@ -92,6 +92,21 @@ def _without_features(feature):
     del feature["features_2d"]
 
 
+def _with_time(name, value):
+    def change(feature):
+        feature[name].float_list.value[-1] = value
+
+    return change
+
+
+def _with_one_less(name):
+    def change(feature):
+        values = feature[name].float_list.value or feature[name].bytes_list.value
+        del values[-1]
+
+    return change
+
+
 WRONG_CONTENT = {
     "a NaN in features": (
         _with_value("features_2d", np.nan),
@@ -100,6 +115,18 @@ WRONG_CONTENT = {
     "an infinity": (_with_value("log_mel", -np.inf), "log_mel holds a NaN"),
     "a wrong size": (_shorter, "log_mel is not an array of 40 columns"),
     "no features": (_without_features, "not a record of this set"),
+    **{
+        what: (change, "its clips are not spans of seconds with labels")
+        for what, change in {
+            "a NaN for a start": _with_time("clip_starts_s", np.nan),
+            "an end before its start": _with_time("clip_ends_s", 5.5),
+            "an endless clip": _with_time("clip_ends_s", np.inf),
+            "a clip before the record": _with_time("clip_starts_s", -1),
+            "a record without an end": _with_time("end_s", np.nan),
+            "an end too few": _with_one_less("clip_ends_s"),
+            "a label too few": _with_one_less("clip_labels"),
+        }.items()
+    },
 }
 
 
@@ -144,6 +171,36 @@ def test_a_damaged_record_is_an_error_that_names_it(tmp_path, case):
     expected = rf"train-00001-of-00002.tfrecord: damaged: record 1 \(r3, .*{reason}"
     with pytest.raises(ValueError, match=expected):
         _read_to_the_end(path, CLIPS, 8)
+
+
+def test_a_record_whose_bytes_no_message_can_quote_is_an_error(tmp_path):
+    made = [corpus.make_record(f"r{i}") for i in range(4)]
+
+    def encode(record, storage):
+        return records.encode(record, storage) + b"\x0a\xff" * (record.id == "r3")
+
+    path = corpus.write_records(str(tmp_path), made, 1, encode=encode)
+    with pytest.raises(ValueError, match=r"record 3 \(r3, .*: it is not a record"):
+        _read_to_the_end(path, CLIPS, 8)
+    opened = records.open_records(path)
+    with pytest.raises(ValueError, match=r"record 3 \(r3, .*: it is not a record"):
+        list(dataset.read(dataset.evaluation_batches(opened, 2.0, 8), opened))
+    assert training_records.open_training_records(path, SKIP).n_skipped == 1
+
+
+def test_a_clip_far_behind_the_end_is_the_last_step(tmp_path):
+    clips = (Clip(1, 2), Clip(3e9, 3e38))
+    path = corpus.write_records(
+        str(tmp_path), [corpus.make_record("r", clips=clips)], 1
+    )
+    opened = records.open_records(path)
+    (batch,) = dataset.evaluation_batches(opened, 2.0, 8)
+    (serialized,) = tf.data.TFRecordDataset(opened.paths)
+    found = records.decode(serialized.numpy(), opened.spec)
+    last = np.float32(found.features_2d[-1])
+    np.testing.assert_allclose(batch["visual"][1], last / np.linalg.norm(last), 1e-6)
+    assert batch["n_frames"].numpy().tolist() == [101, 1]
+    assert np.array_equal(batch["log_mel"][1, 0], found.log_mel[-1])
 
 
 @pytest.mark.parametrize("case", WRONG_CONTENT)

@@ -172,7 +172,11 @@ def read(batches: Iterable, records: RecordSet) -> Iterator:
     """Iterates over a dataset of records; a damaged one is a ValueError naming it."""
     try:
         yield from batches
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+    except (
+        tf.errors.DataLossError,
+        tf.errors.InvalidArgumentError,
+        UnicodeDecodeError,  # TensorFlow's message quotes the record
+    ) as error:
         logging.info("%s: looking for the damaged record", records.name)
         listed = record_index.verify(records, record_index.list_records(records))
         damaged = next((entry for entry in listed if entry.fault), None)

@@ -11,6 +11,7 @@ from avl_tf.records.spec import RecordsSpec
 from avl_tf.settings import SEEDS, setting
 
 SAMPLINGS = ("random", "annotated", "whole")
+_MOST_SAMPLES = 2.0**31 - 2**7  # the largest float32 that is an int32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,11 +193,11 @@ def _log_mels(stored, clips: ClipConfig, spec: RecordsSpec, starts_s, ends_s):
     """Log-mels [M, T, F] of the clips, and their true lengths [M] in frames."""
     # librosa.time_to_frames(start, n_fft=window): the frame whose window starts there.
     start_sample = starts_s * spec.audio.sample_rate - spec.audio.window_length / 2
-    start = tf.cast(tf.floor(start_sample / spec.audio.hop_length), tf.int32)
-    start = tf.clip_by_value(start, 0, stored.n_steps - 1)
+    start = _clipped(tf.floor(start_sample / spec.audio.hop_length), stored.n_steps)
     # Rounded: the difference of two times in single precision misses by a little.
     n_samples = tf.round((ends_s - starts_s) * spec.audio.sample_rate)
-    n_frames = audio.n_frames(tf.cast(n_samples, tf.int32), spec.audio)
+    n_samples = tf.cast(tf.minimum(n_samples, _MOST_SAMPLES), tf.int32)
+    n_frames = audio.n_frames(n_samples, spec.audio)
     width = round(clips.clip_s * spec.audio.frame_rate)
     n_frames = tf.minimum(tf.minimum(n_frames, stored.n_steps - start), width)
     n_frames = tf.maximum(n_frames, 1)
@@ -232,8 +233,13 @@ def _feature_steps(n_stored, rate: float, starts_s, ends_s):
 
     A clip of fewer than N steps repeats its last: no maximum changes.
     """
-    first = tf.minimum(tf.cast(rate * starts_s, tf.int32), n_stored - 1)
-    behind = tf.minimum(tf.cast(rate * ends_s, tf.int32) + 1, n_stored)
-    behind = tf.maximum(behind, first + 1)
+    first = _clipped(rate * starts_s, n_stored)
+    behind = tf.maximum(_clipped(rate * ends_s, n_stored), first) + 1
     index = first[:, tf.newaxis] + tf.range(tf.reduce_max(behind - first))
     return tf.minimum(index, behind[:, tf.newaxis] - 1)
+
+
+def _clipped(step, n_stored):
+    """A step as an index of what is stored, rounded down; float32 to int32."""
+    last = tf.cast(n_stored - 1, tf.float32)  # before a cast that would overflow
+    return tf.cast(tf.clip_by_value(step, 0.0, last), tf.int32)

@@ -7,6 +7,7 @@ what this one says, nor a connection, and it reads formats.READ only.
 import errno
 import io
 import os
+import textwrap
 
 import av
 from av.container import InputContainer
@@ -15,6 +16,8 @@ from avl_tf.media import formats, packets
 from avl_tf.media.limits import PixelLimit
 from avl_tf.media.packets import Logs
 
+_LONGEST = 300  # characters; FFmpeg may log a line for every packet
+
 
 class MediaError(Exception):
     """A file's content cannot be read; the message starts with the file's path."""
@@ -22,6 +25,7 @@ class MediaError(Exception):
 
 def media_error(path: str, what: str, reason: str | None = None) -> MediaError:
     """Makes the error that says what is wrong with a file, and why."""
+    reason = textwrap.shorten(reason or "", _LONGEST, placeholder=" ..")
     return MediaError(f"{path}: {what}" + (f": {reason}." if reason else "."))
 
 

@@ -152,6 +152,11 @@ def build_model(
     Source: Rouditchenko et al. 2021 (AVLnet) section 2; authors' model.py.
     Differs: visual_scale, mask_padding_in_training and pad_db, each off by default.
     """
+    if not config.image_encoder and not sum(config.visual_dims):
+        raise UserError(
+            "the model has nothing to see by: neither visual features (their widths, "
+            "visual_dims in run.json, are none) nor an --image_encoder."
+        )
     if config.audio_head == "fused" and config.embedding_dim < 2:
         raise UserError("--audio_head=fused needs an --embedding_dim of 2 or more.")
     widths = config.audio_widths

@@ -45,7 +45,7 @@ class Entry:
     fault: str = ""
 
     def __str__(self) -> str:
-        name = f"{self.id}, " if self.id else ""
+        name = f"{self.id:.80}, " if self.id else ""
         return f"record {self.index} ({name}at byte {self.offset}): {self.fault}"
 
 
@@ -184,6 +184,8 @@ def _read_all(paths: list[str], offsets: list[int], spec: RecordsSpec) -> Iterat
         try:
             next(reading)
             yield ""
+        except UnicodeDecodeError:  # TensorFlow's message quotes the record
+            yield "it is not a record"
         except tf.errors.DataLossError:
             yield "its checksum is wrong"
         except tf.errors.InvalidArgumentError as error:

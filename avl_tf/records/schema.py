@@ -146,7 +146,8 @@ def parse(serialized: tf.Tensor, spec: RecordsSpec) -> dict[str, tf.Tensor]:
 
     Raises:
         tf.errors.InvalidArgumentError: it is no record of such a set, or an array is of
-            another size or holds a NaN or an infinity, or the image is no JPEG.
+            another size or holds a NaN or an infinity, a clip is no span of seconds, or
+            the image is no JPEG.
     """
     scalar_string = tf.io.FixedLenFeature([], tf.string)
     floats = tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)
@@ -179,11 +180,26 @@ def parse(serialized: tf.Tensor, spec: RecordsSpec) -> dict[str, tf.Tensor]:
         _require(array.is_whole, f"{name} is not an array of {width} columns")
         _require(array.is_finite, f"{name} holds a NaN or an infinity")
         arrays[name] = array
+    _require(_has_spans(parsed), "its clips are not spans of seconds with labels")
     parsed["log_mel"] = arrays.pop("log_mel")
     parsed["features"] = tuple(arrays.values())
     if spec.images:
         _require(tf.io.is_jpeg(parsed["image"]), "image is not a JPEG")
     return parsed
+
+
+def _has_spans(parsed: dict[str, tf.Tensor]) -> tf.Tensor:
+    """Whether 0 <= start <= end < infinity, of the record and of each clip."""
+    starts, ends, labels = (
+        parsed[f"clip_{name}"] for name in ("starts_s", "ends_s", "labels")
+    )
+    n_clips = tf.size(starts)
+    whole = tf.logical_and(tf.size(ends) == n_clips, tf.size(labels) == n_clips)
+    # Cut, for a comparison of two lengths would be an error of its own.
+    starts = tf.concat([starts[: tf.size(ends)], parsed["start_s"][tf.newaxis]], 0)
+    ends = tf.concat([ends[:n_clips], parsed["end_s"][tf.newaxis]], 0)
+    good = (starts >= 0) & (starts <= ends) & (ends < np.inf)
+    return tf.reduce_all(good) & whole
 
 
 def _require(condition: tf.Tensor, complaint: str) -> None:
