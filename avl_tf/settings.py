@@ -145,7 +145,11 @@ def read_flagfile(
 
 
 def to_flagfile(*configs: Any) -> str:
-    """Writes the settings of configurations as the text of a flagfile."""
+    """Writes the settings of configurations as the text of a flagfile.
+
+    Raises:
+        ValueError: a setting is of several lines, as a path may be.
+    """
     lines = []
     for config in configs:
         for field in _settings(type(config)):
@@ -156,7 +160,13 @@ def to_flagfile(*configs: Any) -> str:
                 value = ",".join(str(item) for item in value)
             elif isinstance(value, bool):
                 value = str(value).lower()
-            lines.append(f"--{field.name}={value}\n")
+            line = f"--{field.name}={value}"
+            if line.splitlines() != [line]:
+                raise UserError(
+                    f"--{field.name}={value!r}: a line break in it cannot be kept in a "
+                    "flagfile. Give the file or folder another name."
+                )
+            lines.append(f"{line}\n")
     return "".join(lines)
 
 

@@ -29,6 +29,7 @@ import tempfile
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from avl_tf import audio, dataset, files, images, runs
 from avl_tf.errors import UserError
@@ -72,6 +73,12 @@ def export(run_dir: str) -> str:
     finally:
         if tf.io.gfile.exists(temporary):
             tf.io.gfile.rmtree(temporary)
+    if files.is_pattern(final):
+        logging.warning(
+            "%s: TensorFlow itself loads no SavedModel from under a name with *, ?, [ "
+            "or \\. Copy it elsewhere to serve it.",
+            final,
+        )
     return final
 
 
@@ -191,8 +198,11 @@ def _embed_in_bare_process(
     path: str, given: dict[str, np.ndarray], encoded: dict[str, list[bytes]]
 ) -> dict[str, np.ndarray]:
     # A process that has only TensorFlow opens no remote path.
-    with files.local_copy(path) as local, tempfile.TemporaryDirectory() as scratch:
-        local = os.path.abspath(local)
+    with (
+        files.local_copy(path) as copied,
+        files.plain(os.path.abspath(copied)) as local,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
         paths = [os.path.join(scratch, name) for name in ("given.npz", "found.npz")]
         np.savez(paths[0], **given)
         for signature, contents in encoded.items():
