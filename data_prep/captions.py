@@ -43,7 +43,7 @@ class Captions:
                 (float(start), float(end), text if isinstance(text, str) else "")
                 for start, end, text in zip(*columns, strict=True)
             ]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(
                 f"the captions of {video} are not lists of start, end and text: "
                 f"{type(error).__name__}: {error}"
