@@ -169,6 +169,40 @@ def local_copy(path: str) -> Iterator[str]:
         yield copied
 
 
+def is_pattern(path: str) -> bool:
+    """Whether TensorFlow takes a path for a pattern where it matches paths."""
+    return re.search(r"[*?[\\]", path) is not None
+
+
+@contextlib.contextmanager
+def plain(folder: str) -> Iterator[str]:
+    """Yields a name of a folder that TensorFlow cannot take for a pattern.
+
+    It finds the files of a checkpoint and of a SavedModel by a pattern that begins with
+    their folder's name: one named s[12] does not match itself, and matches s1 beside
+    it. Most folders are yielded as they are; another name is good within the block, for
+    the processes that this one starts too.
+
+    Raises:
+        ValueError: the folder is a pattern, and no other name can be had here.
+        FileNotFoundError: it is one, and there is no such folder.
+    """
+    if not is_pattern(folder):
+        yield folder
+        return
+    descriptors, local = f"/proc/{os.getpid()}/fd", folder.removeprefix("file://")
+    if "://" in local or not os.path.isdir(descriptors):
+        raise UserError(
+            f"{folder}: TensorFlow takes a name with *, ?, [ or \\ for a pattern. Use "
+            "another name."
+        )
+    descriptor = os.open(local, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"{descriptors}/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
 def reason(error: Exception) -> str:
     """What TensorFlow or the system says is wrong with a file, in one line."""
     text = str(getattr(error, "message", error)).splitlines()[0]

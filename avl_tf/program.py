@@ -60,6 +60,9 @@ def run(main: Callable[[], None]) -> None:
             _fail(message or f"{type(error).__name__}, without a word of why.")
 
     def parse(argv: list[str]) -> list[str]:
+        for argument in argv:
+            if not argument.isascii() and re.search("[\ud800-\udfff]", argument):
+                _fail(f"{argument!a}: not UTF-8, which every name must be. Rename it.")
         if {"--help", "--helpshort", "-h"}.intersection(argv):
             _help(sys.modules[main.__module__].__doc__ or "")
         return _parse(argv)

@@ -166,6 +166,8 @@ def _check(kind: Any, metadata: Mapping[str, Any]) -> fields.Check:
         return fields.text(empty=True)
     (item,) = {k for k in typing.get_args(kind) if k is not Ellipsis}
     return fields.items(fields.whole(*limits) if item is int else fields.text())
+
+
 def _items(field: dataclasses.Field, kind: type, texts: list[str]) -> tuple:
     lower, upper = field.metadata["limits"]
     if kind is str:
@@ -210,7 +212,11 @@ def read_flagfile(
 
 
 def to_flagfile(*configs: Any) -> str:
-    """Writes the settings of configurations as the text of a flagfile."""
+    """Writes the settings of configurations as the text of a flagfile.
+
+    Raises:
+        ValueError: a setting is of several lines, as a path may be.
+    """
     lines = []
     for config in configs:
         for field in _settings(type(config)):
@@ -221,7 +227,13 @@ def to_flagfile(*configs: Any) -> str:
                 value = comma_lists.to_text(value)
             elif isinstance(value, bool):
                 value = str(value).lower()
-            lines.append(f"--{field.name}={value}\n")
+            line = f"--{field.name}={value}"
+            if line.splitlines() != [line]:
+                raise UserError(
+                    f"--{field.name}={value!r}: a line break in it cannot be kept in a "
+                    "flagfile. Give the file or folder another name."
+                )
+            lines.append(f"{line}\n")
     return "".join(lines)
 
 

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import re
 import uuid
 from collections.abc import Iterator
 
@@ -18,6 +19,11 @@ def temporary_name(path: str) -> str:
     begins with the one that is renamed.
     """
     return f"{path.rstrip('/')}.{uuid.uuid4().hex}.tmp"
+
+
+def is_temporary_name(name: str, of: str) -> bool:
+    """Whether temporary_name may have made a name of another, both without a folder."""
+    return re.fullmatch(re.escape(of) + r"\.[0-9a-f]{32}\.tmp", name) is not None
 
 
 @contextlib.contextmanager

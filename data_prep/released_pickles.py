@@ -106,10 +106,8 @@ def read_clips(
     made, n_shared = _with_unique_ids(made, path)
     notes = []
     if full and n_pooled:
-        notes.append(
-            f"{n_pooled} clips lack full-resolution features; their pooled vectors "
-            "stand in"
-        )
+        lacking = "lack full-resolution features; their pooled vectors stand in"
+        notes.append(f"{n_pooled} clips {lacking}")
     if n_shared:
         notes.append(f"{n_shared} clips share an id; their place in the list is added")
     if left_out:
@@ -135,6 +133,7 @@ def _checked_list(value, path):
             raise UserError(f"{path}: 0 clips in it.")
         kinds = sorted({type(clip).__name__ for clip in value})
         if kinds == ["dict"] and "audio" in value[0]:
+            _require_once(value, path)
             return value
         found = f"a list of {', '.join(kinds)}"
         if kinds == ["dict"]:
@@ -144,6 +143,21 @@ def _checked_list(value, path):
     raise UserError(
         f"{path}: a pickle of another corpus? Expected a list of clips, each a "
         f"dictionary with audio, 2d and 3d, got {found}."
+    )
+
+
+def _require_once(clips, path):
+    """Refuses a dictionary that stands twice in the list: two bytes make a clip."""
+    seen: dict[int, int] = {}
+    for index, clip in enumerate(clips):
+        if (first := seen.setdefault(id(clip), index)) != index:
+            raise _same(path, first, index, _text(clip.get("id")))
+
+
+def _same(path, first, index, identity):
+    return UserError(
+        f"{path}: clips {first} and {index} are the same, '{identity}'. Leave one of "
+        "them out."
     )
 
 
@@ -235,10 +249,7 @@ def _with_unique_ids(made, path):
             key = (record.id, record.start_s, record.end_s, *content)
             first = seen.setdefault(key, index)
             if first != index:
-                raise UserError(
-                    f"{path}: clips {first} and {index} are the same, '{record.id}'. "
-                    "Leave one of them out."
-                )
+                raise _same(path, first, index, record.id)
             record = dataclasses.replace(record, id=f"{record.id}-{index:06d}")
         result.append(record)
     return result, sum(n for n in n_of.values() if n > 1)
@@ -254,7 +265,7 @@ def _span(clip):
     """(start, end) in seconds, or None if the clip has no such numbers."""
     try:
         start_s, end_s = float(clip["start"]), float(clip["end"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return (start_s, end_s) if 0 <= start_s < end_s < math.inf else None
 

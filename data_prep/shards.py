@@ -15,6 +15,7 @@ from avl_tf.errors import UserError
 from avl_tf.records import RecordsSpec, ShardSpec, stored_arrays
 from avl_tf.records.spec import check_shard
 from avl_tf.settings import SEEDS, setting
+from avl_tf.whole_files import is_temporary_name
 from data_prep import failures
 from data_prep.failures import Failure
 
@@ -165,9 +166,10 @@ def finish(
     files.write_text(path, failures.to_lines(failed))
     whole = dataclasses.replace(spec, shards={r.name: r.spec for r in results})
     files.write_json(files.join(folder, records.SPEC_NAME), whole.to_json())
-    # Of workers that were killed.
-    for leftover in tf.io.gfile.glob(files.join(folder, "*.tfrecord.*.tmp")):
-        tf.io.gfile.remove(leftover)
+    for name in tf.io.gfile.listdir(folder):
+        # Of workers that were killed.
+        if any(is_temporary_name(name, shard) for shard in whole.shards):
+            tf.io.gfile.remove(files.join(folder, name))
     n_records = sum(result.spec.n_records for result in results)
     n_bytes = sum(result.spec.n_bytes for result in results)
     print(

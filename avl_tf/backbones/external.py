@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from avl_tf import files
 from avl_tf.errors import UserError
 
 
@@ -97,7 +98,8 @@ def load_hub(handle: str, weights: str | None = None) -> tuple[Callable, str]:
     import tensorflow_hub  # slow, and only needed here
 
     try:
-        module = tensorflow_hub.load(handle)
+        with files.plain(tensorflow_hub.resolve(handle)) as folder:
+            module = tensorflow_hub.load(folder)
     except (ValueError, tf.errors.OpError) as error:
         raise UserError(f"hub:{handle} cannot be loaded: {error}") from error
     function, size = _image_function(module, handle)

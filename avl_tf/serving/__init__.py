@@ -29,6 +29,7 @@ import tempfile
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from avl_tf import audio, dataset, files, images, runs
 from avl_tf.errors import UserError
@@ -68,13 +69,20 @@ def export(run_dir: str) -> str:
             _write(model, info, temporary)
             runs.copy_settings(run_dir, files.join(temporary, "assets.extra"))
             _check(model, info, temporary)
-            return versions.keep(temporary, run_dir)
+            final = versions.keep(temporary, run_dir)
     except _OF_MACHINES as error:
         # TensorFlow names its temporary file first.
         why = files.reason(error).rpartition("; ")[2]
         raise UserError(
             f"{run_dir}: the export cannot be made ({why}); nothing of it is kept."
         ) from error
+    if files.is_pattern(final):
+        logging.warning(
+            "%s: TensorFlow itself loads no SavedModel from under a name with *, ?, [ "
+            "or \\. Copy it elsewhere to serve it.",
+            final,
+        )
+    return final
 
 
 def _write(model: keras.Model, info: runs.RunInfo, path: str) -> None:
@@ -197,8 +205,11 @@ def _embed_in_bare_process(
     path: str, given: dict[str, np.ndarray], encoded: dict[str, list[bytes]]
 ) -> dict[str, np.ndarray]:
     # A process that has only TensorFlow opens no remote path.
-    with files.local_copy(path) as local, tempfile.TemporaryDirectory() as scratch:
-        local = os.path.abspath(local)
+    with (
+        files.local_copy(path) as copied,
+        files.plain(os.path.abspath(copied)) as local,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
         paths = [os.path.join(scratch, name) for name in ("given.npz", "found.npz")]
         np.savez(paths[0], **given)
         for signature, contents in encoded.items():

@@ -2,8 +2,10 @@
 
 In: a file as torch.save wrote it (the format before torch 1.6 or the zip format since),
 or a pickle with torch tensors and NumPy arrays in it. Out: dictionaries, lists, tuples,
-NumPy arrays, numbers and text, whatever the file holds: what it names is never run, and
-it gets no more memory than a few times its own size.
+NumPy arrays, numbers and text, whatever the file holds: what it names is never run. It
+gets memory for at most 4 times its size in arrays, and 16 times (or 32 MB) in all else,
+in a time that grows with its size; tests/test_pickle_budget.py holds files against it
+that try for more. An ordinary file of arrays takes its size once.
 
 Source: torch/serialization.py and torch/storage.py for the formats.
 """
@@ -17,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from avl_tf.errors import UserError
+from avl_tf.torch_weights.budget import Budget
 from avl_tf.torch_weights.byte_window import Window
 from avl_tf.torch_weights.pickle_names import allowed_names
 from avl_tf.torch_weights.pickle_values import UnsafePickleError, resolve
-from avl_tf.torch_weights.pickled_numpy import Budget
 from avl_tf.torch_weights.pickled_torch import Storage, StorageTable
 from avl_tf.torch_weights.safe_pickle import load
 
@@ -124,14 +126,14 @@ def _read(file: io.BufferedReader) -> object:
     window = Window(file, 0, size)
     if window.read(min(size, len(_ZIP_START))) == _ZIP_START:
         with zipfile.ZipFile(file) as archive:
-            return resolve(_read_zip(archive, names, budget))
+            return resolve(_read_zip(archive, names, budget), budget)
     window = window.restarted()
-    value = load(window, names)
+    value = load(window, names, budget)
     if _is_magic(value):
         value = _read_legacy(window, names, budget)
     if window.remaining:
         raise UserError(f"{window.remaining} bytes follow its data; was it joined?")
-    return resolve(value)
+    return resolve(value, budget)
 
 
 def _read_zip(archive, names, budget):
@@ -161,7 +163,7 @@ def _read_zip(archive, names, budget):
     if f"{prefix}/byteorder" in entries and contents("byteorder") != b"little":
         raise UserError(_BIG_ENDIAN)
     storages = StorageTable(budget)
-    value = load(Window.of_bytes(contents("data.pkl")), names, storages.find)
+    value = load(Window.of_bytes(contents("data.pkl")), names, budget, storages.find)
     for key, storage in storages.by_key.items():
         if storage.size:
             storage.window = entry(f"data/{key}")
@@ -178,14 +180,14 @@ def _read_legacy(window, names, budget):
     Five pickles (magic number, version, machine, data, keys of the storages), then for
     each key the item count (int64) and the items.
     """
-    if load(window, {}) != _LEGACY_PROTOCOL:
+    if load(window, {}, budget) != _LEGACY_PROTOCOL:
         raise UserError(f"its torch protocol is not {_LEGACY_PROTOCOL}")
-    machine = load(window, {})
+    machine = load(window, {}, budget)
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise UserError(_BIG_ENDIAN)
     storages = StorageTable(budget)
-    value = load(window, names, storages.find)
-    keys = load(window, {})
+    value = load(window, names, budget, storages.find)
+    keys = load(window, {}, budget)
     if not isinstance(keys, list):
         raise UserError("it is damaged: it has no list of storages")
     for key in keys:
@@ -216,7 +218,7 @@ def _storage_loader(budget):
         if not isinstance(data, Window):
             raise UnsafePickleError("a tensor's data is not a byte string")
         window = data.restarted()
-        if not _is_magic(load(window, {})):
+        if not _is_magic(load(window, {}, budget)):
             raise UserError("it is damaged: a tensor's data is in no torch format")
         storage = _read_legacy(window, names, budget)
         if not isinstance(storage, Storage) or window.remaining:

@@ -38,10 +38,15 @@ class Window:
         Raises:
             ValueError: fewer are left. Nothing is allocated then.
         """
-        self._file.seek(self._advance(size))
+        # Once for every instruction of a pickle: no calls that are not needed.
+        start, end = self.position, self.position + size
+        if not start <= end <= self._end:
+            raise self._not_there(size)
+        self._file.seek(start)
         data = self._file.read(size)
         if len(data) != size:
             raise UserError("the file became shorter while it was read")
+        self.position = end
         return data
 
     def readline(self) -> bytes:
@@ -53,8 +58,11 @@ class Window:
 
     def cut(self, size: int) -> "Window":
         """Steps over size bytes and returns a window on them."""
-        start = self._advance(size)
-        return Window(self._file, start, start + size)
+        start, end = self.position, self.position + size
+        if not start <= end <= self._end:
+            raise self._not_there(size)
+        self.position = end
+        return Window(self._file, start, end)
 
     def restarted(self) -> "Window":
         """Returns a window on the same bytes that stands at their front."""
@@ -69,12 +77,8 @@ class Window:
             if self._file.readinto(piece) != len(piece):
                 raise UserError("the file became shorter while it was read")
 
-    def _advance(self, size: int) -> int:
-        if not 0 <= size <= self.remaining:
-            raise UserError(
-                f"it is cut short or damaged: {size} bytes are wanted at byte "
-                f"{self.position}, {self.remaining} are left"
-            )
-        start = self.position
-        self.position += size
-        return start
+    def _not_there(self, size: int) -> UserError:
+        return UserError(
+            f"it is cut short or damaged: {size} bytes are wanted at byte "
+            f"{self.position}, {self.remaining} are left"
+        )

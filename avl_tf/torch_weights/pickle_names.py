@@ -8,16 +8,17 @@ of it is rebuilt here as plain data; nothing of torch's or Python's own is calle
 from collections.abc import Callable
 
 from avl_tf.errors import UserError
+from avl_tf.torch_weights.budget import DICT, KEY, NUMBER, OBJECT, Budget
 from avl_tf.torch_weights.byte_window import Window
 from avl_tf.torch_weights.pickle_values import (
     AttributedDict,
     Constructor,
     Placeholder,
     UnsafePickleError,
-    checked_dict,
     describe,
+    set_keys,
 )
-from avl_tf.torch_weights.pickled_numpy import Budget, checked_shape, numpy_names
+from avl_tf.torch_weights.pickled_numpy import checked_shape, numpy_names
 from avl_tf.torch_weights.pickled_torch import (
     DTYPES,
     STORAGE_TYPES,
@@ -72,6 +73,7 @@ def allowed_names(
         if type(text) is not str or encoding not in ("latin1", "latin-1"):
             raise UnsafePickleError("it encodes something else than Latin-1 text")
         budget.spend(len(text))
+        budget.count(OBJECT // 4)
         return text.encode("latin-1")
 
     def bytes_of(data=b"", encoding="latin-1"):
@@ -80,13 +82,42 @@ def allowed_names(
     def ordered_dict(pairs=()):
         # Without arguments, but Python 2 lists the pairs.
         budget.spend(64 * len(pairs))
-        return AttributedDict(checked_dict(pairs))
+        budget.count(OBJECT + KEY * len(pairs))
+        result = AttributedDict()
+        set_keys(result, pairs)
+        return result
 
     def reconstructor(cls, base, state):
         # How protocols 0 and 1 write an object.
         if not isinstance(cls, Constructor) or cls.name != "argparse.Namespace":
             raise UnsafePickleError(f"it constructs {describe(cls)}")
+        return namespace()
+
+    def namespace():
+        budget.count(OBJECT)
         return _Namespace()
+
+    def default_dict(factory=None):
+        if factory is not None and not isinstance(factory, Constructor):
+            raise UnsafePickleError(f"a defaultdict's default is {describe(factory)}")
+        budget.count(DICT)
+        return {}
+
+    def complex_number(real, imaginary):
+        if type(real) is not float or type(imaginary) is not float:
+            raise UnsafePickleError(
+                "it makes a complex number of something else than two"
+            )
+        budget.count(NUMBER)
+        return complex(real, imaginary)
+
+    def device(kind, index=None):
+        # A short kind: each mention of a device makes a text of its own.
+        short = type(kind) is str and len(kind) < 32
+        if not short or type(index) not in (int, type(None)):
+            raise UnsafePickleError(f"a torch.device is {describe(kind)}")
+        budget.count(2 * NUMBER)
+        return kind if index is None else f"{kind}:{index}"
 
     constructors: dict[str, Callable | None] = {
         "torch._utils._rebuild_tensor": tensor,
@@ -95,11 +126,11 @@ def allowed_names(
         "torch._utils._rebuild_parameter": parameter,
         "torch._utils._rebuild_parameter_with_state": parameter,
         "torch.Size": checked_shape,
-        "torch.device": _device,
+        "torch.device": device,
         "collections.OrderedDict": ordered_dict,
-        "collections.defaultdict": _default_dict,
+        "collections.defaultdict": default_dict,
         "collections.Counter": _counter,
-        "argparse.Namespace": _Namespace,
+        "argparse.Namespace": namespace,
         "_codecs.encode": encode,
     }
     if load_from_bytes is not None:
@@ -107,7 +138,7 @@ def allowed_names(
     for builtins in ("builtins", "__builtin__"):
         constructors[f"{builtins}.bytes"] = bytes_of
         constructors[f"{builtins}.bytearray"] = bytes_of
-        constructors[f"{builtins}.complex"] = _complex
+        constructors[f"{builtins}.complex"] = complex_number
         # Arguments of a defaultdict and of a reconstructor; never called.
         for name in ("list", "dict", "int", "float", "str", "object"):
             constructors[f"{builtins}.{name}"] = None
@@ -135,26 +166,6 @@ def _bytes(data):
     if not isinstance(data, (bytes, Window)):
         raise UnsafePickleError(f"it makes bytes of {describe(data)}")
     return data
-
-
-def _complex(real, imaginary):
-    if type(real) is not float or type(imaginary) is not float:
-        raise UnsafePickleError("it makes a complex number of something else than two")
-    return complex(real, imaginary)
-
-
-def _device(kind, index=None):
-    # A short kind: each mention of a device makes a text of its own.
-    short = type(kind) is str and len(kind) < 32
-    if not short or type(index) not in (int, type(None)):
-        raise UnsafePickleError(f"a torch.device is {describe(kind)}")
-    return kind if index is None else f"{kind}:{index}"
-
-
-def _default_dict(factory=None):
-    if factory is not None and not isinstance(factory, Constructor):
-        raise UnsafePickleError(f"a defaultdict's default is {describe(factory)}")
-    return {}
 
 
 def _counter(counts):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from avl_tf.errors import UserError
+from avl_tf.torch_weights.budget import NUMBER, OBJECT, Budget
 from avl_tf.torch_weights.byte_window import Window
 from avl_tf.torch_weights.pickle_values import (
     Constructor,
@@ -22,33 +23,6 @@ from avl_tf.torch_weights.pickle_values import (
 
 _MAX_RANK = 32
 _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|[SU][1-9]\d{0,6})")
-# What a file makes us allocate, in file sizes: a bfloat16 tensor is stored once,
-# widened to float32 and then perhaps brought into order, 2 + 2.
-_MAX_EXPANSION = 4
-_SMALL_FILE = 1 << 20
-
-
-class Budget:
-    """How many bytes of arrays a file may still ask for, by the file's size.
-
-    A few bytes of pickle can name the same megabytes of data again and again.
-    """
-
-    def __init__(self, file_size: int):
-        self._left = _MAX_EXPANSION * max(file_size, _SMALL_FILE)
-
-    def spend(self, size: int) -> None:
-        """Takes size bytes.
-
-        Raises:
-            ValueError: too few are left.
-        """
-        self._left -= size
-        if self._left < 0:
-            raise UserError(
-                f"its arrays take more than {_MAX_EXPANSION} times the file's size: it "
-                "names the same data many times over"
-            )
 
 
 def read_array(
@@ -90,7 +64,8 @@ def checked_shape(shape: object) -> tuple[int, ...]:
     if (
         type(shape) is not tuple
         or len(shape) > _MAX_RANK
-        or not all(type(size) is int and size >= 0 for size in shape)
+        # Wider ones take long to multiply.
+        or not all(type(size) is int and 0 <= size < 1 << 256 for size in shape)
     ):
         raise UserError("it is damaged: a shape is not a tuple of sizes")
     return shape
@@ -136,6 +111,7 @@ class NumpyArray(Placeholder):
     """An array whose shape, dtype and data may come later, with its state."""
 
     def __init__(self, budget: Budget):
+        budget.count(OBJECT)
         self._budget = budget
         self._contents: tuple | None = None
 
@@ -201,9 +177,14 @@ def numpy_names(budget: Budget) -> dict[str, object]:
     def scalar(dtype, data):
         if not isinstance(dtype, NumpyDtype):
             raise UnsafePickleError(f"a NumPy scalar's dtype is {describe(dtype)}")
+        budget.count(NUMBER)
         return read_array(data, dtype.dtype, 1, budget).item()
 
-    builds: dict[str, Callable] = {"numpy.dtype": NumpyDtype}
+    def numpy_dtype(*arguments):
+        budget.count(OBJECT)
+        return NumpyDtype(*arguments)
+
+    builds: dict[str, Callable] = {"numpy.dtype": numpy_dtype}
     for core in ("numpy.core", "numpy._core"):
         builds[f"{core}.multiarray._reconstruct"] = reconstruct
         builds[f"{core}.multiarray.scalar"] = scalar

@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from avl_tf.errors import UserError
+from avl_tf.torch_weights.budget import OBJECT, Budget
 from avl_tf.torch_weights.byte_window import Window
 from avl_tf.torch_weights.pickle_values import (
     Constructor,
@@ -16,7 +17,7 @@ from avl_tf.torch_weights.pickle_values import (
     UnsafePickleError,
     describe,
 )
-from avl_tf.torch_weights.pickled_numpy import Budget, checked_shape, read_array
+from avl_tf.torch_weights.pickled_numpy import checked_shape, read_array
 
 _STORAGE_DTYPES = {
     "DoubleStorage": "float64",
@@ -119,6 +120,7 @@ class Tensor(Placeholder):
         self._stride = checked_shape(stride)
         if len(self._size) != len(self._stride):
             raise UserError("it is damaged: a tensor has not a stride for each size")
+        budget.count(OBJECT)
         self._budget = budget
 
     def value(self) -> np.ndarray:
@@ -187,6 +189,8 @@ class StorageTable:
             )
         (n_items,) = checked_shape((n_items,))
         storage = Storage(TorchDtype(dtype), n_items, self._budget)
+        if key not in self.by_key:
+            self._budget.count(OBJECT)
         known = self.by_key.setdefault(key, storage)
         if (known.dtype.name, known.size) != (storage.dtype.name, storage.size):
             raise UserError(f"it is damaged: storage {key:.50} is declared in two ways")

@@ -12,29 +12,40 @@ not hold. Long byte strings stay in the file until an array takes them: a datase
 several GB is in memory once.
 """
 
-import codecs
 import pickle
 import pickletools
 from collections.abc import Callable, Mapping
-from struct import Struct
+from sys import getsizeof
 
 from avl_tf.errors import UserError
+from avl_tf.torch_weights.budget import (
+    COSTS,
+    KEY,
+    LIST,
+    NUMBER,
+    OBJECT,
+    REFERENCE,
+    Budget,
+)
 from avl_tf.torch_weights.byte_window import Window
+from avl_tf.torch_weights.pickle_arguments import READERS
 from avl_tf.torch_weights.pickle_values import (
     AttributedDict,
     Constructor,
     Placeholder,
     UnsafePickleError,
-    checked_dict,
     describe,
+    set_keys,
 )
 
-_STAYS_IN_FILE = 256  # bytes; shorter strings are read at once
+_NOTHING = object()
+_GAP = 8  # numbers that a memo may leave out: Python 2 counts from 1
 
 
 def load(
     window: Window,
     names: Mapping[str, object],
+    budget: Budget,
     persistent_load: Callable[[object], object] | None = None,
 ) -> object:
     """Runs the pickle at the window's position and leaves the window behind its end.
@@ -42,6 +53,7 @@ def load(
     Args:
         window: stands at the pickle's first byte.
         names: what "module.name" stands for: a Constructor or a Placeholder.
+        budget: the file's.
         persistent_load: makes a value of a persistent id. None: there may be none.
 
     Returns:
@@ -49,14 +61,16 @@ def load(
 
     Raises:
         UnsafePickleError: the pickle asks for something that is not allowed.
-        ValueError: it is damaged.
+        ValueError: it is damaged, or takes more memory than its size explains.
     """
-    machine = _Machine(window, names, persistent_load)
+    machine = _Machine(window, names, budget, persistent_load)
     while (opcode := window.read(1)) != pickle.STOP:
-        instruction = _INSTRUCTIONS.get(opcode)
-        if instruction is None:
+        if opcode not in _STEPS:
             raise _refusal(opcode, window)
-        read_argument = _READERS.get(opcode)
+        instruction, read_argument, cost = _STEPS[opcode]
+        budget.objects -= cost
+        if budget.objects < 0:
+            budget.refuse()
         instruction(machine, read_argument(window) if read_argument else None)
     return machine.pop()
 
@@ -72,15 +86,22 @@ def _refusal(opcode, window):
 class _Machine:
     """A run's state: the stack above the last mark, the stacks below, and the memo."""
 
-    def __init__(self, window, names, persistent_load):
+    def __init__(self, window, names, budget, persistent_load):
         self.window = window
         self.names = names
+        self.budget = budget
         self.persistent_load = persistent_load
         self.stack = []
         self.stacks_below = []
-        self.memo = {}
+        self.memo = []
+        self.memo_beyond = {}
 
     def push(self, value):
+        self.stack.append(value)
+
+    def push_sized(self, value):
+        in_file = isinstance(value, Window)
+        self.budget.count(OBJECT // 2 if in_file else getsizeof(value))
         self.stack.append(value)
 
     def top(self):
@@ -103,6 +124,7 @@ class _Machine:
     def pop_to_mark(self):
         if not self.stacks_below:
             raise UserError("it is damaged: its pickle returns to a mark it never set")
+        self.budget.objects += LIST
         items, self.stack = self.stack, self.stacks_below.pop()
         return items
 
@@ -135,23 +157,41 @@ def _set_items(machine, items):
     target = machine.top()
     if not isinstance(target, dict):
         raise UnsafePickleError(f"it sets a key of {describe(target)}")
-    target.update(_dictionary(items))
-
-
-def _dictionary(items):
     if len(items) % 2:
         raise UserError("it is damaged: its pickle holds a key without a value")
-    return checked_dict(zip(items[::2], items[1::2], strict=True))
+    machine.budget.count(len(items) // 2 * KEY)
+    set_keys(target, zip(items[::2], items[1::2], strict=True))
+
+
+def _make_dictionary(machine, _):
+    items = machine.pop_to_mark()
+    machine.push({})
+    _set_items(machine, items)
 
 
 def _remember(machine, index):
-    machine.memo[index] = machine.top()
+    value, memo = machine.top(), machine.memo
+    missing = index + 1 - len(memo)
+    if not 0 <= index < 1 << 32:
+        raise UserError("it is damaged: its pickle remembers under no number")
+    if 0 < missing <= _GAP:
+        machine.budget.count(REFERENCE * missing)
+        memo.extend([_NOTHING] * missing)
+    if index < len(memo):
+        memo[index] = value
+    else:
+        machine.budget.count(NUMBER + KEY)
+        machine.memo_beyond[index] = value
 
 
 def _recall(machine, index):
-    if index not in machine.memo:
+    memo = machine.memo
+    value = memo[index] if 0 <= index < len(memo) else _NOTHING
+    if value is _NOTHING:
+        value = machine.memo_beyond.get(index, _NOTHING)
+    if value is _NOTHING:
         raise UserError("it is damaged: its pickle recalls what it never remembered")
-    machine.push(machine.memo[index])
+    machine.push(value)
 
 
 def _push_global(machine, module_and_name):
@@ -202,45 +242,21 @@ def _push_persistent(machine, _):
     machine.push(machine.persistent_load(identity))
 
 
-def _read_quoted(window):
-    # pickletools' own reader takes ASCII only; Python 2 wrote bytes this way too.
-    line = window.readline().removesuffix(b"\n")
-    if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
-        raise UserError("it is damaged: a string in its pickle has no quotes")
-    return codecs.escape_decode(line[1:-1])[0].decode("latin-1")
-
-
-def _bytes_reader(length):
-    def read(window):
-        (size,) = length.unpack(window.read(length.size))
-        return (window.read if size < _STAYS_IN_FILE else window.cut)(size)
-
-    return read
-
-
-# pickletools knows how the argument of each instruction is written.
-_READERS = {
-    info.code.encode("latin-1"): info.arg.reader
-    for info in pickletools.opcodes
-    if info.arg is not None
-} | {
-    pickle.STRING: _read_quoted,
-    pickle.SHORT_BINBYTES: _bytes_reader(Struct("<B")),
-    pickle.BINBYTES: _bytes_reader(Struct("<I")),
-    pickle.BINBYTES8: _bytes_reader(Struct("<Q")),
-    pickle.BYTEARRAY8: _bytes_reader(Struct("<Q")),
-}
-
+_SIZED = [
+    getattr(pickle, name)
+    for name in "LONG LONG1 LONG4 STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE "
+    "SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
+]
 # What is not here is refused: sets, extension codes, classic instances, keyword
 # arguments, persistent ids as text, buffers outside the file.
-_INSTRUCTIONS = dict.fromkeys(
-    [pickle.INT, pickle.BININT, pickle.BININT1, pickle.BININT2]
-    + [pickle.LONG, pickle.LONG1, pickle.LONG4, pickle.FLOAT, pickle.BINFLOAT]
-    + [pickle.STRING, pickle.BINSTRING, pickle.SHORT_BINSTRING]
-    + [pickle.UNICODE, pickle.BINUNICODE, pickle.SHORT_BINUNICODE, pickle.BINUNICODE8]
-    + [pickle.BINBYTES, pickle.SHORT_BINBYTES, pickle.BINBYTES8, pickle.BYTEARRAY8],
-    _Machine.push,
-) | {
+_INSTRUCTIONS = {
+    pickle.INT: _Machine.push,
+    pickle.BININT: _Machine.push,
+    pickle.BININT1: _Machine.push,
+    pickle.BININT2: _Machine.push,
+    pickle.FLOAT: _Machine.push,
+    pickle.BINFLOAT: _Machine.push,
+    **dict.fromkeys(_SIZED, _Machine.push_sized),
     pickle.PROTO: _check_protocol,
     pickle.FRAME: lambda machine, length: None,  # only a hint how much to buffer
     pickle.NONE: lambda machine, _: machine.push(None),
@@ -256,7 +272,7 @@ _INSTRUCTIONS = dict.fromkeys(
     pickle.APPEND: lambda machine, _: _append(machine, machine.pop_last(1)),
     pickle.APPENDS: lambda machine, _: _append(machine, machine.pop_to_mark()),
     pickle.EMPTY_DICT: lambda machine, _: machine.push({}),
-    pickle.DICT: lambda machine, _: machine.push(_dictionary(machine.pop_to_mark())),
+    pickle.DICT: _make_dictionary,
     pickle.SETITEM: lambda machine, _: _set_items(machine, machine.pop_last(2)),
     pickle.SETITEMS: lambda machine, _: _set_items(machine, machine.pop_to_mark()),
     pickle.MARK: _mark,
@@ -276,4 +292,9 @@ _INSTRUCTIONS = dict.fromkeys(
     pickle.NEWOBJ: _call,
     pickle.BUILD: _set_state,
     pickle.BINPERSID: _push_persistent,
+}
+
+_STEPS = {
+    opcode: (instruction, READERS.get(opcode), COSTS.get(opcode, REFERENCE))
+    for opcode, instruction in _INSTRUCTIONS.items()
 }

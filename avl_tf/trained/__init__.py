@@ -128,8 +128,8 @@ def _of_run(path: str, info: RunInfo) -> dict[str, Tower]:
 
 def _of_export(path: str, info: RunInfo) -> dict[str, Tower]:
     try:
-        with files.local_copy(path) as local:
-            signatures = tf.saved_model.load(local).signatures
+        with files.local_copy(path) as local, files.plain(local) as plain:
+            signatures = tf.saved_model.load(plain).signatures
     except (IndexError, ValueError, OSError, tf.errors.OpError) as error:
         raise UserError(
             f"{path}: damaged ({files.reason(error)}). Run avl_tf.export again."

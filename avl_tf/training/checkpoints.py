@@ -1,6 +1,8 @@
 """A stage's checkpoints: the newest to go on from, the best to stand for the run."""
 
 import contextlib
+import re
+import weakref
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -9,6 +11,9 @@ from absl import logging
 from avl_tf import files, runs
 
 _SAVE_COUNTER = "save_counter/.ATTRIBUTES/VARIABLE_VALUE"
+# What TensorFlow calls a checkpoint's parts, and its list, until they are whole. On
+# s3:// the parts have names of their own.
+_REMAINS = re.compile(r"ckpt-\d+_temp.*|ckpt-\d+\.part-.*|checkpoint\.tmp[0-9a-f]+")
 
 
 class Checkpoints:
@@ -28,19 +33,22 @@ class Checkpoints:
             writes: whether this process is the one that writes.
         """
         self._run_dir, self._state, self.writes = run_dir, state, writes
-        checkpoint = tf.train.Checkpoint(state)
-        prefix = runs.checkpoint_prefix(run_dir)
-        self._newest = tf.train.CheckpointManager(checkpoint, prefix, keep)
+        self._checkpoint = tf.train.Checkpoint(state)
+        if not writes:
+            return
         best = tf.train.Checkpoint(model=state.model, step=state.step)
-        self._best = tf.train.CheckpointManager(best, runs.best_prefix(run_dir), 1)
         if kept := runs.newest_checkpoint(runs.best_prefix(run_dir)):
             # The rest of the best one is not read: the training goes on from another.
-            count = tf.train.load_variable(kept, _SAVE_COUNTER)
-            best.save_counter.assign(count)
-        self._checkpoint = checkpoint
-        self._prefixes = (prefix, runs.best_prefix(run_dir)) if writes else ()
-        for each in self._prefixes:
-            _remove_remains(each)
+            best.save_counter.assign(runs.load_variable(kept, _SAVE_COUNTER))
+        views = contextlib.ExitStack()
+        weakref.finalize(self, views.close)
+        # Both delete the oldest by a pattern.
+        self._plain = views.enter_context(files.plain(run_dir))
+        prefix = runs.checkpoint_prefix(self._plain)
+        self._newest = tf.train.CheckpointManager(self._checkpoint, prefix, keep)
+        prefix = runs.best_prefix(self._plain)
+        self._best = tf.train.CheckpointManager(best, prefix, 1)
+        self._remove_remains()
 
     @property
     def latest(self) -> str | None:
@@ -59,7 +67,8 @@ class Checkpoints:
 
     def save(self) -> None:
         """Keeps the state to go on from."""
-        self._save(self._newest)
+        if self.writes:
+            self._save(self._newest)
 
     def save_best(self) -> None:
         """Keeps the model as the best so far, in place of the one before.
@@ -67,7 +76,8 @@ class Checkpoints:
         A run that was killed just afterwards finds it there and leaves it alone.
         """
         newest = runs.newest_checkpoint(runs.best_prefix(self._run_dir))
-        if newest is None or not newest.endswith(f"-{int(self._state.step.numpy())}"):
+        is_kept = newest and newest.endswith(f"-{int(self._state.step.numpy())}")
+        if self.writes and not is_kept:
             self._save(self._best)
 
     @contextlib.contextmanager
@@ -76,27 +86,30 @@ class Checkpoints:
         try:
             yield
         except (OSError, tf.errors.OpError) as error:
-            for prefix in self._prefixes:
-                _remove_remains(prefix)
-            step = int(self._state.step.numpy())
+            step, reason = int(self._state.step.numpy()), files.reason(error)
+            if self.writes:
+                self._remove_remains()
+                reason = reason.replace(self._plain, self._run_dir)
             raise OSError(
                 f"{self._run_dir}: what belongs to step {step} cannot be written "
-                f"({files.reason(error)}). Make room or mend the folder, then start "
+                f"({reason}). Make room or mend the folder, then start "
                 "the same command: it goes on from the last good checkpoint, "
                 f"{self.latest or 'of which there is none yet'}."
             ) from error
 
     def _save(self, manager: tf.train.CheckpointManager) -> None:
-        if self.writes:
-            with self.writing():
-                manager.save(int(self._state.step.numpy()))
+        with self.writing():
+            manager.save(int(self._state.step.numpy()))
 
-
-def _remove_remains(prefix: str) -> None:
-    """Removes what a checkpoint that was not finished left behind."""
-    # On s3:// the parts of an unfinished one have names of their own.
-    names = ("*_temp*", "*.part-*")
-    for path in tf.io.gfile.glob([files.join(prefix, name) for name in names]):
-        logging.info("%s: left by a checkpoint that was not finished, removed", path)
-        remove = tf.io.gfile.rmtree if tf.io.gfile.isdir(path) else tf.io.gfile.remove
-        remove(path)
+    def _remove_remains(self) -> None:
+        """Removes what a checkpoint that was not finished left behind."""
+        for of in (runs.checkpoint_prefix, runs.best_prefix):
+            prefix = of(self._run_dir)
+            names = tf.io.gfile.listdir(prefix) if tf.io.gfile.isdir(prefix) else []
+            for name in names:
+                # On s3:// a folder's name comes with a slash.
+                if _REMAINS.fullmatch(name.rstrip("/")):
+                    path = files.join(prefix, name.rstrip("/"))
+                    logging.info("%s: left by an unfinished checkpoint, removed", path)
+                    is_folder = tf.io.gfile.isdir(path)
+                    (tf.io.gfile.rmtree if is_folder else tf.io.gfile.remove)(path)
