@@ -15,6 +15,7 @@ import tensorflow as tf
 SIDE = 224
 # Evaluation scales the shorter side to this before it cuts the middle out.
 SHORT_SIDE = 256
+MAX_MEGAPIXELS = 100
 _AREA = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
 _TRIES = 10
@@ -26,13 +27,42 @@ def decode_jpeg(content: tf.Tensor) -> tf.Tensor:
 
 
 def decode(content: tf.Tensor) -> tf.Tensor:
-    """Decodes a JPEG or PNG to uint8 [H, W, 3]; of a PNG's alpha nothing is kept."""
+    """Decodes a JPEG or PNG to uint8 [H, W, 3]; of a PNG's alpha nothing is kept.
+
+    What claims more than MAX_MEGAPIXELS is an error before memory is taken for it.
+    """
+    sides = tf.cast(_claimed_size(content), tf.int64)
+    fits = tf.debugging.Assert(
+        tf.reduce_prod(sides) <= MAX_MEGAPIXELS * 1_000_000,
+        [f"an image claims more than {MAX_MEGAPIXELS} million pixels:", sides],
+    )
+    with tf.control_dependencies([fits] if fits is not None else []):
+        content = tf.identity(content)
     image = tf.cond(
         tf.io.is_jpeg(content),
         lambda: decode_jpeg(content),
         lambda: tf.io.decode_png(content, channels=3),
     )
     return tf.ensure_shape(image, [None, None, 3])
+
+
+def _claimed_size(content: tf.Tensor) -> tf.Tensor:
+    """int32 [2], the sides that a header tells; zeros if it is of another format."""
+    # decode_png takes a GIF too.
+    padded = content + tf.constant(bytes(24))
+    png = tf.io.decode_raw(tf.strings.substr(padded, 16, 8), tf.int32, False)
+    gif = tf.io.decode_raw(tf.strings.substr(padded, 6, 4), tf.uint16)
+    magic = tf.strings.substr(padded, 0, 4)
+    other = tf.where(
+        magic == b"\x89PNG",
+        png,
+        tf.where(magic == b"GIF8", tf.cast(gif, tf.int32), [0, 0]),
+    )
+    return tf.cond(
+        tf.io.is_jpeg(content),
+        lambda: tf.image.extract_jpeg_shape(content)[:2],
+        lambda: other,
+    )
 
 
 def centre_crop(image: tf.Tensor) -> tf.Tensor:

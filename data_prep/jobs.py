@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from avl_tf import fields, files, records, settings
 from avl_tf.errors import UserError
+from avl_tf.media import DEFAULT_LIMITS
 from data_prep.extraction import ExtractionConfig, ShardTask
 from data_prep.manifest import Recording
 from data_prep.shards import OutputConfig
@@ -61,6 +62,8 @@ def extraction(
     tasks: Sequence[ShardTask], config: ExtractionConfig, seed: int, shard_size: int
 ) -> Job:
     """The job of extracting a manifest's recordings, wherever their files lie."""
+    # Larger limits, with --retry_failed, let through what has failed by them.
+    config = dataclasses.replace(config, limits=DEFAULT_LIMITS)
     dealing = {"seed": seed, "recordings_per_shard": shard_size}
     content = digest(_content(tasks))
     return Job(config, content, dealing, lambda: _description_0_1_0(tasks, config))

@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -131,3 +133,25 @@ def test_crops_are_a_function_of_the_seed():
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
     assert not np.array_equal(one[0], one[1])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF"])
+def test_an_image_that_claims_too_many_pixels_is_refused(kind):
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30), (9, 99, 200)).save(buffer, kind)
+    content = bytearray(buffer.getvalue())
+    decode = tf.function(images.decode, input_signature=[tf.TensorSpec([], tf.string)])
+    assert decode(bytes(content)).shape == (30, 40, 3)
+    if kind == "PNG":
+        struct.pack_into(">II", content, 16, 16_000, 16_000)
+        struct.pack_into(">I", content, 29, zlib.crc32(content[12:29]))
+    elif kind == "JPEG":
+        at = content.index(b"\xff\xc0") + 5
+        struct.pack_into(">HH", content, at, 16_000, 16_000)
+    else:
+        struct.pack_into("<HH", content, 6, 16_000, 16_000)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="100 million pixels"):
+        decode(bytes(content))
+    for broken in (b"", b"\x89PNG", b"\xff\xd8\xff", b"GIF89a"):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            decode(broken)

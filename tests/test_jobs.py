@@ -7,6 +7,7 @@ import json
 import pytest
 
 from avl_tf.audio import AudioConfig
+from avl_tf.media import Limits
 from avl_tf.records import FeatureSpec, RecordsSpec
 from data_prep import jobs
 from data_prep.extraction import ExtractionConfig, ShardTask
@@ -96,6 +97,13 @@ def test_jobs_are_described_as_by_version_0_1_0():
     assert found == ("dc3e2213f629c9fba5ae34ca7a39fc356e35c483360b8bb854c30f66913648b8")
     text = jobs.repr_0_1_0(SPEC)
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == "87ad5144a346c57e"
+
+
+def test_larger_limits_go_on_with_the_same_job(tmp_path):
+    tasks = [ShardTask("f", "train-0", (RECORDING,), ExtractionConfig())]
+    for limits in (Limits(), Limits(200), Limits(50, 4)):
+        job = jobs.extraction(tasks, ExtractionConfig(limits=limits), 0, 16)
+        assert jobs.claim(str(tmp_path), job, lambda: {"n": 1}) == {"n": 1}
 
 
 def test_a_field_that_came_after_0_1_0_is_seen_if_it_is_not_its_default():

@@ -272,7 +272,7 @@ def test_what_ffmpeg_cannot_convert_is_an_error_of_the_file(tmp_path, monkeypatc
     def fail(*_):
         raise av.error.PatchWelcomeError(0, "no such pixels")
 
-    monkeypatch.setattr(media, "to_array", fail)
+    monkeypatch.setattr(media.stills, "to_array", fail)
     monkeypatch.setattr(media.pictures, "to_array", fail)
     for read in (media.read_image, lambda path: media.read_frames(path, 1)):
         with pytest.raises(media.MediaError, match="video.mp4: .* no such pixels"):

@@ -15,7 +15,10 @@ from test_media import png
 from avl_tf import media, still_images
 from avl_tf.backbones import Backbone
 from avl_tf.media import Limits
+from avl_tf.records import Record
 from data_prep import checks
+from data_prep.extraction import ExtractionConfig, extract
+from data_prep.manifest import Recording
 
 SMALL = Limits(max_megapixels=1, max_video_megapixels=1)
 
@@ -217,3 +220,15 @@ def test_memory_is_in_proportion_to_the_pixels(tmp_path):
     command = [sys.executable, "-c", script, str(tmp_path / "a.png")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 14 * 20_000_000
+
+
+def test_extraction_passes_its_limits_on(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(_blank_png(1100, 1000))
+    recording = Recording("a", str(_sound(tmp_path)), str(path))
+    outcomes = [
+        next(extract([recording], ExtractionConfig("", keep_images=True, limits=one)))
+        for one in (Limits(), SMALL)
+    ]
+    assert isinstance(outcomes[0], Record) and outcomes[0].image
+    assert "1,100 x 1,000 pixels" in outcomes[1]["reason"]
