@@ -217,6 +217,7 @@ def test_the_text_branch_is_exported(tmp_path, variant, signature):
         hidden = linear(text, "GU_text_captions.fc")
         expected = hidden / (1 + np.exp(-linear(hidden, "GU_text_captions.cg.fc")))
         found = loaded.signatures[signature](words=tf.constant(words))["embedding"]
+        inputs = {}
     else:
         # Without words it is the imported model's own audio embedding.
         model, _ = runs.load_model(str(tmp_path / "run"))
@@ -230,6 +231,13 @@ def test_the_text_branch_is_exported(tmp_path, variant, signature):
         other = loaded.signatures[signature](words=tf.constant(words), **inputs)
         assert np.abs(other["embedding"] - found).max() > 1e-6
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+    words[1, 2, 3] = np.nan
+    spoilt = loaded.signatures[signature](words=tf.constant(words), **inputs)
+    assert spoilt["valid"].numpy().tolist() == [True, False]
+    assert b"NaN" in spoilt["reason"].numpy()[1]
+    assert not spoilt["embedding"].numpy()[1].any()
+    empty = loaded.signatures[signature](words=tf.zeros([2, 0, width]), **inputs)
+    assert not empty["valid"].numpy().any() and not empty["embedding"].numpy().any()
 
 
 def _without(key):

@@ -3,8 +3,9 @@
 It holds no custom op and needs no Python of ours: plain TensorFlow, TensorFlow Serving
 and hub.load read it. Its signatures:
     waveform    waveform float32 [B, S] at the model's rate, n_samples int32 [B]
-    wav_bytes   wav_bytes string [B]: WAV files with a plain 16-bit PCM header, of any
-                rate and any number of channels; also the default signature
+    wav_bytes   wav_bytes string [B]: WAV files as serving/wav.py lists them, of a rate
+                from 4 to 384 kHz, up to an hour long, of any number of channels; also
+                the default signature
     log_mel     log_mel float32 [B, T, F], n_frames int32 [B]
                 each -> audio_embedding float32 [B, D]
     visual      visual float32 [B, Dv], pooled as dataset.pool_features does
@@ -13,9 +14,14 @@ and hub.load read it. Its signatures:
                 them; L2-normalised and pooled here
 or, of a model with an image encoder, in place of visual and features,
     image       image uint8 [B, 224, 224, 3], RGB
-    image_bytes image_bytes string [B]: JPEG or PNG files of any size; scaled and cut as
-                in evaluation, not turned as their EXIF may say
+    image_bytes image_bytes string [B]: JPEG or PNG files of up to 89 million pixels;
+                scaled and cut as in evaluation, not turned as their EXIF may say
                 each -> visual_embedding float32 [B, D]
+Beside the embedding each gives valid bool [B] and reason string [B]. An item that
+cannot be embedded (no WAV file, a number that is not finite, a length that is not from
+1 to the array's) is not valid, has zeros for an embedding and says why; the others of
+its batch are what they are without it. Arrays of unlike numbers of items, and a damaged
+image file, are an InvalidArgumentError.
 The similarity of two embeddings is their dot product. As in the authors' code, padding
 reaches up to 4.2 s into a clip: one embedded beside longer clips differs from one
 embedded alone.

@@ -71,6 +71,7 @@ def of_lengths(array: tf.Tensor, name: str, lengths: tf.Tensor) -> tf.Tensor:
     others = list(range(2, len(array.shape)))
     finite = tf.reduce_all(tf.math.is_finite(array), axis=others)
     return first_reason(
+        (tf.fill(tf.shape(lengths), size < 1), "it is empty: its array is 0 long"),
         (
             (lengths < 1) | (lengths > size),
             worded(f"{name} is ", lengths, ", expected 1 to ", size),
@@ -95,6 +96,15 @@ def emptied(
     good = tf.equal(reason, "")
     spread = tf.reshape(good, [-1] + [1] * (len(array.shape) - 1))
     return tf.where(spread, array, 0.0), tf.where(good, lengths, 1)
+
+
+def with_an_item(log_mel: tf.Tensor, n_frames: tf.Tensor) -> dict[str, tf.Tensor]:
+    """An audio encoder's inputs: an item and a frame at least, which need not count."""
+    items, frames = tf.unstack(tf.maximum(0, 1 - tf.shape(log_mel)[:2]))
+    return {
+        "log_mel": tf.pad(log_mel, [[0, items], [0, frames], [0, 0]]),
+        "n_frames": tf.pad(n_frames, [[0, items]], constant_values=1),
+    }
 
 
 def answer(name: str, embedding: tf.Tensor, reason: tf.Tensor) -> dict[str, tf.Tensor]:

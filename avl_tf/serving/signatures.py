@@ -20,14 +20,8 @@ def of_audio(model: keras.Model, info: runs.RunInfo) -> dict[str, Signature]:
     config, audio_model = info.model.audio, branch(model, "audio")
 
     def embed_heard(log_mel, n_frames, reason):
-        # The encoder needs an item and a frame, though none of them counts.
-        n_items = tf.shape(log_mel)[0]
-        items, frames = tf.unstack(tf.maximum(0, 1 - tf.shape(log_mel)[:2]))
-        inputs = {
-            "log_mel": tf.pad(log_mel, [[0, items], [0, frames], [0, 0]]),
-            "n_frames": tf.pad(n_frames, [[0, items]], constant_values=1),
-        }
-        embedding = audio_model(inputs, training=False)[:n_items]
+        inputs = faults.with_an_item(log_mel, n_frames)
+        embedding = audio_model(inputs, training=False)[: tf.size(reason)]
         return faults.answer("audio_embedding", embedding, reason)
 
     def embed_samples(waveform, n_samples, reason):
