@@ -10,6 +10,7 @@ A line holds
     clips       [{"start_s", "end_s", "label"}, ...] in seconds from start_s, optional
     duration_s  for the reader's information only
     labels      anything, kept in the record; synthetic: true for generated data
+manifest_line.py says what each must be. A line that is something else costs itself.
 Every adapter writes this file and nothing else; no TensorFlow here, so that adapters
 start at once.
 """

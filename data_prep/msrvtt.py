@@ -23,7 +23,7 @@ from avl_tf import program, settings
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import field, find_file, read_json, read_table
-from data_prep.checks import Line
+from data_prep.checks import Finding, Line
 from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
 settings.define_flags(AdapterConfig)
@@ -44,12 +44,14 @@ def main() -> None:
     path = find_file(folder, "MSRVTT_data.json")
     data = read_json(path)
     captions = collections.defaultdict(list)
-    for sentence in field(data, "sentences", list, path):
-        video = field(sentence, "video_id", str, path).strip()
-        captions[video].append(field(sentence, "caption", str, path))
+    findings: list[Finding] = []
+    for number, sentence in enumerate(field(data, "sentences", list, path), 1):
+        with adapter.as_finding(findings, f"sentence {number}"):
+            video = field(sentence, "video_id", str, path).strip()
+            captions[video].append(field(sentence, "caption", str, path))
     source_of = {
-        field(video, "video_id", str, path).strip(): video.get("url", "")
-        for video in data.get("videos", [])
+        field(video, "video_id", str, path).strip(): str(video.get("url", ""))
+        for video in (field(data, "videos", list, path) if "videos" in data else [])
     }
     videos = MediaFiles(_VIDEOS.value, VIDEO_SUFFIXES)
     train = read_table(
@@ -74,7 +76,7 @@ def main() -> None:
                     "labels": labels,
                 }
             )
-    findings = adapter.notes(
+    findings += adapter.notes(
         "same source",
         _of_one_source(lines, source_of),
         "cut from a video of which a part is in the other split too",

@@ -107,9 +107,8 @@ _NOTE = fields.record(
         "failures": fields.items(
             fields.record(
                 {
-                    "id": fields.text(),
-                    "media": fields.text(empty=True),
-                    "reason": fields.text(longest=2**20, empty=True),
+                    name: fields.text(longest=2**20, empty=True)
+                    for name in ("id", "media", "reason")
                 }
             )
         ),

@@ -91,6 +91,7 @@ def _check_tf_config(text: str) -> None:
             and all(isinstance(address, str) and ":" in address for address in workers)
             and task["type"] == "worker"
             and isinstance(task["index"], int)
+            and not isinstance(task["index"], bool)
             and 0 <= task["index"] < len(workers)
         )
     except (KeyError, TypeError):
