@@ -1,7 +1,10 @@
 """Spoken-language video retrieval: AVLnet and its multilingual cascade in Keras."""
 
 import os
+import sys
 from typing import TYPE_CHECKING
+
+from avl_tf import terminal
 
 if TYPE_CHECKING:
     from avl_tf.trained.embedder import Embedder
@@ -10,6 +13,10 @@ if TYPE_CHECKING:
 # Level 3: TensorFlow 2.16 prints errors about CUDA on machines that have none.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+# Its imports take seconds, in which a program may be interrupted: in one line too.
+if terminal.is_program(sys.orig_argv):
+    sys.excepthook = terminal.tell_uncaught
 
 __version__ = "0.1.0"
 

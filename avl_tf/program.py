@@ -1,5 +1,6 @@
 """How every program starts and fails: flags first, user errors in one line."""
 
+import contextlib
 import logging as standard_logging
 import os
 import re
@@ -50,9 +51,7 @@ def run(main: Callable[[], None]) -> None:
         try:
             main()
         except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # of the impatient
-            print("stopped; what was kept stays", file=sys.stderr)
-            sys.exit(130)
+            _stopped()
         except Exception as error:
             if logging.level_debug() or not _is_users(error):
                 raise
@@ -68,6 +67,16 @@ def run(main: Callable[[], None]) -> None:
         return _parse(argv)
 
     app.run(guarded, flags_parser=parse)
+
+
+def _stopped() -> NoReturn:
+    """Ends a program that was interrupted, with one line of it and no more."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # of the impatient
+    print("stopped; what was kept stays", file=sys.stderr, flush=True)
+    # Libraries that were interrupted too tell of it at length as they end.
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    sys.exit(130)
 
 
 def _help(description: str) -> NoReturn:

@@ -6,8 +6,10 @@ letters, halves of characters that no stream can encode.
 """
 
 import contextlib
+import os
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 # Controls of both kinds, the marks and overrides of writing direction, the separators
@@ -61,6 +63,23 @@ class VisibleStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def is_program(command: Sequence[str]) -> bool:
+    """Whether a process was started as one of our programs, by a sys.orig_argv."""
+    ours = ("avl_tf.", "data_prep.", "benchmarks.")
+    words = [*command[1:], "", ""]
+    if "-m" in words:
+        return words[words.index("-m") + 1].startswith(ours)
+    return os.path.basename(words[0]).startswith("avl-")
+
+
+def tell_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """A sys.excepthook: an interruption is one line, the rest as ever."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("stopped before it began", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def protect() -> None:

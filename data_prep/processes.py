@@ -25,9 +25,10 @@ from distributed import (
     LocalCluster,
 )
 from distributed.comm import CommClosedError
+from distributed.utils import LoopRunner
 
 from avl_tf.errors import UserError
-from data_prep import scheduler
+from data_prep import offspring, scheduler
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -213,8 +214,14 @@ class Processes:
 
     @functools.cached_property
     def _cluster(self) -> LocalCluster:
+        # Its threads start the workers, today and when one has died.
+        with offspring.starting():
+            loop = LoopRunner()
+            loop.start()
+        self._resources.callback(loop.stop)
         try:
             cluster = LocalCluster(
+                loop=loop.loop,
                 n_workers=self._n_workers,
                 threads_per_worker=1,
                 memory_limit=0,

