@@ -21,9 +21,13 @@ def temporary_name(path: str) -> str:
     return f"{path.rstrip('/')}.{uuid.uuid4().hex}.tmp"
 
 
-def is_temporary_name(name: str, of: str) -> bool:
-    """Whether temporary_name may have made a name of another, both without a folder."""
-    return re.fullmatch(re.escape(of) + r"\.[0-9a-f]{32}\.tmp", name) is not None
+def is_temporary_name(name: str, of: str | None = None) -> bool:
+    """Whether temporary_name may have made a name of another, both without a folder.
+
+    None is a name of any other.
+    """
+    other = ".+" if of is None else re.escape(of)
+    return bool(re.fullmatch(other + r"\.[0-9a-f]{32}\.tmp", name, re.DOTALL))
 
 
 @contextlib.contextmanager
@@ -74,3 +78,42 @@ def lock_folder(path: str | os.PathLike) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def used(folder: str, *below: str) -> Iterator[None]:
+    """Notes that this process makes files in a folder; removes what others left.
+
+    Files under a temporary name are those of processes that were killed if no process
+    of this machine uses the folder; otherwise they stay, for the next.
+
+    Args:
+        folder: made if it is not there.
+        below: folders in it, in which and below which files are made too.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    os.makedirs(folder, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # used; or a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove_remains(folder, below)
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_remains(folder: str, below: tuple[str, ...]) -> None:
+    places = [(folder, os.listdir(folder))]
+    for name in below:
+        walk = os.walk(os.path.join(folder, name))
+        places += [(place, names) for place, _, names in walk]
+    for place, names in places:
+        for name in names:
+            path = os.path.join(place, name)
+            if is_temporary_name(name) and not os.path.isdir(path):
+                os.remove(path)

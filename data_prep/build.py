@@ -27,7 +27,7 @@ from typing import Any
 from absl import flags, logging
 from tqdm import tqdm
 
-from avl_tf import program, settings
+from avl_tf import program, settings, whole_files
 from avl_tf.errors import UserError
 from avl_tf.media import Limits
 from data_prep import failures, manifest, media_files, processes
@@ -77,6 +77,17 @@ def main() -> None:
     segmenters.make(config.segmenter)
     decided = read_decisions(_DECISIONS.value) if _DECISIONS.value else Decisions()
     path_of, failed, n_others = _list_videos(_VIDEOS.value)
+    with whole_files.used(_OUT_DIR.value, "scans", "review"):
+        _build(config, decided, path_of, failed, n_others)
+
+
+def _build(
+    config: BuildConfig,
+    decided: Decisions,
+    path_of: dict[str, str],
+    failed: list[Failure],
+    n_others: int,
+) -> None:
     scans = _scan_all(path_of, config.segmenter)
     failed += [
         {"id": video, "media": path_of[video], "reason": scan.failure}

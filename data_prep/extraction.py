@@ -16,7 +16,7 @@ from avl_tf.media import DEFAULT_LIMITS, Limits
 from avl_tf.records import AUTHORS_2D, Clip, FeatureSpec, Record
 from avl_tf.records.spec import FEATURES_CHECK as _STREAM_CHECK
 from avl_tf.settings import setting
-from data_prep import shards
+from data_prep import failures, shards
 from data_prep.failures import Failure
 from data_prep.frame_batches import FrameBatches
 from data_prep.manifest import Recording
@@ -193,8 +193,8 @@ def _record(
 def failure(recording: Recording, error: Exception) -> Failure:
     """What stands for a recording that could not be extracted."""
     expected = isinstance(error, media.MediaError | UserError | OSError)
-    reason = str(error) if expected else f"{type(error).__name__}: {error}"
-    reason = reason or type(error).__name__
+    text = str(error) if expected else f"{type(error).__name__}: {error}"
+    reason = failures.reason(text, recording.media) or type(error).__name__
     return {"id": recording.id, "media": recording.media, "reason": reason}
 
 

@@ -9,6 +9,17 @@ from avl_tf.errors import UserError
 Failure = dict[str, str]
 
 
+def reason(error: Exception | str, media: str) -> str:
+    """Says in one line what is wrong with a file, without the path that it has beside.
+
+    Args:
+        error: raised over it, or its words.
+        media: the file's path, as in the failure.
+    """
+    text = str(error).removeprefix(f"{media}: ").removesuffix(f": {media!r}")
+    return " ".join(text.split())
+
+
 def to_lines(failures: Sequence[Failure]) -> str:
     """The text of a failures.jsonl."""
     return "".join(json_text.dump(one) + "\n" for one in failures)
@@ -28,6 +39,6 @@ def require_none(
     if failures:
         raise UserError(
             f"{len(failures)} of {n_tried} {kind} failed, see {folder}/failures.jsonl "
-            f"(--retry_failed tries them again); the first is {failures[0]['id']}: "
-            f"{failures[0]['reason']}"
+            f"(--retry_failed tries them again); the first is {failures[0]['id']} "
+            f"({failures[0]['media']}): {failures[0]['reason']}"
         )

@@ -74,6 +74,10 @@ def test_build_again_decodes_nothing_and_applies_decisions(built, videos):
     data = json.loads(page.split('id="data">')[1].split("</script>")[0])
     assert all(os.path.getsize(out / "review" / c["picture"]) for c in data["clips"])
     before = read_manifest(str(out / "manifest.jsonl"))
+    left = [f"scans/a.npz.{'0' * 32}.tmp", f"review/pictures/00/a.jpg.{'f' * 32}.tmp"]
+    for name in left:
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).touch()
     clip, video = data["clips"][0], data["clips"][-1]["video"]
     assert clip["video"] != video
     decided = {
@@ -91,6 +95,7 @@ def test_build_again_decodes_nothing_and_applies_decisions(built, videos):
         os.utime(recording.media, ns=(status.st_atime_ns, status.st_mtime_ns))
     done = run("data_prep.build", *arguments, f"--decisions={path}")
     fails_in_one_line(done, "1 of 7 videos failed")
+    assert not any((out / name).exists() for name in left)
     n_gone = 1 + sum(c["video"] == video for c in data["clips"])
     assert f"rejected: {n_gone} clips" in done.stdout
     after = {r.id: r for r in read_manifest(str(out / "manifest.jsonl"))}

@@ -179,11 +179,15 @@ def test_build_again_makes_only_the_video_that_is_missing(stamps_dir, corpus, tm
     kept = os.path.join(folder, "es/videos/eval-0000.mp4")
     os.remove(gone)
     os.utime(kept, (1, 1))
-    half = gone + ".tmp-1"
-    with open(half, "wb") as stream:
-        stream.write(b"half a video")
-    stamp_corpus.build_corpus(stamps_dir, folder, CONFIG, synthetic=True)
-    os.remove(half)
+    being_extracted = os.path.join(folder, "es/records/a.tfrecord.{}.tmp")
+    os.makedirs(os.path.dirname(being_extracted))
+    for name, kept_too in ((being_extracted, True), (gone + ".{}.tmp", False)):
+        half = name.format("0" * 32)
+        with open(half, "wb") as stream:
+            stream.write(b"half of it")
+        stamp_corpus.build_corpus(stamps_dir, folder, CONFIG, synthetic=True)
+        assert os.path.exists(half) == kept_too
+    shutil.rmtree(os.path.dirname(being_extracted))
     assert _all_bytes(folder) == before
     assert os.path.getmtime(kept) == 1
 

@@ -83,6 +83,7 @@ def test_scan_says_why_a_video_cannot_be_used(make, reason, tmp_path):
     task = ScanTask("bad.mp4", str(path), "silero", str(tmp_path / "scans"))
     assert reason in video_scan.scan(task).failure
     assert reason in video_scan.read_scan(task).failure
+    assert str(path) not in video_scan.read_scan(task).failure  # it stands beside it
 
 
 def test_scan_takes_a_defect_of_ours_for_a_failure(task, monkeypatch):

@@ -101,3 +101,42 @@ def test_two_that_write_one_file_do_not_meet(tmp_path):
 def test_writing_needs_no_tensorflow(module):
     code = f"import sys, {module}; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+_LEFT = "a\n[b].npz." + "0" * 32 + ".tmp"
+_KEPT = ("a.npz", "a.tmp", "a.npz." + "g" * 32 + ".tmp", "0" * 32 + ".tmp")
+
+
+def _fill(*folders):
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (_LEFT, *_KEPT):
+            (folder / name).touch()
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path):
+    folder = tmp_path / "out[1]*"
+    neighbour = tmp_path / "out1x"
+    _fill(folder, folder / "scans" / "0a", folder / "records", neighbour)
+    with whole_files.used(str(folder), "scans", "not there"):
+        assert not (folder / _LEFT).exists()
+        assert not (folder / "scans" / "0a" / _LEFT).exists()
+    assert (folder / "records" / _LEFT).exists() and (neighbour / _LEFT).exists()
+    for place in (folder, folder / "scans" / "0a", folder / "records"):
+        assert all((place / name).exists() for name in _KEPT)
+
+
+def test_a_folder_that_another_process_uses_is_left_alone(tmp_path):
+    code = "import sys; from avl_tf import whole_files\n"
+    code += f"with whole_files.used({str(tmp_path)!r}): print(1, flush=True); input()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with other:
+        assert other.stdout.readline() == b"1\n"
+        _fill(tmp_path)
+        with whole_files.used(str(tmp_path)):
+            assert (tmp_path / _LEFT).exists()
+        other.kill()
+    with whole_files.used(str(tmp_path)), whole_files.used(str(tmp_path)):
+        assert not (tmp_path / _LEFT).exists()

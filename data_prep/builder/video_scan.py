@@ -16,6 +16,7 @@ from avl_tf import fields, json_text, media
 from avl_tf.errors import UserError
 from avl_tf.media import DEFAULT_LIMITS, SAMPLE_RATE, Limits, View
 from avl_tf.whole_files import replacing
+from data_prep import failures
 from data_prep.builder import segmenters
 from data_prep.builder.fingerprints import (
     FRAMES_FPS,
@@ -65,8 +66,8 @@ def scan(task: ScanTask) -> Scan:
         result = _scan(task)
     except Exception as error:  # one odd file must not end the work on thousands
         known = isinstance(error, media.MediaError | UserError | OSError)
-        reason = str(error) if known else f"{type(error).__name__}: {error}"
-        result = Scan(failure=" ".join(reason.split()))
+        text = str(error) if known else f"{type(error).__name__}: {error}"
+        result = Scan(failure=failures.reason(text, task.path))
     _keep(task, result, description)
     return result
 

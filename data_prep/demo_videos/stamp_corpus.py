@@ -1,5 +1,6 @@
 """A corpus of narrated slide shows: videos, manifests and data card in one folder."""
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ from absl import logging
 
 from avl_tf import media
 from avl_tf.media import SAMPLE_RATE
+from avl_tf.whole_files import used
 from data_prep import manifest, offspring
 from data_prep.demo_videos import corpus_card
 from data_prep.demo_videos.corpus_config import CorpusConfig
@@ -71,6 +73,21 @@ def build_corpus(
     card = corpus_card.data_card(config, concepts, lines, synthetic)
     corpus_card.check_or_write_card(out_dir, card)
 
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(used(out_dir))
+        for language in config.languages:  # whose folders may hold records too
+            stack.enter_context(used(os.path.join(out_dir, language), "videos"))
+        _build_missing(concepts, out_dir, config, lines, n_workers)
+
+
+def _build_missing(
+    concepts: list[Concept],
+    out_dir: str,
+    config: CorpusConfig,
+    lines: dict[str, list[dict[str, Any]]],
+    n_workers: int,
+) -> None:
+    """Writes the videos that are not there, then the manifests."""
     for language in config.languages:
         os.makedirs(os.path.join(out_dir, language, "videos"), exist_ok=True)
     videos = config.videos()
