@@ -21,7 +21,7 @@ from avl_tf.errors import UserError
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import find_file, optional_file, read_cells, read_lines
-from data_prep.checks import Finding
+from data_prep.findings import Finding
 from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
 settings.define_flags(AdapterConfig)

@@ -20,7 +20,7 @@ from avl_tf import program, settings
 from avl_tf.errors import UserError
 from data_prep import adapter, checks, manifest, media_files
 from data_prep.adapter import AdapterConfig
-from data_prep.checks import Finding
+from data_prep.findings import Finding
 from data_prep.manifest_line import require_language, require_split_name
 
 settings.define_flags(AdapterConfig)

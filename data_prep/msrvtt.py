@@ -23,7 +23,8 @@ from avl_tf import program, settings
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import field, find_file, read_json, read_table
-from data_prep.checks import Finding, Line
+from data_prep.checks import Line
+from data_prep.findings import Finding
 from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
 settings.define_flags(AdapterConfig)

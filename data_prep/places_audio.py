@@ -35,7 +35,7 @@ from avl_tf.errors import UserError
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import field, read_json, read_lines
-from data_prep.checks import Finding
+from data_prep.findings import Finding
 from data_prep.media_files import (
     AUDIO_SUFFIXES,
     IMAGE_SUFFIXES,

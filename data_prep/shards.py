@@ -1,7 +1,8 @@
 """A folder of shards that is made bit by bit: what is done, what is missing, the end.
 
-Each shard that is whole has a note FOLDER/progress/SHARD.json. FOLDER/spec.json and
-failures.jsonl are written when all shards are there.
+Each shard that is whole has a note FOLDER/progress/SHARD.json. FOLDER/spec.json,
+failures.jsonl and notes.jsonl (what else is worth telling) are written when all shards
+are there.
 """
 
 import dataclasses
@@ -16,8 +17,9 @@ from avl_tf.records import RecordsSpec, ShardSpec, stored_arrays
 from avl_tf.records.spec import check_shard
 from avl_tf.settings import SEEDS, setting
 from avl_tf.whole_files import is_temporary_name
-from data_prep import failures
+from data_prep import failures, findings
 from data_prep.failures import Failure
+from data_prep.findings import Finding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +55,7 @@ class ShardResult:
     name: str
     spec: ShardSpec
     failures: tuple[Failure, ...]
+    notes: tuple[Finding, ...] = ()
 
 
 def deal(ids: Sequence[str], split: str, size: int, seed: int) -> dict[str, list[int]]:
@@ -71,7 +74,7 @@ def deal(ids: Sequence[str], split: str, size: int, seed: int) -> dict[str, list
 
 
 def write(
-    folder: str, name: str, outcomes: Iterable[tuple[bytes, int] | Failure]
+    folder: str, name: str, outcomes: Iterable[tuple[bytes, int] | Failure | Finding]
 ) -> ShardResult:
     """Writes a shard as its records come, then the note that it is whole.
 
@@ -79,11 +82,14 @@ def write(
         folder: local or remote.
         name: of the shard.
         outcomes: for each recording (serialised record, number of clips), or what went
-            wrong with it.
+            wrong with it; before or after it what else is worth telling.
     """
-    failed, clip_counts = [], []
+    failed, clip_counts, notes = [], [], []
 
-    def note(outcome: tuple[bytes, int] | Failure) -> bytes | None:
+    def note(outcome: tuple[bytes, int] | Failure | Finding) -> bytes | None:
+        if isinstance(outcome, Finding):
+            notes.append(outcome)
+            return None
         if isinstance(outcome, dict):
             # A path may be no UTF-8 text, which the note is.
             outcome = {k: json_text.mended(text) for k, text in outcome.items()}
@@ -95,24 +101,25 @@ def write(
     serialized = filter(None, map(note, outcomes))
     spec = records.write_shard(files.join(folder, name), serialized, 0)
     spec = dataclasses.replace(spec, n_clips=sum(clip_counts))
-    result = ShardResult(name, spec, tuple(failed))
+    result = ShardResult(name, spec, tuple(failed), tuple(notes))
     files.write_json(_note(folder, name), dataclasses.asdict(result))
     return result
+
+
+def _texts(*names: str) -> fields.Check:
+    text = fields.text(longest=2**20, empty=True)
+    return fields.items(fields.record(dict.fromkeys(names, text)))
 
 
 _NOTE = fields.record(
     {
         "name": fields.text(),
         "spec": check_shard,
-        "failures": fields.items(
-            fields.record(
-                {
-                    name: fields.text(longest=2**20, empty=True)
-                    for name in ("id", "media", "reason")
-                }
-            )
-        ),
-    }
+        "failures": _texts("id", "media", "reason"),
+        "notes": _texts(*(field.name for field in dataclasses.fields(Finding))),
+    },
+    # Shards of before there were any.
+    optional=["notes"],
 )
 
 
@@ -133,7 +140,8 @@ def read_result(folder: str, name: str) -> ShardResult | None:
     spec = ShardSpec(**value["spec"])
     if tf.io.gfile.stat(shard).length != spec.n_bytes:
         return None
-    return ShardResult(name, spec, tuple(value["failures"]))
+    notes = tuple(Finding(**one) for one in value.get("notes", ()))
+    return ShardResult(name, spec, tuple(value["failures"]), notes)
 
 
 def read_results(config: OutputConfig, names: Iterable[str]) -> dict[str, ShardResult]:
@@ -155,7 +163,7 @@ def finish(
     results: Sequence[ShardResult],
     untried: Sequence[Failure] = (),
 ) -> list[Failure]:
-    """Writes spec.json and failures.jsonl and prints the counts.
+    """Writes spec.json, failures.jsonl and notes.jsonl and prints the counts.
 
     Returns:
         The failures: those untried, then those of all shards.
@@ -163,6 +171,8 @@ def finish(
     failed = [*untried, *(one for result in results for one in result.failures)]
     path = files.join(folder, "failures.jsonl")
     files.write_text(path, failures.to_lines(failed))
+    notes = [note for result in results for note in result.notes]
+    files.write_text(files.join(folder, "notes.jsonl"), findings.to_lines(notes))
     whole = dataclasses.replace(spec, shards={r.name: r.spec for r in results})
     files.write_json(files.join(folder, records.SPEC_NAME), whole.to_json())
     for name in tf.io.gfile.listdir(folder):
@@ -175,6 +185,8 @@ def finish(
         f"{folder}: {n_records} recordings in {len(results)} shards, "
         f"{n_bytes / 1e6:.1f} MB"
     )
+    for text in findings.summary(notes).values():
+        print(f"note: {text}")
     return failed
 
 

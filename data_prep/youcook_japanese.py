@@ -24,7 +24,7 @@ from avl_tf.torch_weights import read_torch_file
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import optional_file, read_json
-from data_prep.checks import Finding
+from data_prep.findings import Finding
 from data_prep.manifest import SPLITS
 from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 

@@ -15,9 +15,10 @@ import av
 from av.stream import Discard, Disposition
 
 from avl_tf.media import formats, opening, packets
+from avl_tf.media.joined import Tags
 from avl_tf.media.lengths import Lengths
 from avl_tf.media.limits import DEFAULT_LIMITS, Limits, PixelLimit
-from avl_tf.media.opening import MediaError
+from avl_tf.media.opening import MediaError, Note
 from avl_tf.media.packets import Kind, Stream
 from avl_tf.media.progress import Progress, TimedFrame
 
@@ -36,6 +37,7 @@ class MediaFile:
         path: the file.
         allow_truncated: decode what there is of a damaged file, without an error.
         limits: how large its pictures may be.
+        notes: takes what is worth telling of the file, each thing once.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -47,9 +49,11 @@ class MediaFile:
         path: str | os.PathLike,
         allow_truncated: bool = False,
         limits: Limits = DEFAULT_LIMITS,
+        notes: list[Note] | None = None,
     ):
         self.path = os.fspath(path)
         self.limits = limits
+        self._notes = [] if notes is None else notes
         self._allow_truncated = allow_truncated
         self._container, logs = opening.open_container(self.path, limits.of_videos)
         self._streams = [
@@ -80,6 +84,11 @@ class MediaFile:
         """Raises MediaError if there is something to say against this file."""
         if refusal:
             raise self.error(refusal)
+
+    def note(self, kind: str, text: str) -> None:
+        """Notes what is worth telling of this file."""
+        if (one := Note(kind, text)) not in self._notes:
+            self._notes.append(one)
 
     def stream(self, kind: Kind) -> Stream:
         """Returns the best "audio" or "video" stream; MediaError if there is none."""
@@ -113,6 +122,14 @@ class MediaFile:
         declared = [self._lengths.declared(stream) for stream in self._streams]
         ends = [end for end in declared if end is not None]
         return max(ends) if len(ends) == len(declared) else self._lengths.measured()
+
+    def require_length(self, start: Fraction, end: Fraction | None) -> None:
+        """Raises MediaError if a span is longer than that, by what is declared."""
+        ends = [self._lengths.declared(stream) for stream in self._streams]
+        until = max((one for one in ends if one is not None), default=Fraction(0))
+        length = (until if end is None else min(until, end)) - start
+        if not self._allow_truncated:
+            self.refuse(self.limits.length_refusal(length))
 
     def picture(self) -> av.VideoFrame:
         """Decodes the one picture of an image file; MediaError at any damage."""
@@ -152,7 +169,7 @@ class MediaFile:
             MediaError: there is no such stream, or it is damaged.
         """
         streams = [self.stream(kind) for kind in kinds]
-        if start <= _RUN_UPS_S[0]:
+        if start <= _RUN_UPS_S[0] or self._lengths.is_joined:
             yield from self._decode(streams, finished)
             return
         # Keyframes are video's matter: sound follows wherever video leads.
@@ -168,7 +185,8 @@ class MediaFile:
                 yield from head
                 yield from frames
                 return
-        with MediaFile(self.path, self._allow_truncated, self.limits) as fresh:
+        opened_as = self._allow_truncated, self.limits, self._notes
+        with MediaFile(self.path, *opened_as) as fresh:
             yield from fresh._decode([fresh.stream(kind) for kind in kinds], finished)
 
     def _decode(
@@ -187,9 +205,16 @@ class MediaFile:
             self._bound(stream, limit)
         demuxed = packets.demux(self._container, read)
         all_progress = [
-            Progress(stream, self._origin, self._lengths.declared(stream), sought)
+            Progress(
+                stream,
+                self._origin,
+                self._lengths.declared(stream),
+                sought,
+                self._lengths.counts_frames,
+            )
             for stream in streams
         ]
+        tags = Tags() if self._lengths.counts_frames else None
         more = True
         while more:
             active = [p for p in all_progress if p.stream.type not in finished]
@@ -199,6 +224,8 @@ class MediaFile:
             )
             more = packet is not None
             self.refuse(limit.refusal_of(problem))
+            if tags and packet is not None and tags.has(packet):
+                problem = ""
             # What is wrong with no stream's packet in particular concerns them all.
             index = None if packet is None else packet.stream_index
             its_own = [p for p in active if p.stream.index == index]

@@ -8,6 +8,7 @@ import errno
 import io
 import os
 import textwrap
+from typing import NamedTuple
 
 import av
 from av.container import InputContainer
@@ -21,6 +22,13 @@ _LONGEST = 300  # characters; FFmpeg may log a line for every packet
 
 class MediaError(Exception):
     """A file's content cannot be read; the message starts with the file's path."""
+
+
+class Note(NamedTuple):
+    """What is worth telling of a file that can be read: what kind of thing, and it."""
+
+    kind: str
+    text: str
 
 
 def media_error(path: str, what: str, reason: str | None = None) -> MediaError:
