@@ -237,8 +237,8 @@ def _embed_in_bare_process(
             )
         if done.returncode:
             *_, last = ["", *done.stderr.strip().splitlines()]
-            if last.startswith("OSError"):
-                raise OSError(last)
+            if last.startswith("OSError: [Errno"):
+                raise OSError(last.removeprefix("OSError: "))
             raise RuntimeError(
                 "the export cannot be used by a process that has only TensorFlow: "
                 f"{last}; it is not kept."
