@@ -14,7 +14,7 @@ _CHECK = fields.record(
             fields.record(
                 {
                     "step": fields.whole(0),
-                    "sets": fields.mapping(fields.mapping(fields.anything)),
+                    "sets": fields.mapping(fields.mapping(fields.number())),
                 },
                 others=True,
             )
