@@ -12,11 +12,6 @@ from avl_tf.errors import UserError
 
 _DEEPEST = 100
 LARGEST = 1.7976931348623157e308  # that a float64 holds
-# What only a look at every value can judge; all other text is good as it is.
-_DOUBTFUL = re.compile(
-    r"\\u(?:[dD][89a-fA-F]|0000)|NaN|Infinity|[eE]\+?\d\d|\d{300}"
-    "|[\x00\ud800-\udfff]"
-)
 _ESCAPED = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")
 _UNFIT = re.compile("[\x00\ud800-\udfff]")
 
@@ -33,8 +28,8 @@ def parse(text: str | bytes, place: str, kind: str = "JSON") -> Any:
         UserError: as load, or a number is not finite or a text holds a NUL or half of a
             surrogate pair; names the field.
     """
-    value, whole = _load(text, place, kind)
-    if _DOUBTFUL.search(whole) and (fault := fault_of(value)):
+    value, _ = _load(text, place, kind)
+    if fault := fault_of(value):
         raise UserError(f"{place}: {fault}.")
     return value
 
@@ -116,10 +111,13 @@ def mended(value: Any) -> Any:
 def _load(text: str | bytes, place: str, kind: str) -> tuple[Any, str]:
     try:
         whole = text if isinstance(text, str) else text.decode()
+        whole.encode()
         whole = whole.removeprefix("\ufeff")
         value = json.loads(whole, object_pairs_hook=_unique)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{place}: not {kind} in UTF-8 ({error}).") from error
+    except UnicodeError as error:
+        raise UserError(
+            f"{place}: not {kind}, as it is not a UTF-8 text ({error})."
+        ) from error
     except json.JSONDecodeError as error:
         raise UserError(f"{place}: not {kind} ({error}).") from error
     except _Twice as error:
@@ -129,7 +127,7 @@ def _load(text: str | bytes, place: str, kind: str) -> tuple[Any, str]:
     except RecursionError:
         deep = True
     else:
-        deep = _is_deep(value)
+        deep = whole.count("[") + whole.count("{") > _DEEPEST and _is_deep(value)
     if deep:
         raise UserError(
             f"{place}: not {kind} (its values are nested more than {_DEEPEST} deep)."

@@ -18,7 +18,6 @@ start at once.
 import dataclasses
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -30,7 +29,6 @@ from data_prep.manifest_line import fault_of
 # Of the corpora that are dealt here; published ones may have others.
 SPLITS = ("train", "val", "eval")
 _SHOWN = 200
-_NO_UTF_8 = re.compile("[\udc80-\udcff]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,8 +203,6 @@ def _write(path: str, pieces: Iterable[str]) -> None:
 
 
 def _object(line: str, place: str) -> dict[str, Any]:
-    if not line.isascii() and _NO_UTF_8.search(line):
-        raise UserError(f"{place}: not a UTF-8 text. Save the file in that encoding.")
     value = json_text.load(line, place)
     if not isinstance(value, dict):
         raise UserError(f"{place}: expected a JSON object, got {line.strip()[:60]}.")

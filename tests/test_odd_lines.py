@@ -79,9 +79,9 @@ def test_bytes_that_are_no_text_cost_their_line(tmp_path):
     path.write_bytes(b"\xef\xbb\xbf" + good + b'\r\n{"id": "\xe9"}\r\n')
     (found,), (fault,) = manifest.sift_manifest(str(path))
     assert (found.id, fault.id) == ("a", "line 2")
-    assert "line 2: not a UTF-8 text" in fault.reason
+    assert "line 2: not JSON, as it is not a UTF-8 text" in fault.reason
     path.write_bytes(json.dumps(GOOD).encode("utf-16"))
-    with pytest.raises(ValueError, match="line 1: not a UTF-8 text"):
+    with pytest.raises(ValueError, match="line 1: not JSON, as it is not a UTF-8 text"):
         manifest.sift_manifest(str(path))
 
 

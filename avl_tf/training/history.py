@@ -16,7 +16,7 @@ _CHECK = fields.record(
             fields.record(
                 {
                     "step": fields.whole(0),
-                    "sets": fields.mapping(fields.mapping(fields.anything)),
+                    "sets": fields.mapping(fields.mapping(fields.number())),
                 },
                 others=True,
             )
