@@ -3,13 +3,15 @@
 import os
 from typing import TYPE_CHECKING
 
+from avl_tf import keras_settings
+
 if TYPE_CHECKING:
     from avl_tf.trained.embedder import Embedder
 
-# Read when TensorFlow and Keras are first imported; what the user has set is kept.
+# Read when TensorFlow is first imported; what the user has set is kept.
 # Level 3: TensorFlow 2.16 prints errors about CUDA on machines that have none.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+keras_settings.pin()
 
 __version__ = "0.1.0"
 

@@ -11,6 +11,7 @@ from avl_tf.audio import AudioConfig
 from avl_tf.backbones.trainable import Trainable
 from avl_tf.errors import UserError
 from avl_tf.images import SIDE
+from avl_tf.layers import dtype_policy
 from avl_tf.model import audio_encoders, heads, image_encoder
 from avl_tf.settings import setting
 
@@ -141,13 +142,9 @@ def build_model(
             f"--audio_widths needs the width of the first layer and of at least one "
             f"stage, from 1 to {_WIDEST}; got {widths}."
         )
-    before = keras.config.dtype_policy()
-    if mixed_precision != "off":
-        keras.config.set_dtype_policy(f"mixed_{mixed_precision}")
-    try:
+    policy = "float32" if mixed_precision == "off" else f"mixed_{mixed_precision}"
+    with dtype_policy(policy):
         return _build(config, initialize, sync_batch_norm, minimal_filtering)
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def filters_well() -> bool:
