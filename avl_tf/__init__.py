@@ -4,15 +4,15 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from avl_tf import terminal
+from avl_tf import keras_settings, terminal
 
 if TYPE_CHECKING:
     from avl_tf.trained.embedder import Embedder
 
-# Read when TensorFlow and Keras are first imported; what the user has set is kept.
+# Read when TensorFlow is first imported; what the user has set is kept.
 # Level 3: TensorFlow 2.16 prints errors about CUDA on machines that have none.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+keras_settings.pin()
 
 # Its imports take seconds, in which a program may be interrupted: in one line too.
 if terminal.is_program(sys.orig_argv):

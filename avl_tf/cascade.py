@@ -12,6 +12,7 @@ import dataclasses
 import os
 import re
 
+import keras
 import tensorflow as tf
 from absl import flags, logging
 
@@ -65,7 +66,7 @@ def main() -> None:
         parent = stage.parent
         if parent in parsed:
             parent = files.join(_RUN_DIR.value, parent)
-        tf.keras.backend.clear_session()
+        keras.utils.clear_session()
         result = stage_flags.train(flag_values, run_dir, parent)
         before = lines.get(stage.parent or "") or lineage.line_of(stage.parent)
         lines[stage.name] = (*before, (stage.name, runs.read_info(run_dir).languages))

@@ -1,7 +1,21 @@
 """Layers that the audio and the image encoders have in common."""
 
+import contextlib
+from collections.abc import Iterator
+
 import keras
 import tensorflow as tf
+
+
+@contextlib.contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """Layers that are made in the block have this policy, not the process's own."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 class BatchNorm(keras.layers.Layer):

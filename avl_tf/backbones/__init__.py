@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from avl_tf.backbones import efficientnet_lite, external, resnet, resnext3d
 from avl_tf.errors import UserError
+from avl_tf.layers import dtype_policy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +118,11 @@ def load_backbone(name: str, weights: str | os.PathLike | None = None) -> Backbo
         FileNotFoundError: there is no such file.
         OSError: weights could not be downloaded.
     """
-    weights = os.fspath(weights) if weights else None
+    with dtype_policy("float32"):
+        return _load(name, os.fspath(weights) if weights else None)
+
+
+def _load(name: str, weights: str | None) -> Backbone:
     kind, _, detail = name.partition(":")
     wants: dict[str, Any] = {
         "fps": 1,

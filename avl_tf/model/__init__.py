@@ -14,6 +14,7 @@ from avl_tf.audio import AUDIO_CHECK, AudioConfig
 from avl_tf.backbones.trainable import Trainable
 from avl_tf.errors import UserError
 from avl_tf.images import SIDE
+from avl_tf.layers import dtype_policy
 from avl_tf.model import audio_encoders, heads, image_encoder
 from avl_tf.settings import setting
 
@@ -174,13 +175,9 @@ def build_model(
             f"dimensions need {needed / 1e9:.0f} GB, and this machine has "
             f"{memory / 1e9:.0f} GB of memory. Lower --audio_widths or --embedding_dim."
         )
-    before = keras.config.dtype_policy()
-    if mixed_precision != "off":
-        keras.config.set_dtype_policy(f"mixed_{mixed_precision}")
-    try:
+    policy = "float32" if mixed_precision == "off" else f"mixed_{mixed_precision}"
+    with dtype_policy(policy):
         return _build(config, initialize, sync_batch_norm, minimal_filtering)
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _n_weights(config: ModelConfig) -> int:

@@ -11,6 +11,8 @@ import sys
 
 import numpy as np
 
+import avl_tf  # noqa: F401  keeps what the user has set for Keras out
+
 
 def main() -> None:
     """Answers each line of the standard input, until there are no more."""
