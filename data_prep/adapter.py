@@ -6,7 +6,6 @@ terminal.
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 
@@ -16,10 +15,9 @@ from avl_tf.errors import UserError
 from avl_tf.media import Limits
 from avl_tf.settings import setting
 from data_prep import checks, manifest
-from data_prep.checks import DEFECTS, Finding, Line
+from data_prep.checks import DEFECTS, Line
+from data_prep.findings import Finding, summary, to_lines
 from data_prep.media_files import MediaFiles
-
-_NAMED = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +100,7 @@ def sift(
     if config.check_media:
         lines = _examine(lines, drop, report, config)
     path = report_path(config.manifest)
-    rows = (json.dumps(dataclasses.asdict(f), ensure_ascii=False) for f in report)
-    manifest.write_text(path, "".join(f"{row}\n" for row in rows))
+    manifest.write_text(path, to_lines(report))
     refused = _tell(report, drop, strict)
     if refused:
         undropped = ",".join(sorted(_kinds(report) & set(DEFECTS) - drop))
@@ -225,11 +222,7 @@ def _examine(lines, drop, report, limits) -> list[Line]:
 def _tell(report, drop, strict):
     """Prints the counts of findings; returns those that are refused, as a text."""
     refused = []
-    for kind in sorted(_kinds(report)):
-        found = [finding for finding in report if finding.kind == kind]
-        first = ", ".join(finding.id for finding in found[:_NAMED])
-        rest = ", ..." if len(found) > _NAMED else ""
-        text = f"{len(found)} {kind} ({first}{rest}: {found[0].detail})"
+    for kind, text in summary(report).items():
         if kind in DEFECTS and kind not in drop and strict:
             refused.append(text)
         else:

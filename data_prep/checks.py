@@ -5,7 +5,6 @@ decides what becomes of them.
 """
 
 import collections
-import dataclasses
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -14,11 +13,12 @@ from typing import Any
 from avl_tf import media
 from avl_tf.media import DEFAULT_LIMITS, Limits, MediaError
 from avl_tf.media.file import MediaFile
+from data_prep.findings import Finding
 from data_prep.media_files import sha256
 
 Line = dict[str, Any]
 
-# The defects that --drop names.
+# The defects that --drop names; findings of other kinds are notes.
 DEFECTS = {
     "missing": "a media file or image that is not there",
     "dead": "a file that is empty or cannot be opened",
@@ -30,16 +30,6 @@ DEFECTS = {
 }
 _FIRST_WINDOW_S, _LAST_WINDOW_S = 1, 600
 _HASHED = 1 << 16
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong, or worth telling; a kind not in DEFECTS is a note."""
-
-    kind: str
-    id: str
-    detail: str
-    media: str = ""
 
 
 def _finding(kind: str, line: Line, detail: str) -> Finding:

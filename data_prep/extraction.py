@@ -17,6 +17,7 @@ from avl_tf.records import AUTHORS_2D, Clip, FeatureSpec, Record
 from avl_tf.settings import setting
 from data_prep import shards
 from data_prep.failures import Failure
+from data_prep.findings import Finding
 from data_prep.frame_batches import FrameBatches
 from data_prep.manifest import Recording
 from data_prep.shards import ShardResult
@@ -97,13 +98,20 @@ def try_recording(recording: Recording, config: ExtractionConfig) -> None:
 
 
 def extract(
-    recordings: Sequence[Recording], config: ExtractionConfig
+    recordings: Sequence[Recording],
+    config: ExtractionConfig,
+    notes: list[Finding] | None = None,
 ) -> Iterator[Record | Failure]:
     """Extracts recordings, one after another.
 
     On one processor a recording's log-mel and features are the same, bit for bit,
     whatever the other recordings and, after limit_threads, the number of threads. Other
     processors may add up in another order (docs/reliability.md).
+
+    Args:
+        recordings: of a manifest.
+        config: what is computed.
+        notes: takes, before a recording's Record, what else is worth telling of it.
 
     Yields:
         For each recording, in order, its Record or what went wrong with it.
@@ -117,17 +125,26 @@ def extract(
                 for name, backbone in backbones.items()
             }
             found: Record | Failure
+            of_file: list[media.Note] = []
             try:
-                found = _record(recording, batches, config)
+                found = _record(recording, batches, config, of_file)
             except Exception as error:  # one odd file must not end a million's
                 found = failure(recording, error)
                 for one in batches.values():
                     one.drop()
+            if notes is not None:
+                notes += (
+                    Finding(note.kind, recording.id, note.text, recording.media)
+                    for note in of_file
+                )
             yield found
 
 
 def _record(
-    recording: Recording, batches: dict[str, FrameBatches], config: ExtractionConfig
+    recording: Recording,
+    batches: dict[str, FrameBatches],
+    config: ExtractionConfig,
+    notes: list[media.Note],
 ) -> Record:
     """Decodes the media once: its frames go into the batches, its sound stays."""
     if config.keep_images and not recording.image:
@@ -154,6 +171,7 @@ def _record(
         recording.start_s,
         recording.end_s,
         limits=config.limits,
+        notes=notes,
     ):
         if index is None:
             sound += array.tobytes()
@@ -190,15 +208,18 @@ def failure(recording: Recording, error: Exception) -> Failure:
     return {"id": recording.id, "media": recording.media, "reason": reason}
 
 
-def _outcomes(task: ShardTask) -> Iterator[tuple[bytes, int] | Failure]:
-    """A serialised record and its number of clips, or a failure, a recording."""
+def _outcomes(task: ShardTask) -> Iterator[tuple[bytes, int] | Failure | Finding]:
+    """A serialised record and its number of clips, or a failure, a recording; notes."""
     tried = [one for one in task.recordings if one.id not in task.lost]
-    extracted = extract(tried, task.config)
+    notes: list[Finding] = []
+    extracted = extract(tried, task.config, notes)
     for recording in task.recordings:
         if recording.id in task.lost:
             yield failure(recording, OSError(task.lost[recording.id]))
         else:
             yield _encoded(recording, next(extracted), task.config.storage)
+            yield from notes
+            notes.clear()
 
 
 def _encoded(

@@ -20,7 +20,7 @@ from avl_tf import program, settings
 from avl_tf.errors import UserError
 from data_prep import adapter, checks, manifest, media_files
 from data_prep.adapter import AdapterConfig
-from data_prep.checks import Finding
+from data_prep.findings import Finding
 
 settings.define_flags(AdapterConfig)
 _VIDEOS = flags.DEFINE_string(

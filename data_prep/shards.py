@@ -1,7 +1,8 @@
 """A folder of shards that is made bit by bit: what is done, what is missing, the end.
 
-Each shard that is whole has a note FOLDER/progress/SHARD.json. FOLDER/spec.json and
-failures.jsonl are written when all shards are there.
+Each shard that is whole has a note FOLDER/progress/SHARD.json. FOLDER/spec.json,
+failures.jsonl and notes.jsonl (what else is worth telling) are written when all shards
+are there.
 """
 
 import dataclasses
@@ -13,8 +14,9 @@ import tensorflow as tf
 from avl_tf import files, records
 from avl_tf.records import RecordsSpec, ShardSpec, stored_arrays
 from avl_tf.settings import setting
-from data_prep import failures
+from data_prep import failures, findings
 from data_prep.failures import Failure
+from data_prep.findings import Finding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +52,7 @@ class ShardResult:
     name: str
     spec: ShardSpec
     failures: tuple[Failure, ...]
+    notes: tuple[Finding, ...] = ()
 
 
 def deal(ids: Sequence[str], split: str, size: int, seed: int) -> dict[str, list[int]]:
@@ -68,7 +71,7 @@ def deal(ids: Sequence[str], split: str, size: int, seed: int) -> dict[str, list
 
 
 def write(
-    folder: str, name: str, outcomes: Iterable[tuple[bytes, int] | Failure]
+    folder: str, name: str, outcomes: Iterable[tuple[bytes, int] | Failure | Finding]
 ) -> ShardResult:
     """Writes a shard as its records come, then the note that it is whole.
 
@@ -76,11 +79,14 @@ def write(
         folder: local or remote.
         name: of the shard.
         outcomes: for each recording (serialised record, number of clips), or what went
-            wrong with it.
+            wrong with it; before or after it what else is worth telling.
     """
-    failed, clip_counts = [], []
+    failed, clip_counts, notes = [], [], []
 
-    def note(outcome: tuple[bytes, int] | Failure) -> bytes | None:
+    def note(outcome: tuple[bytes, int] | Failure | Finding) -> bytes | None:
+        if isinstance(outcome, Finding):
+            notes.append(outcome)
+            return None
         if isinstance(outcome, dict):
             failed.append(outcome)
             return None
@@ -90,7 +96,7 @@ def write(
     serialized = filter(None, map(note, outcomes))
     spec = records.write_shard(files.join(folder, name), serialized, 0)
     spec = dataclasses.replace(spec, n_clips=sum(clip_counts))
-    result = ShardResult(name, spec, tuple(failed))
+    result = ShardResult(name, spec, tuple(failed), tuple(notes))
     files.write_json(_note(folder, name), dataclasses.asdict(result))
     return result
 
@@ -105,7 +111,8 @@ def read_result(folder: str, name: str) -> ShardResult | None:
     spec = ShardSpec(**value["spec"])
     if tf.io.gfile.stat(shard).length != spec.n_bytes:
         return None
-    return ShardResult(value["name"], spec, tuple(value["failures"]))
+    notes = tuple(Finding(**one) for one in value.get("notes", ()))
+    return ShardResult(value["name"], spec, tuple(value["failures"]), notes)
 
 
 def read_results(config: OutputConfig, names: Iterable[str]) -> dict[str, ShardResult]:
@@ -124,7 +131,7 @@ def read_results(config: OutputConfig, names: Iterable[str]) -> dict[str, ShardR
 def finish(
     folder: str, spec: RecordsSpec, results: Sequence[ShardResult]
 ) -> list[Failure]:
-    """Writes spec.json and failures.jsonl and prints the counts.
+    """Writes spec.json, failures.jsonl and notes.jsonl and prints the counts.
 
     Returns:
         The failures of all shards.
@@ -132,6 +139,8 @@ def finish(
     failed = [failure for result in results for failure in result.failures]
     path = files.join(folder, "failures.jsonl")
     files.write_text(path, failures.to_lines(failed))
+    notes = [note for result in results for note in result.notes]
+    files.write_text(files.join(folder, "notes.jsonl"), findings.to_lines(notes))
     whole = dataclasses.replace(spec, shards={r.name: r.spec for r in results})
     files.write_json(files.join(folder, records.SPEC_NAME), whole.to_json())
     # Of workers that were killed.
@@ -143,6 +152,8 @@ def finish(
         f"{folder}: {n_records} recordings in {len(results)} shards, "
         f"{n_bytes / 1e6:.1f} MB"
     )
+    for text in findings.summary(notes).values():
+        print(f"note: {text}")
     return failed
 
 

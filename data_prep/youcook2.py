@@ -24,7 +24,7 @@ from data_prep.annotations import (
     read_json,
     read_lines,
 )
-from data_prep.checks import Finding
+from data_prep.findings import Finding
 from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
 settings.define_flags(AdapterConfig)

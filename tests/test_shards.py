@@ -7,6 +7,7 @@ import pytest
 from avl_tf.audio import AudioConfig
 from avl_tf.records import FeatureSpec, RecordsSpec
 from data_prep import failures, shards
+from data_prep.findings import Finding
 
 SPEC = RecordsSpec(
     AudioConfig(), "clip", FeatureSpec("x", 3, 0.0), None, ("en",), False, {}
@@ -27,3 +28,24 @@ def test_what_failed_ends_the_program():
     failures.require_none([], 7, "videos", "f")
     with pytest.raises(ValueError, match="1 of 7 videos failed.*first is ö: no sound"):
         failures.require_none([FAILED], 7, "videos", "f")
+
+
+def test_notes_are_kept_with_their_shard_listed_and_counted(tmp_path, capsys):
+    notes = [Finding("odd", one, f"{one} is odd", "o.mp4") for one in "abcd"]
+    outcomes = [notes[0], (b"one", 1), *notes[1:3], FAILED, notes[3]]
+    result = shards.write(str(tmp_path), "all-0", outcomes)
+    assert (result.spec.n_records, result.spec.n_clips) == (1, 1)
+    assert shards.read_result(str(tmp_path), "all-0") == result
+    shards.finish(str(tmp_path), SPEC, [result])
+    assert "note: 4 odd (a, b, c, ...: a is odd)" in capsys.readouterr().out
+    listed = (tmp_path / "notes.jsonl").read_text().splitlines()
+    assert [Finding(**json.loads(line)) for line in listed] == notes
+
+
+def test_a_shard_of_a_version_without_notes_has_none(tmp_path):
+    shards.write(str(tmp_path), "all-0", [(b"one", 1)])
+    path = tmp_path / "progress" / "all-0.json"
+    value = json.loads(path.read_text())
+    del value["notes"]
+    path.write_text(json.dumps(value))
+    assert shards.read_result(str(tmp_path), "all-0").notes == ()

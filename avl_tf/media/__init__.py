@@ -25,7 +25,7 @@ import numpy as np
 from avl_tf.errors import UserError
 from avl_tf.media.file import MediaFile
 from avl_tf.media.limits import DEFAULT_LIMITS, Limits, too_narrow
-from avl_tf.media.opening import MediaError, require_file
+from avl_tf.media.opening import MediaError, Note, require_file
 from avl_tf.media.packets import Kind
 from avl_tf.media.pictures import Pictures, View, exact, pick_frames
 from avl_tf.media.sound import SAMPLE_RATE, Sound, first_second
@@ -37,6 +37,7 @@ __all__ = [
     "SAMPLE_RATE",
     "Limits",
     "MediaError",
+    "Note",
     "View",
     "decode",
     "duration_s",
@@ -68,6 +69,7 @@ def decode(
     end_s: float | None = None,
     allow_truncated: bool = False,
     limits: Limits = DEFAULT_LIMITS,
+    notes: list[Note] | None = None,
 ) -> Iterator[tuple[int | None, np.ndarray]]:
     """Decodes the sound and the frames of a file in one pass, a little at a time.
 
@@ -77,6 +79,7 @@ def decode(
         views: how the frames are wanted; each frame is decoded once for all of them.
         start_s, end_s, allow_truncated: as read_waveform and iter_frames.
         limits: how large the pictures may be.
+        notes: takes what is worth telling of the file, each thing once.
 
     Yields:
         (None, int16 [S]): the next samples of what read_waveform returns, times 32768.
@@ -89,7 +92,8 @@ def decode(
     if sample_rate is not None and sample_rate < 1:
         raise UserError(f"sample_rate is {sample_rate}, expected a rate in Hz above 0.")
     require_file(path)
-    return _decode(path, sample_rate, views, start, end, (allow_truncated, limits))
+    opened_as = allow_truncated, limits, notes
+    return _decode(path, sample_rate, views, start, end, opened_as)
 
 
 def _decode(path, sample_rate, views, start, end, opened_as):

@@ -17,7 +17,7 @@ from av.stream import Discard, Disposition
 from avl_tf.media import formats, opening, packets
 from avl_tf.media.lengths import Lengths
 from avl_tf.media.limits import DEFAULT_LIMITS, Limits, PixelLimit
-from avl_tf.media.opening import MediaError
+from avl_tf.media.opening import MediaError, Note
 from avl_tf.media.packets import Kind, Stream
 from avl_tf.media.progress import Progress, TimedFrame
 
@@ -36,6 +36,7 @@ class MediaFile:
         path: the file.
         allow_truncated: decode what there is of a damaged file, without an error.
         limits: how large its pictures may be.
+        notes: takes what is worth telling of the file, each thing once.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -47,9 +48,11 @@ class MediaFile:
         path: str | os.PathLike,
         allow_truncated: bool = False,
         limits: Limits = DEFAULT_LIMITS,
+        notes: list[Note] | None = None,
     ):
         self.path = os.fspath(path)
         self.limits = limits
+        self._notes = [] if notes is None else notes
         self._allow_truncated = allow_truncated
         self._container, logs = opening.open_container(self.path, limits.of_videos)
         self._streams = [
@@ -80,6 +83,11 @@ class MediaFile:
         """Raises MediaError if there is something to say against this file."""
         if refusal:
             raise self.error(refusal)
+
+    def note(self, kind: str, text: str) -> None:
+        """Notes what is worth telling of this file."""
+        if (one := Note(kind, text)) not in self._notes:
+            self._notes.append(one)
 
     def stream(self, kind: Kind) -> Stream:
         """Returns the best "audio" or "video" stream; MediaError if there is none."""
@@ -168,7 +176,8 @@ class MediaFile:
                 yield from head
                 yield from frames
                 return
-        with MediaFile(self.path, self._allow_truncated, self.limits) as fresh:
+        opened_as = self._allow_truncated, self.limits, self._notes
+        with MediaFile(self.path, *opened_as) as fresh:
             yield from fresh._decode([fresh.stream(kind) for kind in kinds], finished)
 
     def _decode(

@@ -7,6 +7,7 @@ what this one says, nor a connection, and it reads formats.READ only.
 import errno
 import io
 import os
+from typing import NamedTuple
 
 import av
 from av.container import InputContainer
@@ -18,6 +19,13 @@ from avl_tf.media.packets import Logs
 
 class MediaError(Exception):
     """A file's content cannot be read; the message starts with the file's path."""
+
+
+class Note(NamedTuple):
+    """What is worth telling of a file that can be read: what kind of thing, and it."""
+
+    kind: str
+    text: str
 
 
 def media_error(path: str, what: str, reason: str | None = None) -> MediaError:
