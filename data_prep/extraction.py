@@ -173,7 +173,9 @@ def _record(
         limits=config.limits,
         notes=notes,
     ):
-        if index is None:
+        if array is None:
+            sound.clear()
+        elif index is None:
             sound += array.tobytes()
         else:
             sinks[index].put(array)

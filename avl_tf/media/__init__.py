@@ -15,20 +15,17 @@ is a ragged edge and passes. `allow_truncated=True` reads whatever there is. A f
 that declares no length (MPEG-TS, Ogg, raw MP3) cannot be seen to be cut.
 """
 
-import math
 import os
-from collections.abc import Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Iterator
 
 import numpy as np
 
-from avl_tf.errors import UserError
+from avl_tf.media.decoding import collect, decode
 from avl_tf.media.file import MediaFile
 from avl_tf.media.limits import DEFAULT_LIMITS, Limits, too_narrow
-from avl_tf.media.opening import MediaError, Note, require_file
-from avl_tf.media.packets import Kind
-from avl_tf.media.pictures import Pictures, View, exact, pick_frames
-from avl_tf.media.sound import SAMPLE_RATE, Sound, first_second
+from avl_tf.media.opening import MediaError, Note
+from avl_tf.media.pictures import View, pick_frames
+from avl_tf.media.sound import SAMPLE_RATE
 from avl_tf.media.stills import orientation, read_image, resize
 from avl_tf.media.writer import write_image, write_video, write_wav
 
@@ -39,6 +36,7 @@ __all__ = [
     "MediaError",
     "Note",
     "View",
+    "collect",
     "decode",
     "duration_s",
     "has_sound",
@@ -56,76 +54,6 @@ __all__ = [
     "write_wav",
 ]
 
-# Where sound must be counted from the start of a file, pictures further on than this
-# are sought in a pass of their own.
-_NEAR_S = 3
-
-
-def decode(
-    path: str | os.PathLike,
-    sample_rate: int | None,
-    views: Sequence[View] = (),
-    start_s: float = 0.0,
-    end_s: float | None = None,
-    allow_truncated: bool = False,
-    limits: Limits = DEFAULT_LIMITS,
-    notes: list[Note] | None = None,
-) -> Iterator[tuple[int | None, np.ndarray]]:
-    """Decodes the sound and the frames of a file in one pass, a little at a time.
-
-    Args:
-        path: a file with sound if sample_rate is given, with video if views are.
-        sample_rate: Hz; None for no sound.
-        views: how the frames are wanted; each frame is decoded once for all of them.
-        start_s, end_s, allow_truncated: as read_waveform and iter_frames.
-        limits: how large the pictures may be.
-        notes: takes what is worth telling of the file, each thing once.
-
-    Yields:
-        (None, int16 [S]): the next samples of what read_waveform returns, times 32768.
-        (i, uint8 [H, W, 3]): the next frame of what iter_frames yields for views[i].
-
-    Raises:
-        As read_waveform and iter_frames, MediaError for damage when it is reached.
-    """
-    start, end = _check_span(start_s, end_s)
-    if sample_rate is not None and sample_rate < 1:
-        raise UserError(f"sample_rate is {sample_rate}, expected a rate in Hz above 0.")
-    require_file(path)
-    opened_as = allow_truncated, limits, notes
-    return _decode(path, sample_rate, views, start, end, opened_as)
-
-
-def _decode(path, sample_rate, views, start, end, opened_as):
-    with MediaFile(path, *opened_as) as file:
-        begin = Fraction(first_second(file, start)) if sample_rate else start
-        if not (sample_rate and views and start - begin > _NEAR_S):
-            yield from _decode_file(file, begin, sample_rate, views, start, end)
-            return
-    yield from _decode(path, sample_rate, (), start, end, opened_as)
-    yield from _decode(path, None, views, start, end, opened_as)
-
-
-def _decode_file(file, begin, sample_rate, views, start, end):
-    sinks: dict[Kind, list[tuple[int | None, Sound | Pictures]]] = {}
-    if sample_rate:
-        sinks["audio"] = [(None, Sound(file, sample_rate, start, end))]
-    if views:
-        pictures = [Pictures(file, view, start, end) for view in views]
-        sinks["video"] = list(enumerate(pictures))
-    finished: set[Kind] = set()
-    for kind, timed in file.frames(list(sinks), begin, finished):
-        for index, sink in sinks[kind]:
-            for array in sink.feed(timed):
-                yield index, array
-        if all(sink.done for _, sink in sinks[kind]):
-            finished.add(kind)
-            if len(finished) == len(sinks):
-                break
-    for index, sink in (pair for pairs in sinks.values() for pair in pairs):
-        for array in sink.finish():
-            yield index, array
-
 
 def read_waveform(
     path: str | os.PathLike,
@@ -138,7 +66,9 @@ def read_waveform(
 
     Channels are mixed by FFmpeg's downmix in 16 bits, whose weights sum to 1: a sound
     that is the same in all channels keeps its level (5.1's low frequency channel does
-    not take part).
+    not take part). Of a span that does not survive this, the sound is read anew:
+    where the channels cancel, the loudest of them is taken; samples that exceed full
+    scale, or have more than 16 bits and are quiet, are scaled to a peak of 0.5.
 
     Args:
         path: a file with sound; of several audio streams FFmpeg's "best" is read.
@@ -154,12 +84,15 @@ def read_waveform(
 
     Raises:
         FileNotFoundError: there is no such file.
-        MediaError: no audio stream, or it is damaged.
+        MediaError: no audio stream, it is damaged, a sample is no finite number, its
+            rate is not 4 to 384 kHz, or the span longer than a day.
         ValueError: sample_rate is not positive, or not 0 <= start_s < end_s.
+
+    Differs: the authors' sox mixes to a plain average, of float and of opposite
+        channels too; the level says nothing, as the log-mel is relative.
     """
     parts = decode(path, sample_rate, (), start_s, end_s, allow_truncated)
-    samples = np.concatenate([np.zeros(0, np.int16), *(part for _, part in parts)])
-    return samples.astype(np.float32) / 32768
+    return collect(parts).astype(np.float32) / 32768
 
 
 def iter_frames(
@@ -204,7 +137,7 @@ def iter_frames(
     """
     views = [View(fps, short_side, crop)]
     frames = decode(path, None, views, start_s, end_s, allow_truncated, limits)
-    return (frame for _, frame in frames)
+    return (frame for _, frame in frames if frame is not None)
 
 
 def read_frames(
@@ -259,14 +192,3 @@ def is_image(path: str | os.PathLike) -> bool:
     """Tells whether a file is one picture, not a video; raises as duration_s."""
     with MediaFile(path) as file:
         return file.is_image()
-
-
-def _check_span(
-    start_s: float, end_s: float | None
-) -> tuple[Fraction, Fraction | None]:
-    """Makes the limits exact; None stays None."""
-    if not 0 <= start_s < math.inf or (end_s is not None and not end_s > start_s):
-        raise UserError(
-            f"start_s is {start_s} and end_s {end_s}, expected 0 <= start_s < end_s."
-        )
-    return exact(start_s), None if end_s in (None, math.inf) else exact(end_s)

@@ -122,6 +122,14 @@ class MediaFile:
         ends = [end for end in declared if end is not None]
         return max(ends) if len(ends) == len(declared) else self._lengths.measured()
 
+    def require_length(self, start: Fraction, end: Fraction | None) -> None:
+        """Raises MediaError if a span is longer than that, by what is declared."""
+        ends = [self._lengths.declared(stream) for stream in self._streams]
+        until = max((one for one in ends if one is not None), default=Fraction(0))
+        length = (until if end is None else min(until, end)) - start
+        if not self._allow_truncated:
+            self.refuse(self.limits.length_refusal(length))
+
     def picture(self) -> av.VideoFrame:
         """Decodes the one picture of an image file; MediaError at any damage."""
         stream, limit = self.stream("video"), self.limits.of_images

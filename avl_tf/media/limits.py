@@ -1,7 +1,8 @@
-"""How large a picture may be: a header of some bytes can claim any number of pixels."""
+"""How large a picture and how long a span may be: a header can claim any number."""
 
 import dataclasses
 import re
+from fractions import Fraction
 
 from avl_tf.settings import setting
 
@@ -49,7 +50,7 @@ class PixelLimit:
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """The largest pictures that are decoded; what is larger is an error of its file.
+    """The largest that is decoded; what is larger is an error of its file.
 
     An image takes about 11 bytes a pixel while it is read; the largest cameras that
     are common have 100 million. Of a video up to 17 pictures are in memory at once, at
@@ -68,6 +69,12 @@ class Limits:
         "up to 25 bytes of memory a pixel are needed).",
         lower=1,
     )
+    max_seconds: int = setting(
+        86_400,
+        "Recordings, or spans of one, of more seconds are refused: 32 kB of memory a "
+        "second are needed. The default is a day.",
+        lower=1,
+    )
 
     @property
     def of_images(self) -> PixelLimit:
@@ -78,6 +85,15 @@ class Limits:
     def of_videos(self) -> PixelLimit:
         """The limit of a video's pictures."""
         return PixelLimit(self.max_video_megapixels, "max_video_megapixels")
+
+    def length_refusal(self, seconds: float | Fraction) -> str | None:
+        """Says what is wrong with a span of this length; None if nothing is."""
+        if seconds <= self.max_seconds:
+            return None
+        return (
+            f"{float(seconds):,.0f} s of it are asked for, more than the "
+            f"{self.max_seconds:,} of --max_seconds: give a span of it, or allow more"
+        )
 
 
 DEFAULT_LIMITS = Limits()

@@ -55,8 +55,7 @@ def samples(source: Source, sample_rate: int) -> np.ndarray:
     if isinstance(source, tuple):
         found = _of_waveform(*source, sample_rate)
     else:
-        parts = [part for _, part in media.decode(source, sample_rate)]
-        found = np.concatenate([np.zeros(0, np.int16), *parts])
+        found = media.collect(media.decode(source, sample_rate))
     if not found.any():
         raise media.MediaError(
             f"{name(source)}: its sound is nothing but zeros."
@@ -96,7 +95,9 @@ def pooled(
     frames = [_Frames(backbone) for backbone in backbones.values()]
     n_samples = 0
     for index, array in _seen(source, [one.backbone for one in frames], sample_rate):
-        if index is None:
+        if array is None:
+            n_samples = 0
+        elif index is None:
             n_samples += len(array)
         else:
             frames[index].put(array)
@@ -154,8 +155,8 @@ class _Frames:
 
 def _seen(
     source: Source, backbones: list[Backbone], sample_rate: int
-) -> Iterator[tuple[int | None, np.ndarray]]:
-    """Yields (which backbone's, frame) and, of a file's sound, (None, samples)."""
+) -> Iterator[tuple[int | None, np.ndarray | None]]:
+    """Yields (which backbone's, frame) and a file's sound; see media.decode."""
     views = [media.View(b.fps, b.short_side, b.crop) for b in backbones]
     if isinstance(source, tuple):
         frames, fps = _checked_frames(*source), float(source[1])

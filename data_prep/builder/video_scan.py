@@ -26,7 +26,7 @@ from data_prep.builder.fingerprints import (
 )
 
 # Changes with what is measured, so that older files are not taken for it.
-_VERSION = 1
+_VERSION = 2
 _BLOCK_S = 10
 
 
@@ -91,38 +91,54 @@ def read_scan(task: ScanTask) -> Scan | None:
 
 
 def _scan(task: ScanTask) -> Scan:
-    segmenter = segmenters.make(task.segmenter)
-    audio, frames = AudioFingerprint(), FramesFingerprint()
-    waiting: list[np.ndarray] = []
-    n_samples = n_waiting = 0
-
-    def listen() -> None:
-        block = np.concatenate([np.zeros(0, np.int16), *waiting])
-        waveform = block.astype(np.float32) / 32768
-        segmenter.feed(waveform)
-        audio.feed(waveform)
-
+    heard, frames = _Heard(task.segmenter), FramesFingerprint()
     views = [View(FRAMES_FPS, FRAMES_SHORT_SIDE)]
     for view, array in media.decode(task.path, SAMPLE_RATE, views, limits=task.limits):
-        if view is not None:
+        if array is None:
+            heard = _Heard(task.segmenter)
+        elif view is None:
+            heard.put(array)
+        else:
             frames.feed(array)
-            continue
-        waiting.append(array)
-        n_samples, n_waiting = n_samples + len(array), n_waiting + len(array)
-        if n_waiting >= _BLOCK_S * SAMPLE_RATE:
-            listen()
-            waiting, n_waiting = [], 0
-    listen()
-    if not n_samples:
+    heard.listen()
+    if not heard.n_samples:
         raise media.MediaError(f"{task.path}: no sound in it.")
-    duration_s = n_samples / SAMPLE_RATE
+    duration_s = heard.n_samples / SAMPLE_RATE
     speech = [
         (start_s, min(end_s, duration_s))
-        for start_s, end_s in segmenter.finish()
+        for start_s, end_s in heard.segmenter.finish()
         if start_s < duration_s
     ]
-    fingerprints = {"audio": audio.finish(), "frames": frames.finish()}
+    fingerprints = {"audio": heard.fingerprint.finish(), "frames": frames.finish()}
     return Scan(duration_s, tuple(speech), fingerprints)
+
+
+class _Heard:
+    """What is found out about a sound as it comes, some seconds at a time."""
+
+    def __init__(self, segmenter: str):
+        self.segmenter, self.fingerprint = (
+            segmenters.make(segmenter),
+            AudioFingerprint(),
+        )
+        self.n_samples = self._n_waiting = 0
+        self._waiting: list[np.ndarray] = []
+
+    def put(self, samples: np.ndarray) -> None:
+        """Takes the next samples, int16 [S]."""
+        self._waiting.append(samples)
+        self.n_samples += len(samples)
+        self._n_waiting += len(samples)
+        if self._n_waiting >= _BLOCK_S * SAMPLE_RATE:
+            self.listen()
+
+    def listen(self) -> None:
+        """Looks at what has come since it was done last."""
+        block = np.concatenate([np.zeros(0, np.int16), *self._waiting])
+        self._waiting, self._n_waiting = [], 0
+        waveform = block.astype(np.float32) / 32768
+        self.segmenter.feed(waveform)
+        self.fingerprint.feed(waveform)
 
 
 def _describe(task: ScanTask) -> list:
