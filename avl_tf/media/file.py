@@ -15,6 +15,7 @@ import av
 from av.stream import Discard, Disposition
 
 from avl_tf.media import formats, opening, packets
+from avl_tf.media.joined import Tags
 from avl_tf.media.lengths import Lengths
 from avl_tf.media.limits import DEFAULT_LIMITS, Limits, PixelLimit
 from avl_tf.media.opening import MediaError, Note
@@ -168,7 +169,7 @@ class MediaFile:
             MediaError: there is no such stream, or it is damaged.
         """
         streams = [self.stream(kind) for kind in kinds]
-        if start <= _RUN_UPS_S[0]:
+        if start <= _RUN_UPS_S[0] or self._lengths.is_joined:
             yield from self._decode(streams, finished)
             return
         # Keyframes are video's matter: sound follows wherever video leads.
@@ -204,9 +205,16 @@ class MediaFile:
             self._bound(stream, limit)
         demuxed = packets.demux(self._container, read)
         all_progress = [
-            Progress(stream, self._origin, self._lengths.declared(stream), sought)
+            Progress(
+                stream,
+                self._origin,
+                self._lengths.declared(stream),
+                sought,
+                self._lengths.counts_frames,
+            )
             for stream in streams
         ]
+        tags = Tags() if self._lengths.counts_frames else None
         more = True
         while more:
             active = [p for p in all_progress if p.stream.type not in finished]
@@ -216,6 +224,8 @@ class MediaFile:
             )
             more = packet is not None
             self.refuse(limit.refusal_of(problem))
+            if tags and packet is not None and tags.has(packet):
+                problem = ""
             # What is wrong with no stream's packet in particular concerns them all.
             index = None if packet is None else packet.stream_index
             its_own = [p for p in active if p.stream.index == index]

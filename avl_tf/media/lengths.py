@@ -7,7 +7,7 @@ from fractions import Fraction
 import av
 from av.container import InputContainer
 
-from avl_tf.media import opening, packets
+from avl_tf.media import joined, opening, packets
 from avl_tf.media.packets import Logs, Stream
 
 
@@ -22,6 +22,8 @@ class Lengths:
 
     Attributes:
         origin: second 0 of the file, by the streams' clocks.
+        is_joined: it goes on where its header says it ends; see media.joined.
+        counts_frames: how long its frames are is all that tells its times.
     """
 
     def __init__(
@@ -36,6 +38,10 @@ class Lengths:
         self._guesses = container.format.name != "wav" and any(
             "duration from bitrate" in text for _, _, text in logs
         )
+        name = container.format.name
+        self.is_joined = name == "mp3" and joined.is_joined(path)
+        self._guesses |= self.is_joined
+        self.counts_frames = name == "aac" or (name == "mp3" and self._guesses)
         starts = [
             _seconds(stream.start_time, stream)
             for stream in streams
@@ -62,7 +68,9 @@ class Lengths:
                 for packet in packets.demux(self._container, self._streams):
                     stream = packet.stream
                     length = _seconds(packet.duration, stream)
-                    if packet.pts is None:
+                    if self.counts_frames:
+                        ends[stream] += joined.frame_s(bytes(packet))
+                    elif packet.pts is None:
                         ends[stream] += length
                     else:
                         at = _seconds(packet.pts, stream) - self.origin
@@ -72,7 +80,7 @@ class Lengths:
                 raise opening.media_error(
                     self._path, "cannot be read", reason
                 ) from error
-        return max(ends.values())
+        return max(ends.values()) - (self.origin if self.counts_frames else 0)
 
 
 def _seconds(ticks: int | None, stream: Stream) -> Fraction:

@@ -30,6 +30,7 @@ class Progress:
         declared_end: its end in seconds as declared; None if it is not.
         sought: it is not read from its start, so that it begins with the first frame
             that comes.
+        counts_frames: a frame follows the one before, whatever its time.
 
     Attributes:
         end: its end in seconds as declared; 0 if it is not.
@@ -42,11 +43,13 @@ class Progress:
         origin: Fraction,
         declared_end: Fraction | None,
         sought: bool,
+        counts_frames: bool = False,
     ):
         self.stream, self.end = stream, declared_end or Fraction(0)
         self.last: TimedFrame | None = None
         self._damage: tuple[Fraction, str] | None = None
         self._origin, self._base = origin, stream.time_base
+        self._counts_frames = counts_frames
         self._start = Fraction(0)
         if stream.start_time is not None:
             self._start = self._seconds(stream.start_time)
@@ -109,7 +112,7 @@ class Progress:
             duration = Fraction(frame.samples, frame.sample_rate)
         else:
             duration = (frame.duration or 0) * self._base or self._usual_duration
-        if frame.pts is not None:
+        if frame.pts is not None and not (self._counts_frames and self.last):
             time = self._seconds(frame.pts)
             # Frames come out in the order of presentation, so a time that goes back is
             # a reset clock (joined MPEG-TS) or a wrong guess (B-frames in AVI).
