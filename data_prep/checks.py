@@ -178,10 +178,11 @@ def examine(
         limits: how large its image may be.
 
     Returns:
-        A finding ("dead" or "silent") or None; the media's length in seconds, 0 if it
-        is dead.
+        A finding ("dead" or "silent", or a note on its sound) or None; the media's
+        length in seconds, 0 if it is dead.
     """
     path, duration_s = line["media"], 0.0
+    notes: list[media.Note] = []
     try:
         with MediaFile(path, limits=limits) as file:
             length_s = float(file.duration())
@@ -193,18 +194,32 @@ def examine(
                 return _finding("silent", line, str(error)), length_s
         if line.get("image"):
             media.read_image(line["image"], limits)
-        silent = is_silent(path, line.get("start_s", 0.0), line.get("end_s"))
+        silent = is_silent(path, line.get("start_s", 0.0), line.get("end_s"), notes)
         duration_s = length_s
     except (MediaError, OSError, ValueError) as error:
         return _finding("dead", line, str(error)), duration_s
-    detail = f"{path}: its sound is nothing but zeros"
-    return _finding("silent", line, detail) if silent else None, duration_s
+    if silent:
+        detail = f"{path}: its sound is nothing but zeros"
+        return _finding("silent", line, detail), duration_s
+    for note in notes:
+        return _finding(note.kind, line, note.text), duration_s
+    return None, duration_s
 
 
-def is_silent(path: str, start_s: float = 0.0, end_s: float | None = None) -> bool:
+def is_silent(
+    path: str,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    notes: list[media.Note] | None = None,
+) -> bool:
     """Tells whether a file's sound, or a span of it, is nothing but zeros.
 
     Decodes until the first sound only; at most ten minutes are in memory.
+
+    Args:
+        path: a file with sound.
+        start_s, end_s: the span, in seconds.
+        notes: takes what is worth telling of the file.
 
     Raises:
         FileNotFoundError, MediaError: as media.read_waveform.
@@ -214,10 +229,11 @@ def is_silent(path: str, start_s: float = 0.0, end_s: float | None = None) -> bo
         stop_s = start_s + window_s
         if end_s is not None:
             stop_s = min(stop_s, end_s)
-        waveform = media.read_waveform(path, media.SAMPLE_RATE, start_s, stop_s)
-        if waveform.any():
+        parts = media.decode(path, media.SAMPLE_RATE, (), start_s, stop_s, notes=notes)
+        samples = media.collect(parts)
+        if samples.any():
             return False
-        if len(waveform) < round((stop_s - start_s) * media.SAMPLE_RATE) - 1:
+        if len(samples) < round((stop_s - start_s) * media.SAMPLE_RATE) - 1:
             break
         start_s, window_s = stop_s, min(2 * window_s, _LAST_WINDOW_S)
     return True

@@ -71,7 +71,7 @@ class Sound:
         self._remedy, self._weights = remedy, dict[str, np.ndarray]()
         self._silence_s = _SILENCE_S + os.path.getsize(file.path) / _BYTES_A_SECOND
         # Of the stream, in samples at its own rate from second base on.
-        self._rate = self._position = self._n_taken = 0
+        self._rate = self._position = self._n_taken = self._last_begin = 0
         self._start = start - self._base
         self._enough: Fraction | float = math.inf
         self._held: list[np.ndarray] = []
@@ -106,6 +106,7 @@ class Sound:
         skipped = max(0, -gap)
         self._listen(timed.frame, skipped, len(samples))
         samples = samples[skipped:]
+        self._last_begin = self._position - skipped
         self._position += len(samples)
         self._hold(samples)
         self._last_frame = timed.frame
@@ -117,9 +118,9 @@ class Sound:
             # AAC fills its last packet up; the container counts the samples that
             # belong to it. It counts more where the sound ends with a gap.
             declared = round((frame.duration or 0) * frame.time_base * self._rate)
-            n_more = declared - len(self._held[-1])
+            n_more = self._last_begin + declared - self._position
             if 0 < declared and n_more < -_ROUNDING_S * self._rate:
-                self._held[-1] = self._held[-1][:declared]
+                self._held[-1] = self._held[-1][: max(0, len(self._held[-1]) + n_more)]
             elif self._min_gap < n_more <= _MAX_GAP_S * self._rate:
                 yield from self._silent(n_more)
         yield from self._resampled()
