@@ -237,7 +237,7 @@ def _examine(lines, drop, report, limits) -> list[Line]:
         if index in found_before:
             usable.append(line)
             continue
-        finding, duration_s = checks.examine(line, limits)
+        finding, duration_s = checks.examine(line, limits, report)
         if finding:
             report.append(finding)
             if finding.kind in drop:

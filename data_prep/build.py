@@ -11,7 +11,8 @@ In: a folder of videos, nested at will.
 Out: spans of speech of 5 to 50 s as clips, N/N/N random ones of them for training,
 validation and evaluation. Every video is in one split, and so are its near-duplicates.
 OUT_DIR/manifest.jsonl, data_card.json and .md, failures.jsonl (videos that could not be
-used, and why; the exit status is then 1) and the review page. Clips that were rejected
+used, and why; the exit status is then 1), notes.jsonl (which of several audio tracks
+was taken, and the like) and the review page. Clips that were rejected
 there leave the manifest; they are not replaced. What has been found out about a video
 is kept in OUT_DIR/scans, so that another run decodes only what is new or has changed.
 
@@ -27,10 +28,10 @@ from typing import Any
 from absl import flags, logging
 from tqdm import tqdm
 
-from avl_tf import program, settings, whole_files
+from avl_tf import media, program, settings, whole_files
 from avl_tf.errors import UserError
 from avl_tf.media import Limits
-from data_prep import failures, manifest, media_files, processes
+from data_prep import failures, findings, manifest, media_files, processes
 from data_prep.builder import (
     clip_corpus,
     data_card,
@@ -43,6 +44,7 @@ from data_prep.builder.clip_corpus import BuildConfig, ClipCorpus
 from data_prep.builder.decisions import Decisions, read_decisions
 from data_prep.builder.video_scan import Scan, ScanTask
 from data_prep.failures import Failure
+from data_prep.findings import Finding
 from data_prep.manifest_line import require_language
 
 settings.define_flags(BuildConfig)
@@ -52,6 +54,13 @@ _VIDEOS = flags.DEFINE_string(
 )
 _LANGUAGE = flags.DEFINE_string(
     "language", None, "What is spoken, such as ja.", required=True
+)
+_AUDIO_TRACK = flags.DEFINE_string(
+    "audio_track",
+    None,
+    "Which sound of every file is meant: a number, from 0, among its audio tracks "
+    "(FFmpeg's 0:a:N), or a language tag; if left out the track in --language, else "
+    "the default one, with a note.",
 )
 _OUT_DIR = flags.DEFINE_string(
     "out_dir", None, "Folder for the manifest and the rest.", required=True
@@ -76,9 +85,10 @@ def main() -> None:
     require_language(_LANGUAGE.value)
     segmenters.make(config.segmenter)
     decided = read_decisions(_DECISIONS.value) if _DECISIONS.value else Decisions()
+    track = manifest.parse_audio_track(_AUDIO_TRACK.value)
     path_of, failed, n_others = _list_videos(_VIDEOS.value)
     with whole_files.used(_OUT_DIR.value, "scans", "review"):
-        _build(config, decided, path_of, failed, n_others)
+        _build(config, decided, path_of, failed, n_others, track)
 
 
 def _build(
@@ -87,8 +97,10 @@ def _build(
     path_of: dict[str, str],
     failed: list[Failure],
     n_others: int,
+    track: int | str | None,
 ) -> None:
-    scans = _scan_all(path_of, config.segmenter)
+    wanted = media.Wanted(_LANGUAGE.value, track)
+    scans = _scan_all(path_of, config.segmenter, wanted)
     failed += [
         {"id": video, "media": path_of[video], "reason": scan.failure}
         for video, scan in scans.items()
@@ -97,6 +109,13 @@ def _build(
     scans = {video: scan for video, scan in scans.items() if not scan.failure}
     path = os.path.join(_OUT_DIR.value, "failures.jsonl")
     manifest.write_text(path, failures.to_lines(failed))
+    notes = [
+        Finding(note.kind, video, note.text, path_of[video])
+        for video, scan in scans.items()
+        for note in scan.notes
+    ]
+    path_of_notes = os.path.join(_OUT_DIR.value, "notes.jsonl")
+    manifest.write_text(path_of_notes, findings.to_lines(notes))
     if not scans:
         raise UserError(
             f"{_VIDEOS.value}: none of {len(failed)} videos can be used, see "
@@ -108,11 +127,15 @@ def _build(
         _write_review_page(corpus, path_of, decided)
     path = os.path.join(_OUT_DIR.value, "manifest.jsonl")
     lines = clip_corpus.manifest_lines(corpus, scans, path_of, _LANGUAGE.value, path)
+    if track is not None:
+        lines = [{**line, "audio_track": track} for line in lines]
     manifest.write_manifest(path, lines)
     card = clip_corpus.describe(corpus, scans, config, decided, len(failed))
     card["review"]["decisions_on_other_clips"] = n_unknown
     known = {"language": _LANGUAGE.value, "licences": _LICENCES.value or None}
     data_card.write(_OUT_DIR.value, {**known, **card})
+    for text in findings.summary(notes).values():
+        print(f"note: {text}")
     _report(card, n_others)
     failures.require_none(failed, card["videos"]["found"], "videos", _OUT_DIR.value)
 
@@ -141,11 +164,13 @@ def _list_videos(folder: str) -> tuple[dict[str, str], list[Failure], int]:
     return paths, failed, len(listing.files) - len(ids)
 
 
-def _scan_all(path_of: dict[str, str], segmenter: str) -> dict[str, Scan]:
+def _scan_all(
+    path_of: dict[str, str], segmenter: str, wanted: media.Wanted
+) -> dict[str, Scan]:
     folder = os.path.join(_OUT_DIR.value, "scans")
     limits = settings.from_flags(Limits)
     tasks = [
-        ScanTask(video, path, segmenter, folder, limits)
+        ScanTask(video, path, segmenter, folder, limits, wanted)
         for video, path in path_of.items()
     ]
     found = {task.id: video_scan.read_scan(task) for task in tasks}

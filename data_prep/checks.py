@@ -7,12 +7,13 @@ decides what becomes of them.
 import collections
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from avl_tf import json_text, media
 from avl_tf.media import DEFAULT_LIMITS, Limits, MediaError
 from avl_tf.media.file import MediaFile
+from avl_tf.media.tracks import ANY, Wanted
 from data_prep.findings import Finding
 from data_prep.manifest_line import fault_of
 from data_prep.media_files import sha256
@@ -28,7 +29,7 @@ DEFECTS = {
     "overlap": "an id or a recording that is in another split too",
     "duplicates": "an id, or a file, that is there a second time",
     "span": "a clip whose times are no span",
-    "beyond": "a clip that starts after the end of its media",
+    "beyond": "a clip that starts after the end of its sound",
 }
 _FIRST_WINDOW_S, _LAST_WINDOW_S = 1, 600
 _HASHED = 1 << 16
@@ -137,16 +138,28 @@ def bad_spans(line: Line) -> dict[int, Finding]:
 
 
 def clips_beyond_end(line: Line) -> dict[int, Finding]:
-    """Finds clips that start after their line's media ends, by its duration_s."""
+    """Finds clips that start after their line's sound ends, by its duration_s."""
     if not line.get("duration_s"):
         return {}
     stop_s = min(line["duration_s"], line.get("end_s") or math.inf)
-    length_s = stop_s - line.get("start_s", 0.0)
+    found = beyond_end(line.get("clips", ()), stop_s - line.get("start_s", 0.0))
+    return {index: _finding("beyond", line, text) for index, text in found.items()}
+
+
+def beyond_end(clips: Sequence[Mapping[str, Any]], length_s: float) -> dict[int, str]:
+    """Finds clips that start after the end of a recording.
+
+    Args:
+        clips: of a manifest's line.
+        length_s: of its sound, from its start_s on; what is only seen ends nothing. Of
+            media without sound, of its pictures.
+
+    Returns:
+        Index of a clip -> what is to be told of it.
+    """
     return {
-        index: _finding(
-            "beyond", line, f"a clip from {clip['start_s']} s on, of {length_s:.1f} s"
-        )
-        for index, clip in enumerate(line.get("clips", ()))
+        index: f"a clip from {clip['start_s']} s on, of {length_s:.2f} s"
+        for index, clip in enumerate(clips)
         if clip["start_s"] >= length_s
     }
 
@@ -185,43 +198,52 @@ def _beginning(path: str) -> bytes:
 
 
 def examine(
-    line: Line, limits: Limits = DEFAULT_LIMITS
+    line: Line,
+    limits: Limits = DEFAULT_LIMITS,
+    notes: list[Finding] | None = None,
 ) -> tuple[Finding | None, float]:
     """Opens the files of a line and listens until the first sound.
 
     The whole is not decoded, so damage further on is for data_prep.extract to find.
 
     Args:
-        line: a line of a manifest.
-        limits: how large its image may be.
+        line: of a manifest.
+        limits: how large its pictures may be.
+        notes: takes what else is worth telling, such as which of several tracks is
+            meant.
 
     Returns:
-        A finding ("dead" or "silent", or a note on its sound) or None; the media's
-        length in seconds, 0 if it is dead.
+        A finding ("dead" or "silent") or None; where the sound that is meant ends, in
+        seconds, or the pictures if there is none, 0 if it is dead.
     """
     path, duration_s = line["media"], 0.0
-    notes: list[media.Note] = []
+    of_file: list[media.Note] = []
+    wanted = Wanted(line.get("language", "und"), line.get("audio_track"))
+    defect = None
     try:
-        with MediaFile(path, limits=limits) as file:
+        with MediaFile(path, limits=limits, notes=of_file, wanted=wanted) as file:
             length_s = float(file.duration())
-            if not line.get("image"):
-                file.stream("video")
             try:
                 file.stream("audio")
             except MediaError as error:
-                return _finding("silent", line, str(error)), length_s
-        if line.get("image"):
+                defect = _finding("silent", line, str(error))
+            else:
+                length_s = float(file.sound_end())
+            if not line.get("image"):
+                file.stream("video")
+        if line.get("image") and not defect:
             media.read_image(line["image"], limits)
-        silent = is_silent(path, line.get("start_s", 0.0), line.get("end_s"), notes)
+        if not defect:
+            span_s = line.get("start_s", 0.0), line.get("end_s")
+            if is_silent(path, *span_s, of_file, wanted):
+                detail = f"{path}: its sound is nothing but zeros"
+                defect = _finding("silent", line, detail)
         duration_s = length_s
     except (MediaError, OSError, ValueError) as error:
-        return _finding("dead", line, str(error)), duration_s
-    if silent:
-        detail = f"{path}: its sound is nothing but zeros"
-        return _finding("silent", line, detail), duration_s
-    for note in notes:
-        return _finding(note.kind, line, note.text), duration_s
-    return None, duration_s
+        defect = _finding("dead", line, str(error))
+    if notes is not None:
+        notes += (_finding(note.kind, line, note.text) for note in of_file)
+    return defect, duration_s
 
 
 def is_silent(
@@ -229,6 +251,7 @@ def is_silent(
     start_s: float = 0.0,
     end_s: float | None = None,
     notes: list[media.Note] | None = None,
+    wanted: Wanted = ANY,
 ) -> bool:
     """Tells whether a file's sound, or a span of it, is nothing but zeros.
 
@@ -238,6 +261,7 @@ def is_silent(
         path: a file with sound.
         start_s, end_s: the span, in seconds.
         notes: takes what is worth telling of the file.
+        wanted: which sound is meant.
 
     Raises:
         FileNotFoundError, MediaError: as media.read_waveform.
@@ -247,7 +271,10 @@ def is_silent(
         stop_s = start_s + window_s
         if end_s is not None:
             stop_s = min(stop_s, end_s)
-        parts = media.decode(path, media.SAMPLE_RATE, (), start_s, stop_s, notes=notes)
+        span = start_s, stop_s
+        parts = media.decode(
+            path, media.SAMPLE_RATE, (), *span, notes=notes, wanted=wanted
+        )
         samples = media.collect(parts)
         if samples.any():
             return False

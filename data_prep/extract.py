@@ -7,7 +7,9 @@ Log-mel spectrograms and frozen CNN features go into shards, as in
 train-00000-of-00004.tfrecord; with --keep_images the images themselves too. Run again
 after a stop, it makes only the shards that are missing. Recordings that fail are listed
 with the reason in failures.jsonl; the exit status is then 1. So are lines of the
-manifest that cannot be used.
+manifest that cannot be used. What else is worth telling
+of them (which of several audio tracks was taken, clips beyond the end) is in
+notes.jsonl, and counted at the end.
 """
 
 import dataclasses
@@ -22,7 +24,7 @@ from avl_tf.media import Limits
 from avl_tf.records import FeatureSpec, RecordsSpec
 from data_prep import extraction, failures, jobs, shards, workers
 from data_prep.extraction import ExtractionConfig, ShardTask
-from data_prep.manifest import Recording, sift_manifest
+from data_prep.manifest import Recording, parse_audio_track, sift_manifest
 from data_prep.media_files import as_on_disk
 from data_prep.processes import n_cores
 from data_prep.shards import OutputConfig, ShardResult
@@ -33,6 +35,13 @@ _MANIFEST = flags.DEFINE_string(
 settings.define_flags(OutputConfig)
 settings.define_flags(ExtractionConfig)
 settings.define_flags(Limits)
+_AUDIO_TRACK = flags.DEFINE_string(
+    "audio_track",
+    None,
+    "Which sound is meant where a line of the manifest has no audio_track: a number, "
+    "from 0, among the audio tracks (FFmpeg's 0:a:N), or a language tag; if left out "
+    "the track in the line's language, else the default one, with a note.",
+)
 _WORKERS = flags.DEFINE_integer(
     "workers",
     None,
@@ -78,6 +87,13 @@ def main() -> None:
             faults[0].reason,
         )
     recordings = _as_named_on_disk(recordings)
+    if (track := parse_audio_track(_AUDIO_TRACK.value)) is not None:
+        recordings = [
+            dataclasses.replace(one, audio_track=track)
+            if one.audio_track is None
+            else one
+            for one in recordings
+        ]
     if config.keep_images and not any(recording.image for recording in recordings):
         raise UserError(
             f"{_MANIFEST.value}: no line has an image for --keep_images to keep. Leave "

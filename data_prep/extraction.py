@@ -16,7 +16,7 @@ from avl_tf.media import DEFAULT_LIMITS, Limits
 from avl_tf.records import AUTHORS_2D, Clip, FeatureSpec, Record
 from avl_tf.records.spec import FEATURES_CHECK as _STREAM_CHECK
 from avl_tf.settings import setting
-from data_prep import failures, shards
+from data_prep import checks, failures, shards
 from data_prep.failures import Failure
 from data_prep.findings import Finding
 from data_prep.frame_batches import FrameBatches
@@ -179,6 +179,7 @@ def _record(
         recording.end_s,
         limits=config.limits,
         notes=notes,
+        wanted=recording.wanted,
     ):
         if array is None:
             sound.clear()
@@ -195,6 +196,7 @@ def _record(
     if not samples.any():
         raise media.MediaError(f"{recording.media}: its sound is nothing but zeros.")
     duration_s = len(samples) / config.audio.sample_rate
+    clips = _clips(recording, duration_s, notes)
     return Record(
         id=recording.id,
         recording_id=recording.recording_id,
@@ -205,7 +207,7 @@ def _record(
         log_mel=audio.long_log_mel(samples, config.audio),
         **{name: _normalised(parts) for name, parts in features.items()},
         image=jpeg,
-        clips=_clips(recording, duration_s),
+        clips=clips,
         labels=recording.labels,
     )
 
@@ -266,16 +268,23 @@ def _normalised(parts: list[np.ndarray]) -> np.ndarray:
     return whole
 
 
-def _clips(recording: Recording, duration_s: float) -> tuple[Clip, ...]:
-    clips = []
-    for clip in recording.clips:
-        if clip["start_s"] >= duration_s:
-            raise UserError(
-                f"{recording.media}: a clip starts at {clip['start_s']} s, the sound "
-                f"ends at {duration_s:.2f} s. Correct the manifest, or leave such "
-                "clips out (the adapters: --drop=beyond)."
-            )
-        end_s = min(clip["end_s"], duration_s)
-        label = clip.get("label")
-        clips.append(Clip(clip["start_s"], end_s, "" if label is None else str(label)))
-    return tuple(clips)
+def _clips(
+    recording: Recording, duration_s: float, notes: list[media.Note]
+) -> tuple[Clip, ...]:
+    """The clips that have sound; a note for each that starts after its end."""
+    beyond = checks.beyond_end(recording.clips, duration_s)
+    if beyond and len(beyond) == len(recording.clips):
+        raise UserError(
+            f"{recording.media}: all its clips start after the end of its sound, the "
+            f"first is {beyond[0]}. Correct the manifest."
+        )
+    notes += (media.Note("beyond", text) for text in beyond.values())
+    return tuple(
+        Clip(
+            clip["start_s"],
+            min(clip["end_s"], duration_s),
+            "" if (label := clip.get("label")) is None else str(label),
+        )
+        for index, clip in enumerate(recording.clips)
+        if index not in beyond
+    )

@@ -30,6 +30,13 @@ _VIDEOS = flags.DEFINE_string(
 _LANGUAGE = flags.DEFINE_string(
     "language", None, "What is spoken, such as sw.", required=True
 )
+_AUDIO_TRACK = flags.DEFINE_string(
+    "audio_track",
+    None,
+    "Which sound of every file is meant: a number, from 0, among its audio tracks "
+    "(FFmpeg's 0:a:N), or a language tag; if left out the track in --language, else "
+    "the default one, with a note.",
+)
 _SPLIT = flags.DEFINE_string("split", "all", "Split of all recordings.")
 _SPLITS = flags.DEFINE_list(
     "splits",
@@ -51,6 +58,7 @@ def main() -> None:
     require_language(_LANGUAGE.value)
     if flags.FLAGS["split"].present and _SPLITS.value:
         raise UserError("Give either --split or --splits.")
+    track = manifest.parse_audio_track(_AUDIO_TRACK.value)
     require_split_name(_SPLIT.value, "--split")
     shares = _shares()
     listing = media_files.list_files(folder)
@@ -66,6 +74,7 @@ def main() -> None:
             "language": _LANGUAGE.value,
             "split": _SPLIT.value,
             "recording_id": recording_of[name],
+            **({} if track is None else {"audio_track": track}),
         }
         for name, path in zip(ids, paths, strict=True)
         if recording_of[name] == name or "duplicates" not in drop

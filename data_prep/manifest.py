@@ -6,6 +6,8 @@ A line holds
     image       a still image that stands for the visual side, optional
     language    e.g. "sw"; split: e.g. "train"; both may be left out
     recording_id  what the split is made by, when several lines share one source
+    audio_track  which sound of the media is meant, if not the one whose language tag is
+                the line's: a number from 0 (FFmpeg's 0:a:N) or the track's language
     start_s, end_s  the span of the media that is meant; the whole of it if left out
     clips       [{"start_s", "end_s", "label"}, ...] in seconds from start_s, optional
     duration_s  for the reader's information only
@@ -23,6 +25,7 @@ from typing import Any
 
 from avl_tf import json_text
 from avl_tf.errors import UserError
+from avl_tf.media.tracks import Wanted, check_audio_track
 from avl_tf.whole_files import replacing
 from data_prep.manifest_line import fault_of
 
@@ -46,6 +49,12 @@ class Recording:
     clips: tuple[dict[str, Any], ...] = ()
     labels: dict[str, Any] = dataclasses.field(default_factory=dict)
     synthetic: bool = False
+    audio_track: int | str | None = None
+
+    @property
+    def wanted(self) -> Wanted:
+        """Which sound of the media is meant."""
+        return Wanted(self.language, self.audio_track)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +155,12 @@ def path_in_manifest(media: str, manifest: str) -> str:
     media = os.path.abspath(media)
     folder = os.path.join(os.path.dirname(os.path.abspath(manifest)), "")
     return media.removeprefix(folder)
+
+
+def parse_audio_track(text: str | None) -> int | str | None:
+    """A flag's audio_track as a line has it; None if it is not given."""
+    check_audio_track(text)
+    return int(text) if text and text.strip().isdecimal() else text
 
 
 def require_shares(fractions: Mapping[str, float]) -> None:

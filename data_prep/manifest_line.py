@@ -8,6 +8,7 @@ from typing import Any
 
 from avl_tf import fields
 from avl_tf.errors import UserError
+from avl_tf.media.tracks import check_audio_track
 
 # Shards add up to 60 characters to it, and a file's name has 255.
 _LONGEST_SPLIT = 100
@@ -74,6 +75,12 @@ def _check_split(split: Any, path: str) -> None:
         )
 
 
+def _check_audio_track(value: Any, path: str) -> None:
+    if isinstance(value, str):
+        _LANGUAGE(value, path)
+    check_audio_track(value)
+
+
 def _check_clips(clips: Any, path: str) -> None:
     if not isinstance(clips, list | tuple) or not all(
         isinstance(clip, dict) for clip in clips
@@ -120,4 +127,5 @@ _FIELDS: dict[str, fields.Check] = {
     "labels": fields.mapping(fields.anything, name=fields.text(empty=True)),
     "synthetic": fields.boolean,
     "duration_s": fields.nullable(fields.number(0)),
+    "audio_track": _check_audio_track,
 }

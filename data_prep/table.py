@@ -3,8 +3,9 @@
     python -m data_prep.table --table=clips.csv --language=sw --manifest=sw.jsonl
 
 In: a csv (or .tsv) with a header. Columns: media; and, if wanted, id, image, start_s,
-end_s (seconds), language, split, recording_id, label. Other columns become labels of
-the recording. media and image are paths from the table's folder, or from --root.
+end_s (seconds), language, audio_track, split, recording_id, label. Other columns
+become labels of the recording. media and image are paths from the table's folder, or
+from --root.
 Out: a recording a row. Rows of one media file share a recording_id, unless there is
 such a column, and so are in one split. With --rows=clips the rows of a media file are
 the clips of one recording.
@@ -17,7 +18,7 @@ from absl import flags
 
 from avl_tf import program, settings
 from avl_tf.errors import UserError
-from data_prep import adapter, media_files
+from data_prep import adapter, manifest, media_files
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import read_rows
 from data_prep.checks import Line
@@ -35,7 +36,9 @@ _LANGUAGE = flags.DEFINE_string(
     "language", "und", "What is spoken where the table does not say."
 )
 _SPLIT = flags.DEFINE_string("split", "all", "Split where the table does not say.")
-_OWN = ("media", "image", "id", "recording_id", "language", "split", "start_s", "end_s")
+_OWN = tuple(
+    "media image id recording_id language audio_track split start_s end_s".split()
+)
 _OF_CLIPS = ("id", "recording_id", "image")
 
 
@@ -123,11 +126,16 @@ def _common(row, place):
         raise UserError(f"{place}: media is empty.")
     split = _cell(row, "split") or _SPLIT.value
     require_split_name(split, place)
-    return {
+    line = {
         "media": _path(row["media"]),
         "language": _cell(row, "language") or _LANGUAGE.value,
         "split": split,
     }
+    try:
+        track = manifest.parse_audio_track(_cell(row, "audio_track") or None)
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from error
+    return line if track is None else {**line, "audio_track": track}
 
 
 def _path(cell):

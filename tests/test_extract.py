@@ -124,10 +124,12 @@ def test_an_image_with_a_spoken_caption_is_a_recording(videos, tmp_path):
     assert record.features_2d.shape == (1, 1280)
 
 
-def test_a_clip_behind_the_end_is_an_error(videos):
-    clips = ({"start_s": 50, "end_s": 52},)
+def test_a_recording_whose_clips_are_all_behind_the_end_fails(videos):
+    clips = ({"start_s": 50, "end_s": 52}, {"start_s": 60, "end_s": 70})
     recording = Recording("r", str(videos / "0.mp4"), clips=clips)
-    assert "a clip starts at 50 s" in _extract_one(recording)
+    reason = _extract_one(recording)
+    assert "all its clips start after the end of its sound" in reason
+    assert "the first is a clip from 50 s on" in reason
 
 
 def test_features_of_a_recording_do_not_depend_on_the_others(videos):
@@ -374,8 +376,8 @@ def test_what_is_finished_needs_no_backbone(videos, tmp_path):
 real_extract = extraction.extract
 
 
-def _die_over_two(recordings, config):
-    for found in real_extract(recordings, config):
+def _die_over_two(recordings, *arguments):
+    for found in real_extract(recordings, *arguments):
         if "2" in [recording.id for recording in recordings]:
             os._exit(9)
         yield found
@@ -406,7 +408,7 @@ def test_a_recording_that_kills_its_worker_is_left_out(videos, tmp_path, monkeyp
 
 
 def test_an_odd_error_is_a_failure_of_its_recording(videos, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("odd")
 
     monkeypatch.setattr(media, "decode", broken)

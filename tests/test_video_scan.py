@@ -1,12 +1,15 @@
 """A video is decoded once, and what is wrong with it is said, not raised."""
 
+import dataclasses
 import os
 
 import made_media
 import narrated
 import numpy as np
 import pytest
+from made_tracks import Tone, make_tracks
 
+from avl_tf.media.tracks import Wanted
 from data_prep import processes
 from data_prep.builder import key_frames, segmenters, video_scan
 from data_prep.builder.key_frames import KeyFramesTask
@@ -59,6 +62,42 @@ def test_read_scan_forgets_when_something_changes(task):
     assert video_scan.read_scan(task) is None
 
 
+def test_a_scan_is_of_the_track_that_is_meant(tmp_path):
+    tones = [Tone(300, "swa"), Tone(1000, "eng", seconds=4)]
+    path = make_tracks(tmp_path / "a.mkv", tones)
+
+    def task(*wanted):
+        folder = str(tmp_path / "scans")
+        return ScanTask("a", path, "silero", folder, Wanted(*wanted))
+
+    scan = video_scan.scan(task("sw"))
+    assert scan.duration_s == pytest.approx(8, abs=0.1) and not scan.notes
+    assert video_scan.read_scan(task("swa")).duration_s == scan.duration_s
+    assert video_scan.read_scan(task("en")) is None
+    video_scan.scan(task("en"))
+    for same in (task("en"), task("sw", 1), task("sw", "eng")):
+        shorter = video_scan.read_scan(same)
+        assert shorter.duration_s == pytest.approx(4, abs=0.1)
+    assert video_scan.read_scan(task("sw")) is None
+    told = video_scan.scan(task("ja"))
+    assert [note.kind for note in told.notes] == ["other language"]
+    assert video_scan.read_scan(task("ja")).notes == told.notes
+    assert [n.kind for n in video_scan.read_scan(task("xx")).notes] == [
+        "other language"
+    ]
+    none = video_scan.scan(task("sw", 2))
+    assert "audio track 2 is not there" in none.failure
+
+
+def test_a_scan_of_an_only_track_is_kept_whatever_the_language(task):
+    missing = dataclasses.replace(task, wanted=Wanted("sw", 1))
+    assert "audio track 1 is not there" in video_scan.scan(missing).failure
+    assert video_scan.read_scan(task) is None
+    video_scan.scan(task)
+    other = dataclasses.replace(task, wanted=Wanted("sw"))
+    assert video_scan.read_scan(other) is not None
+
+
 @pytest.mark.parametrize(
     "make, reason",
     [
@@ -87,7 +126,7 @@ def test_scan_says_why_a_video_cannot_be_used(make, reason, tmp_path):
 
 
 def test_scan_takes_a_defect_of_ours_for_a_failure(task, monkeypatch):
-    def broken(*arguments):
+    def broken(*arguments, **more):
         raise ZeroDivisionError("oh")
 
     monkeypatch.setattr(video_scan.media, "decode", broken)

@@ -27,6 +27,7 @@ from avl_tf.media.opening import MediaError, Note
 from avl_tf.media.pictures import View, pick_frames
 from avl_tf.media.sound import SAMPLE_RATE
 from avl_tf.media.stills import orientation, read_image, resize
+from avl_tf.media.tracks import Wanted
 from avl_tf.media.writer import write_image, write_video, write_wav
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "MediaError",
     "Note",
     "View",
+    "Wanted",
     "collect",
     "decode",
     "duration_s",
@@ -61,6 +63,8 @@ def read_waveform(
     start_s: float = 0.0,
     end_s: float | None = None,
     allow_truncated: bool = False,
+    language: str = "und",
+    audio_track: int | str | None = None,
 ) -> np.ndarray:
     """Reads the sound of an audio or video file.
 
@@ -71,11 +75,14 @@ def read_waveform(
     scale, or have more than 16 bits and are quiet, are scaled to a peak of 0.5.
 
     Args:
-        path: a file with sound; of several audio streams FFmpeg's "best" is read.
+        path: a file with sound.
         sample_rate: Hz.
         start_s: where to start, seconds.
         end_s: where to stop, seconds; None, or a time beyond the sound, is its end.
         allow_truncated: return what can be decoded of a damaged file.
+        language: of several audio tracks the one in this language is read, if there is
+            one; else the default one.
+        audio_track: the one that is read, whatever the language; see Wanted.
 
     Returns:
         float32 [S] in [-1, 1]; sample k is at start_s + k / sample_rate. A late start
@@ -84,14 +91,17 @@ def read_waveform(
 
     Raises:
         FileNotFoundError: there is no such file.
-        MediaError: no audio stream, it is damaged, a sample is no finite number, its
-            rate is not 4 to 384 kHz, or the span longer than a day.
+        MediaError: no audio stream or audio_track, it is damaged, a sample is no finite
+            number, its rate is not 4 to 384 kHz, or the span longer than a day.
         ValueError: sample_rate is not positive, or not 0 <= start_s < end_s.
 
     Differs: the authors' sox mixes to a plain average, of float and of opposite
         channels too; the level says nothing, as the log-mel is relative.
     """
-    parts = decode(path, sample_rate, (), start_s, end_s, allow_truncated)
+    wanted = Wanted(language, audio_track)
+    parts = decode(
+        path, sample_rate, (), start_s, end_s, allow_truncated, wanted=wanted
+    )
     return collect(parts).astype(np.float32) / 32768
 
 

@@ -17,6 +17,7 @@ from avl_tf.media.opening import Note, require_file
 from avl_tf.media.packets import Kind
 from avl_tf.media.pictures import Pictures, View, exact
 from avl_tf.media.sound import Sound, first_second
+from avl_tf.media.tracks import ANY, Wanted
 
 # Where sound must be counted from the start of a file, pictures further on than this
 # are sought in a pass of their own.
@@ -32,6 +33,7 @@ def decode(
     allow_truncated: bool = False,
     limits: Limits = DEFAULT_LIMITS,
     notes: list[Note] | None = None,
+    wanted: Wanted = ANY,
 ) -> Iterator[tuple[int | None, np.ndarray | None]]:
     """Decodes the sound and the frames of a file in one pass, a little at a time.
 
@@ -42,6 +44,7 @@ def decode(
         start_s, end_s, allow_truncated: as read_waveform and iter_frames.
         limits: how long the span and how large the pictures may be.
         notes: takes what is worth telling of the file, each thing once.
+        wanted: which sound is meant.
 
     Yields:
         (None, int16 [S]): the next samples of what read_waveform returns, times 32768.
@@ -55,7 +58,7 @@ def decode(
     if sample_rate is not None and sample_rate < 1:
         raise UserError(f"sample_rate is {sample_rate}, expected a rate in Hz above 0.")
     require_file(path)
-    opened_as = allow_truncated, limits, notes
+    opened_as = allow_truncated, limits, notes, wanted
     return _decode(path, sample_rate, views, (start, end), opened_as)
 
 

@@ -7,6 +7,7 @@ that starts late starts late here too, and sound and frames share one clock. Enc
 priming is dropped as FFmpeg drops it (edit lists, skip samples).
 """
 
+import contextlib
 import os
 from collections.abc import Collection, Container, Iterator
 from fractions import Fraction
@@ -14,20 +15,18 @@ from fractions import Fraction
 import av
 from av.stream import Discard, Disposition
 
-from avl_tf.media import formats, opening, packets
+from avl_tf.media import formats, opening, packets, tracks
 from avl_tf.media.joined import Tags
 from avl_tf.media.lengths import Lengths
 from avl_tf.media.limits import DEFAULT_LIMITS, Limits, PixelLimit
 from avl_tf.media.opening import MediaError, Note
 from avl_tf.media.packets import Kind, Stream
-from avl_tf.media.progress import Progress, TimedFrame
+from avl_tf.media.progress import Progress, TimedFrame, frames_around
+from avl_tf.media.tracks import ANY, Track, Wanted
 
 # Seeks go this far before the wanted time: room for a decoder to warm up, and a second
 # try where a seek lands between keyframes (MPEG-TS).
 _RUN_UPS_S = (2, 12)
-# How long frames of one kind are kept after that time while the other has not begun:
-# pictures are large, sound waits for decoders that are some pictures behind.
-_PATIENCE_S = {"video": 0, "audio": 60}
 
 
 class MediaFile:
@@ -38,6 +37,7 @@ class MediaFile:
         allow_truncated: decode what there is of a damaged file, without an error.
         limits: how large its pictures may be.
         notes: takes what is worth telling of the file, each thing once.
+        wanted: which sound is meant.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -50,10 +50,13 @@ class MediaFile:
         allow_truncated: bool = False,
         limits: Limits = DEFAULT_LIMITS,
         notes: list[Note] | None = None,
+        wanted: Wanted = ANY,
     ):
         self.path = os.fspath(path)
         self.limits = limits
         self._notes = [] if notes is None else notes
+        self._wanted = wanted
+        self._chosen: dict[Kind, Stream] = {}
         self._allow_truncated = allow_truncated
         self._container, logs = opening.open_container(self.path, limits.of_videos)
         self._streams = [
@@ -65,7 +68,7 @@ class MediaFile:
         if not self._streams:
             self._container.close()
             raise self.error("neither audio nor video in it")
-        self._lengths = Lengths(self.path, self._container, self._streams, logs)
+        self._lengths = Lengths(self.path, self._container, self._streams, logs, limits)
         self._origin = self._lengths.origin
 
     def __enter__(self) -> "MediaFile":
@@ -91,16 +94,41 @@ class MediaFile:
             self._notes.append(one)
 
     def stream(self, kind: Kind) -> Stream:
-        """Returns the best "audio" or "video" stream; MediaError if there is none."""
+        """Returns the "audio" or "video" stream that is meant; see tracks.
+
+        Raises:
+            MediaError: there is none.
+        """
+        if kind not in self._chosen:
+            self._chosen[kind] = stream = self._choose(kind)
+            stream.codec_context.thread_count = 1
+        return self._chosen[kind]
+
+    def _choose(self, kind: Kind) -> Stream:
         found = [stream for stream in self._streams if stream.type == kind]
         known = [stream for stream in found if stream.codec_context is not None]
         if not known:
             raise self.error(f"no {'decoder for its ' * bool(found)}{kind} stream")
-        best = self._container.streams.best(kind)
-        stream = best if best in known else known[0]
-        if not stream.codec_context.is_open:
-            stream.codec_context.thread_count = 1
+        if kind == "audio":
+            try:
+                number, note = tracks.choose(*self.sounds(), self._wanted)
+            except LookupError as error:
+                raise self.error(str(error.args[0])) from error
+            stream = self._container.streams.audio[number]
+        else:
+            heard = None
+            with contextlib.suppress(MediaError):  # that is for who listens
+                heard = self.stream("audio")
+            stream, note = tracks.choose_pictures(
+                self.path, self.limits, self._container, known, heard
+            )
+        if note:
+            self.note(*note)
         return stream
+
+    def sounds(self) -> tuple[list[Track], int | None]:
+        """Describes the audio tracks; and the number of FFmpeg's best."""
+        return tracks.describe_sounds(self._container)
 
     def has_sound(self) -> bool:
         """Tells whether there is an audio stream."""
@@ -112,21 +140,17 @@ class MediaFile:
         one = len(self._streams) == 1 and not self.has_sound()
         return one and (named or self._streams[0].frames == 1)
 
-    def counts_samples(self) -> bool:
-        """Tells whether the times of the audio stream are exact to the sample."""
-        stream = self.stream("audio")
-        return (stream.time_base * stream.codec_context.sample_rate).numerator == 1
-
     def duration(self) -> Fraction:
         """Returns the end of the longest stream in seconds; see media.duration_s."""
-        declared = [self._lengths.declared(stream) for stream in self._streams]
-        ends = [end for end in declared if end is not None]
-        return max(ends) if len(ends) == len(declared) else self._lengths.measured()
+        return self._lengths.whole()
+
+    def sound_end(self) -> Fraction:
+        """Returns where the sound ends in seconds; MediaError if there is none."""
+        return self._lengths.end(self.stream("audio"))
 
     def require_length(self, start: Fraction, end: Fraction | None) -> None:
         """Raises MediaError if a span is longer than that, by what is declared."""
-        ends = [self._lengths.declared(stream) for stream in self._streams]
-        until = max((one for one in ends if one is not None), default=Fraction(0))
+        until = max(self._lengths.all_declared(), default=Fraction(0))
         length = (until if end is None else min(until, end)) - start
         if not self._allow_truncated:
             self.refuse(self.limits.length_refusal(length))
@@ -181,13 +205,16 @@ class MediaFile:
             except av.FFmpegError:
                 break
             frames = self._decode(streams, finished, sought=True)
-            if head := _frames_around(start, frames, set(kinds)):
+            if head := frames_around(start, frames, set(kinds)):
                 yield from head
                 yield from frames
                 return
-        opened_as = self._allow_truncated, self.limits, self._notes
-        with MediaFile(self.path, *opened_as) as fresh:
+        with self._again() as fresh:
             yield from fresh._decode([fresh.stream(kind) for kind in kinds], finished)
+
+    def _again(self) -> "MediaFile":
+        opened_as = self._allow_truncated, self.limits, self._notes, self._wanted
+        return MediaFile(self.path, *opened_as)
 
     def _decode(
         self,
@@ -196,8 +223,9 @@ class MediaFile:
         sought: bool = False,
     ) -> Iterator[tuple[str, TimedFrame]]:
         """Decodes from where the file stands to its end, on the watch for damage."""
-        endless = any(stream.duration is None for stream in streams)
-        read = self._streams if endless else streams
+        lengths = self._lengths
+        own = all(map(lengths.has_own, streams))
+        read = streams if own else self._streams
         for other in self._container.streams:
             other.discard = Discard.default if other in read else Discard.all
         limit = self.limits.of_videos
@@ -208,13 +236,14 @@ class MediaFile:
             Progress(
                 stream,
                 self._origin,
-                self._lengths.declared(stream),
+                lengths.declared(stream),
+                lengths.has_own(stream),
                 sought,
-                self._lengths.counts_frames,
+                lengths.counts_frames,
             )
             for stream in streams
         ]
-        tags = Tags() if self._lengths.counts_frames else None
+        tags = Tags() if lengths.counts_frames else None
         more = True
         while more:
             active = [p for p in all_progress if p.stream.type not in finished]
@@ -247,6 +276,8 @@ class MediaFile:
                 continue
             if progress.last is None and not sought:
                 raise self.error(f"nothing in its {kind} stream can be decoded")
+            if kind == "video" and progress.n_frames == 1 and self.has_sound():
+                self.note(*tracks.ONE_PICTURE)
             if progress.is_cut():
                 self._refuse(progress.reached, "the file seems cut", progress.end)
 
@@ -262,20 +293,3 @@ class MediaFile:
         if not self._allow_truncated:
             of_all = f" of {float(end):.1f} s" if end else ""
             raise self.error(f"decodes only to {float(at):.1f} s{of_all}", reason)
-
-
-def _frames_around(
-    start: Fraction, frames: Iterator[tuple[str, TimedFrame]], kinds: set[str]
-) -> list[tuple[str, TimedFrame]]:
-    """Takes the frames up to where every kind has begun; none if one begins late."""
-    head = []
-    for kind, timed in frames:
-        # A frame without a time of its own does not tell where the seek has led.
-        unplaced = timed.frame.pts is None or timed.time > start
-        if (kind in kinds and unplaced) or timed.time > start + _PATIENCE_S[kind]:
-            break
-        head.append((kind, timed))
-        kinds.discard(kind)
-        if not kinds:
-            return head
-    return []

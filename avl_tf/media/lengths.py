@@ -8,7 +8,17 @@ import av
 from av.container import InputContainer
 
 from avl_tf.media import joined, opening, packets
+from avl_tf.media.limits import Limits
 from avl_tf.media.packets import Logs, Stream
+
+# How much of a file is read to see where its sound ends.
+_TAIL_S = 30
+# Formats that declare the length of a file at most; those that declare none, where
+# FFmpeg measures streams. One that it has not met at once, or that is one picture, it
+# holds to last as long as the file.
+_OF_THE_WHOLE = ("matroska,webm", "asf", "nut", "flv")
+_MEASURED = ("mpegts", "mpeg")
+_ROUNDING_S = Fraction(2, 1000)
 
 
 class Lengths:
@@ -19,6 +29,7 @@ class Lengths:
         container: the file, opened.
         streams: its audio and video streams.
         logs: what FFmpeg has logged when it opened the file.
+        limits: of the file, should it be opened once more.
 
     Attributes:
         origin: second 0 of the file, by the streams' clocks.
@@ -32,7 +43,9 @@ class Lengths:
         container: InputContainer,
         streams: Sequence[Stream],
         logs: Logs,
+        limits: Limits,
     ):
+        self._limits = limits
         self._path, self._container, self._streams = path, container, streams
         # For WAV, whose bit rate is constant, the guess is exact.
         self._guesses = container.format.name != "wav" and any(
@@ -49,6 +62,18 @@ class Lengths:
         ]
         self.origin = min(starts, default=Fraction(0))
 
+    def has_own(self, stream: Stream) -> bool:
+        """Tells whether a stream's duration is its own, and not that of the file."""
+        if stream.duration is None:
+            return False
+        name, of_file = self._container.format.name, self._container.duration
+        if name in _MEASURED and of_file is not None:
+            length = _seconds(stream.duration, stream)
+            guessed = abs(length - Fraction(of_file, av.time_base)) < _ROUNDING_S
+        else:
+            guessed = name in _OF_THE_WHOLE
+        return not guessed or len(self._streams) == 1
+
     def declared(self, stream: Stream) -> Fraction | None:
         """Returns where a stream ends by its own or its file's account, or None."""
         if self._guesses:
@@ -59,6 +84,56 @@ class Lengths:
         if self._container.duration is not None:
             return Fraction(self._container.duration, av.time_base) - self.origin
         return None
+
+    def end(self, stream: Stream) -> Fraction:
+        """Returns where a stream ends, as it declares it, or by its last packet.
+
+        A container may declare no more than the end of its longest stream.
+        """
+        declared = self.declared(stream)
+        if len(self._streams) == 1:
+            return self.whole()
+        if declared is not None and self.has_own(stream):
+            return declared
+        step = _TAIL_S
+        while declared is not None and step < declared:
+            if end := self._last(stream.index, declared - step):
+                return end
+            step *= 4
+        return self._last(stream.index) or Fraction(0)
+
+    def _last(self, index: int, start: Fraction | None = None) -> Fraction | None:
+        """Returns where the last packet of a stream ends, by those from start on."""
+        container, logs = opening.open_container(self._path, self._limits.of_videos)
+        with container, av.logging.Capture() as said:
+            stream, end = container.streams[index], None
+            try:
+                if start is not None:
+                    container.seek(round((start + self.origin) * av.time_base))
+                for packet in packets.demux(container, [stream]):
+                    at = self.origin if end is None else end
+                    if packet.pts is not None:
+                        at = _seconds(packet.pts, stream)
+                    after = at + _seconds(packet.duration, stream)
+                    end = after if end is None else max(end, after)
+            except av.FFmpegError as error:
+                if start is None:
+                    reason = packets.reason(error, [*logs, *said])
+                    raise opening.media_error(
+                        self._path, "cannot be read", reason
+                    ) from error
+                return None
+        return None if end is None else end - self.origin
+
+    def all_declared(self) -> list[Fraction]:
+        """The ends that are declared, of all streams."""
+        ends = map(self.declared, self._streams)
+        return [end for end in ends if end is not None]
+
+    def whole(self) -> Fraction:
+        """Returns the end of the longest stream; reads the file if one is unknown."""
+        ends = self.all_declared()
+        return max(ends) if len(ends) == len(self._streams) else self.measured()
 
     def measured(self) -> Fraction:
         """Returns where the last packet of the file ends; reads them all."""

@@ -1,5 +1,6 @@
 """How far a stream has been decoded: its frames' times, and damage on the way."""
 
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -8,6 +9,9 @@ import av
 from avl_tf.media.packets import Frame, Stream
 
 _RAGGED_EDGE_S = 1
+# How long frames of one kind are kept after that time while the other has not begun:
+# pictures are large, sound waits for decoders that are some pictures behind.
+_PATIENCE_S = {"video": 0, "audio": 60}
 
 
 class TimedFrame(NamedTuple):
@@ -28,6 +32,7 @@ class Progress:
         stream: the stream.
         origin: second 0 of the file, by the streams' clocks.
         declared_end: its end in seconds as declared; None if it is not.
+        is_own: that is not merely the end of the file.
         sought: it is not read from its start, so that it begins with the first frame
             that comes.
         counts_frames: a frame follows the one before, whatever its time.
@@ -35,6 +40,7 @@ class Progress:
     Attributes:
         end: its end in seconds as declared; 0 if it is not.
         last: the last frame that was decoded.
+        n_frames: how many were.
     """
 
     def __init__(
@@ -42,11 +48,13 @@ class Progress:
         stream: Stream,
         origin: Fraction,
         declared_end: Fraction | None,
+        is_own: bool,
         sought: bool,
         counts_frames: bool = False,
     ):
         self.stream, self.end = stream, declared_end or Fraction(0)
         self.last: TimedFrame | None = None
+        self.n_frames = 0
         self._damage: tuple[Fraction, str] | None = None
         self._origin, self._base = origin, stream.time_base
         self._counts_frames = counts_frames
@@ -58,7 +66,7 @@ class Progress:
             self._usual_duration = 1 / (stream.guessed_rate or Fraction(25))
         # A stream that declares no length is judged by the file's, which any of its
         # streams may be the one to reach.
-        self._counts_all = stream.duration is None
+        self._counts_all = not is_own
         self._packet_ends: dict[int, tuple[int, Fraction]] = {}
 
     @property
@@ -84,6 +92,7 @@ class Progress:
     def note_frame(self, frame: Frame) -> TimedFrame:
         """Notes a decoded frame; returns it with its time."""
         self.last = self._timed(frame)
+        self.n_frames += 1
         self._begin = self.last.time if self._begin is None else self._begin
         return self.last
 
@@ -128,3 +137,20 @@ class Progress:
         denominator = base.denominator * origin.denominator
         numerator = ticks * base.numerator * origin.denominator
         return Fraction(numerator - origin.numerator * base.denominator, denominator)
+
+
+def frames_around(
+    start: Fraction, frames: Iterator[tuple[str, TimedFrame]], kinds: set[str]
+) -> list[tuple[str, TimedFrame]]:
+    """Takes the frames up to where every kind has begun; none if one begins late."""
+    head = []
+    for kind, timed in frames:
+        # A frame without a time of its own does not tell where the seek has led.
+        unplaced = timed.frame.pts is None or timed.time > start
+        if (kind in kinds and unplaced) or timed.time > start + _PATIENCE_S[kind]:
+            break
+        head.append((kind, timed))
+        kinds.discard(kind)
+        if not kinds:
+            return head
+    return []

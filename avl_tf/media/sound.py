@@ -36,7 +36,11 @@ def first_second(file: MediaFile, start: Fraction) -> int:
     the noise AAC makes up). Where times are rounded (Matroska, FLV) only counting from
     the file's start gives that.
     """
-    return max(0, math.floor(start) - 1) if file.counts_samples() else 0
+    stream = file.stream("audio")
+    counts_samples = (
+        stream.time_base * stream.codec_context.sample_rate
+    ).numerator == 1
+    return max(0, math.floor(start) - 1) if counts_samples else 0
 
 
 class Sound:

@@ -11,6 +11,7 @@ from absl import logging
 
 from avl_tf.backbones import Backbone, load_backbone
 from avl_tf.errors import UserError
+from avl_tf.media import Wanted
 from avl_tf.runs import RunInfo
 from avl_tf.trained import sources
 from avl_tf.trained.sources import Source
@@ -69,23 +70,31 @@ class Embedder:
         self._hears_clips_alone, self._weights = hears_clips_alone, weights
         self._backbones: dict[str, Backbone] = {}
 
-    def embed_audio(self, audio: Source | list[Source]) -> np.ndarray:
+    def embed_audio(
+        self,
+        audio: Source | list[Source],
+        language: str = "und",
+        audio_track: int | str | None = None,
+    ) -> np.ndarray:
         """Embeds recordings of speech.
 
         Args:
             audio: a source, or a list of them; of a video the sound is taken.
+            language, audio_track: which sound, of files that have several; see
+                media.read_waveform.
 
         Returns:
             float32 [N, D], not normalised; N = 1 for a single source.
 
         Raises:
-            FileNotFoundError, MediaError: a file is not there, or has no sound.
+            FileNotFoundError, MediaError: a file is not there, or has no such sound.
             ValueError: an array is not as said above, or an embedding is not finite.
         """
         config, cut = self._info.model.audio, []
+        wanted = Wanted(language, audio_track)
 
         def read(source: Source) -> dict[str, Any]:
-            samples = sources.samples(source, config.sample_rate)
+            samples = sources.samples(source, config.sample_rate, wanted)
             if len(samples) > self.clip_s * config.sample_rate:
                 cut.append(source)
             return sources.clip(samples, config, self.clip_s, self._hears_clips_alone)
@@ -102,13 +111,20 @@ class Embedder:
             )
         return embeddings
 
-    def embed_video(self, video: Source | list[Source]) -> np.ndarray:
+    def embed_video(
+        self,
+        video: Source | list[Source],
+        language: str = "und",
+        audio_track: int | str | None = None,
+    ) -> np.ndarray:
         """Embeds videos, or images: what is seen in all of each.
 
         Of a video with sound, as in evaluation, no further than the sound goes.
 
         Args:
             video: a source, or a list of them.
+            language, audio_track: which sound, of files that have several; see
+                media.read_waveform.
 
         Returns:
             float32 [N, D], not normalised; N = 1 for a single source.
@@ -122,9 +138,10 @@ class Embedder:
             return self._embed("visual", video, sources.crop)
         self._load_backbones()
         sample_rate = self._info.model.audio.sample_rate
+        wanted = Wanted(language, audio_track)
 
         def read(source: Source) -> dict[str, Any]:
-            return sources.pooled(source, self._backbones, sample_rate)
+            return sources.pooled(source, self._backbones, sample_rate, wanted)
 
         return self._embed("visual", video, read)
 

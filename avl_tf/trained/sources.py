@@ -17,6 +17,7 @@ from avl_tf.audio import AudioConfig
 from avl_tf.backbones import Backbone, unit_length
 from avl_tf.dataset import clip_cutting
 from avl_tf.errors import UserError
+from avl_tf.media import Wanted
 
 Source = str | os.PathLike | tuple[np.ndarray, float]
 _FEATURES_AT_ONCE = 32
@@ -50,12 +51,12 @@ def check(source: Any, which: str) -> None:
     )
 
 
-def samples(source: Source, sample_rate: int) -> np.ndarray:
+def samples(source: Source, sample_rate: int, wanted: Wanted) -> np.ndarray:
     """Reads the sound of a source: int16 [S], S > 0, at sample_rate Hz."""
     if isinstance(source, tuple):
         found = _of_waveform(*source, sample_rate)
     else:
-        found = media.collect(media.decode(source, sample_rate))
+        found = media.collect(media.decode(source, sample_rate, wanted=wanted))
     if not found.any():
         raise media.MediaError(
             f"{name(source)}: its sound is nothing but zeros."
@@ -83,7 +84,10 @@ def clip(
 
 
 def pooled(
-    source: Source, backbones: Mapping[str, Backbone], sample_rate: int
+    source: Source,
+    backbones: Mapping[str, Backbone],
+    sample_rate: int,
+    wanted: Wanted,
 ) -> dict[str, np.ndarray]:
     """The input of the visual branch of a model of frozen features.
 
@@ -91,10 +95,12 @@ def pooled(
         source: a video, or an image if no backbone wants motion.
         backbones: by stream, 2D first.
         sample_rate: at which the length of the sound is counted.
+        wanted: which sound that is.
     """
     frames = [_Frames(backbone) for backbone in backbones.values()]
     n_samples = 0
-    for index, array in _seen(source, [one.backbone for one in frames], sample_rate):
+    used = [one.backbone for one in frames]
+    for index, array in _seen(source, used, sample_rate, wanted):
         if array is None:
             n_samples = 0
         elif index is None:
@@ -154,7 +160,7 @@ class _Frames:
 
 
 def _seen(
-    source: Source, backbones: list[Backbone], sample_rate: int
+    source: Source, backbones: list[Backbone], sample_rate: int, wanted: Wanted
 ) -> Iterator[tuple[int | None, np.ndarray | None]]:
     """Yields (which backbone's, frame) and a file's sound; see media.decode."""
     views = [media.View(b.fps, b.short_side, b.crop) for b in backbones]
@@ -169,7 +175,7 @@ def _seen(
             yield index, still_images.as_frame(image, backbone)
     else:
         rate = sample_rate if media.has_sound(source) else None
-        yield from media.decode(source, rate, views)
+        yield from media.decode(source, rate, views, wanted=wanted)
 
 
 def _of_waveform(waveform: np.ndarray, rate_hz: float, sample_rate: int) -> np.ndarray:

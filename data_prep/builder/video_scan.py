@@ -14,7 +14,9 @@ import numpy as np
 
 from avl_tf import fields, json_text, media
 from avl_tf.errors import UserError
-from avl_tf.media import DEFAULT_LIMITS, SAMPLE_RATE, Limits, View
+from avl_tf.media import DEFAULT_LIMITS, SAMPLE_RATE, Limits, Note, View, tracks
+from avl_tf.media.file import MediaFile
+from avl_tf.media.tracks import ANY, Track, Wanted
 from avl_tf.whole_files import replacing
 from data_prep import failures
 from data_prep.builder import segmenters
@@ -29,6 +31,8 @@ from data_prep.builder.fingerprints import (
 # Changes with what is measured, so that older files are not taken for it.
 _VERSION = 2
 _BLOCK_S = 10
+# What a note that is not one of ours raises.
+_DAMAGED = (ValueError, KeyError, TypeError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,35 +44,38 @@ class Scan:
         speech: spans [(start_s, end_s), ...] as the segmenter gives them.
         fingerprints: kind -> Fingerprint, "audio" and "frames".
         failure: why the video cannot be used; "" if it can.
+        notes: what else is worth telling of it.
     """
 
     duration_s: float = 0.0
     speech: tuple[segmenters.Span, ...] = ()
     fingerprints: dict[str, Fingerprint] = dataclasses.field(default_factory=dict)
     failure: str = ""
+    notes: tuple[Note, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class ScanTask:
-    """A video to scan, the folder where the result is kept, how large it may be."""
+    """A video to scan, where the result is kept, its limits, which sound is meant."""
 
     id: str
     path: str
     segmenter: str
     folder: str
     limits: Limits = DEFAULT_LIMITS
+    wanted: Wanted = ANY
 
 
 def scan(task: ScanTask) -> Scan:
     """Scans a video and keeps the result; whatever goes wrong is a failure of it."""
-    description = _describe(task)
+    description, sounds = _describe(task), _sounds(task)
     try:
         result = _scan(task)
     except Exception as error:  # one odd file must not end the work on thousands
         known = isinstance(error, media.MediaError | UserError | OSError)
         text = str(error) if known else f"{type(error).__name__}: {error}"
         result = Scan(failure=failures.reason(text, task.path))
-    _keep(task, result, description)
+    _keep(task, result, description, sounds)
     return result
 
 
@@ -79,9 +86,10 @@ def read_scan(task: ScanTask) -> Scan | None:
             values = dict(arrays)
         note = json_text.parse(str(values["note"]), task.id)
         _NOTE(note, "")
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        heard, told = _choice(note["sounds"], task.wanted)
+    except (*_DAMAGED, OSError, zipfile.BadZipFile):
         return None
-    if note["video"] != _describe(task):
+    if note["video"] != _describe(task) or note["heard"] != heard:
         return None
     fingerprints = {
         kind: Fingerprint(values[f"{kind}_hashes"], values[f"{kind}_times_s"])
@@ -89,7 +97,10 @@ def read_scan(task: ScanTask) -> Scan | None:
         if f"{kind}_hashes" in values
     }
     speech = tuple((start_s, end_s) for start_s, end_s in note["speech"])
-    return Scan(note["duration_s"], speech, fingerprints, note["failure"])
+    notes = [told] if told else []
+    notes += (Note(*one) for one in note["notes"])
+    failure = note["failure"]
+    return Scan(note["duration_s"], speech, fingerprints, failure, tuple(notes))
 
 
 _NOTE = fields.record(
@@ -99,6 +110,9 @@ _NOTE = fields.record(
         "duration_s": fields.number(0),
         "speech": fields.items(fields.items(fields.number(0), at_least=2)),
         "failure": fields.text(longest=2**20, empty=True),
+        "sounds": fields.items(fields.anything, at_least=2),
+        "heard": fields.anything,
+        "notes": fields.items(fields.items(fields.text(), at_least=2)),
     }
 )
 
@@ -106,7 +120,15 @@ _NOTE = fields.record(
 def _scan(task: ScanTask) -> Scan:
     heard, frames = _Heard(task.segmenter), FramesFingerprint()
     views = [View(FRAMES_FPS, FRAMES_SHORT_SIDE)]
-    for view, array in media.decode(task.path, SAMPLE_RATE, views, limits=task.limits):
+    notes: list[Note] = []
+    for view, array in media.decode(
+        task.path,
+        SAMPLE_RATE,
+        views,
+        limits=task.limits,
+        notes=notes,
+        wanted=task.wanted,
+    ):
         if array is None:
             heard = _Heard(task.segmenter)
         elif view is None:
@@ -123,7 +145,7 @@ def _scan(task: ScanTask) -> Scan:
         if start_s < duration_s
     ]
     fingerprints = {"audio": heard.fingerprint.finish(), "frames": frames.finish()}
-    return Scan(duration_s, tuple(speech), fingerprints)
+    return Scan(duration_s, tuple(speech), fingerprints, notes=tuple(notes))
 
 
 class _Heard:
@@ -163,13 +185,38 @@ def _describe(task: ScanTask) -> list:
     return [_VERSION, task.segmenter, status.st_size, status.st_mtime_ns]
 
 
-def _keep(task: ScanTask, result: Scan, description: list) -> None:
+def _sounds(task: ScanTask) -> list:
+    """The audio tracks of a video, for _choice: [[a Track's fields, ...], best]."""
+    try:
+        with MediaFile(task.path) as file:
+            described, best = file.sounds()
+    except (media.MediaError, OSError):
+        return [[], None]
+    return [[dataclasses.asdict(track) for track in described], best]
+
+
+def _choice(sounds: list, wanted: Wanted) -> tuple[int | str | None, Note | None]:
+    """The number of the track that is meant, or why there is none, and a note."""
+    described, best = [Track(**one) for one in sounds[0]], sounds[1]
+    if not any(track.decodable for track in described):
+        return None, None
+    try:
+        return tracks.choose(described, best, wanted)
+    except LookupError as error:
+        return str(error.args[0]), None
+
+
+def _keep(task: ScanTask, result: Scan, description: list, sounds: list) -> None:
+    heard, told = _choice(sounds, task.wanted)
     note = {
         "id": task.id,
         "video": description,
         "duration_s": result.duration_s,
         "speech": result.speech,
         "failure": result.failure,
+        "sounds": sounds,
+        "heard": heard,
+        "notes": [note for note in result.notes if note != told],
     }
     arrays = {
         f"{kind}_{name}": array
