@@ -158,7 +158,8 @@ def beyond_end(clips: Sequence[Mapping[str, Any]], length_s: float) -> dict[int,
         Index of a clip -> what is to be told of it.
     """
     return {
-        index: f"a clip from {clip['start_s']} s on, of {length_s:.2f} s"
+        index: f"a clip starts at {clip['start_s']} s, "
+        f"the sound ends at {length_s:.2f} s"
         for index, clip in enumerate(clips)
         if clip["start_s"] >= length_s
     }

@@ -275,8 +275,8 @@ def _clips(
     beyond = checks.beyond_end(recording.clips, duration_s)
     if beyond and len(beyond) == len(recording.clips):
         raise UserError(
-            f"{recording.media}: all its clips start after the end of its sound, the "
-            f"first is {beyond[0]}. Correct the manifest."
+            f"{recording.media}: all its clips start after its end: {beyond[0]}. "
+            "Correct the manifest, or leave them out (the adapters: --drop=beyond)."
         )
     notes += (media.Note("beyond", text) for text in beyond.values())
     return tuple(

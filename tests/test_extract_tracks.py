@@ -128,7 +128,9 @@ def test_a_late_clip_costs_the_clip_in_adapters_and_in_extract(media_folder, tmp
     flags = [f"--table={table}", f"--root={media_folder}", "--rows=clips"]
     manifest = tmp_path / "m.jsonl"
     refused = run("data_prep.table", f"--manifest={manifest}", *flags)
-    fails_in_one_line(refused, "6 beyond (short.mp4", "a clip from 6.5 s on, of 6.")
+    fails_in_one_line(
+        refused, "6 beyond (short.mp4", "a clip starts at 6.5 s, the sound ends at 6."
+    )
     dropped = [*flags, "--drop=beyond"]
     done = run("data_prep.table", f"--manifest={manifest}", *dropped)
     assert done.returncode == 0, done.stderr
