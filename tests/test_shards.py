@@ -26,7 +26,8 @@ def test_finish_returns_what_failed_and_ends_no_process(tmp_path, capsys):
 
 def test_what_failed_ends_the_program():
     failures.require_none([], 7, "videos", "f")
-    with pytest.raises(ValueError, match="1 of 7 videos failed.*first is ö: no sound"):
+    said = "1 of 7 videos failed.*first is ö .o.mp4.: no sound"
+    with pytest.raises(ValueError, match=said):
         failures.require_none([FAILED], 7, "videos", "f")
 
 
