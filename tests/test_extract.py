@@ -407,7 +407,7 @@ def test_a_recording_that_kills_its_worker_is_left_out(videos, tmp_path, monkeyp
 
 
 def test_an_odd_error_is_a_failure_of_its_recording(videos, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("odd")
 
     monkeypatch.setattr(media, "decode", broken)
