@@ -28,8 +28,6 @@ _BOUNDS: dict[str, fields.Check] = {
     "dynamic_range_db": fields.number(1e-3, 1000),
 }
 AUDIO_CHECK = fields.record(_BOUNDS, optional=_BOUNDS)
-# Sound of other rates is taken for a damaged header.
-LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 4_000, 384_000
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from avl_tf.media.packets import Frame
 
 # Channels cancel if their mix has less than this share of the energy that it would
 # have, were they unrelated; of two, if they correlate by less than -0.75.
-_CANCELLED = 0.25
+CANCELLED = 0.25
 # A peak that 16 bits hold, up to one step of theirs.
 _FULL_SCALE = 1 + 2**-15
 # What clipping may take of a second's energy where a codec is lossy: its own error goes
@@ -175,7 +175,7 @@ class _Channels:
         n_heard = int(heard.sum())
         unrelated = np.trace(self.energies[heard][:, heard]) / n_heard**2
         mix = self.weights @ self.energies @ self.weights
-        return n_heard > 1 and bool(mix < _CANCELLED * unrelated)
+        return n_heard > 1 and bool(mix < CANCELLED * unrelated)
 
 
 def to_channels(frame: Frame) -> np.ndarray:

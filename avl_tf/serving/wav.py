@@ -11,7 +11,7 @@ Source: Microsoft and IBM, Multimedia Programming Interface and Data Specificati
 
 import tensorflow as tf
 
-from avl_tf import audio
+from avl_tf import audio, media
 from avl_tf.serving.faults import first_reason, worded
 from avl_tf.serving.wav_samples import FORMATS, mixed
 
@@ -92,7 +92,7 @@ def _read_header(content: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         "n_bytes": n_frames * block,
     }
 
-    lowest, highest = audio.LOWEST_RATE_HZ, audio.HIGHEST_RATE_HZ
+    lowest, highest = media.MIN_RATE_HZ, media.MAX_RATE_HZ
     reason = first_reason(
         (tf.equal(magic, "RIFX"), "a big-endian WAV file (RIFX) is not read"),
         (

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-# A mix with less than this part of its channels' energy has lost what they hold.
-_CANCELLED = 1e-3
+from avl_tf.media.levels import CANCELLED
+
 # A peak within these is left as it is.
 _QUIETEST, _LOUDEST = 2.0**-5, 2.0
 
@@ -28,7 +28,9 @@ def mixed(channels: tf.Tensor) -> tf.Tensor:
     """Averages channels [S, C]; of channels that cancel each other, the loudest."""
     mean = tf.reduce_mean(channels, axis=1)
     energies = tf.math.reduce_variance(channels, axis=0)
-    cancelled = tf.math.reduce_variance(mean) < _CANCELLED * tf.reduce_mean(energies)
+    n_channels = tf.cast(tf.shape(channels)[1], tf.float32)
+    unrelated = tf.reduce_mean(energies) / n_channels
+    cancelled = tf.math.reduce_variance(mean) < CANCELLED * unrelated
     return tf.cond(
         cancelled,
         lambda: tf.gather(channels, tf.argmax(energies), axis=1),

@@ -181,7 +181,7 @@ def _seen(
 def _of_waveform(waveform: np.ndarray, rate_hz: float, sample_rate: int) -> np.ndarray:
     if not waveform.size:
         raise UserError("a waveform has no samples.")
-    lowest, highest = audio.LOWEST_RATE_HZ, audio.HIGHEST_RATE_HZ
+    lowest, highest = media.MIN_RATE_HZ, media.MAX_RATE_HZ
     if waveform.ndim != 1 or not lowest <= rate_hz <= highest or rate_hz % 1:
         raise UserError(
             f"a waveform is an array [S] and a whole rate from {lowest} to {highest} "
