@@ -116,6 +116,8 @@ def _build(
     ]
     path_of_notes = os.path.join(_OUT_DIR.value, "notes.jsonl")
     manifest.write_text(path_of_notes, findings.to_lines(notes))
+    for text in findings.summary(notes).values():
+        print(f"note: {text}")
     if not scans:
         raise UserError(
             f"{_VIDEOS.value}: none of {len(failed)} videos can be used, see "
@@ -134,8 +136,6 @@ def _build(
     card["review"]["decisions_on_other_clips"] = n_unknown
     known = {"language": _LANGUAGE.value, "licences": _LICENCES.value or None}
     data_card.write(_OUT_DIR.value, {**known, **card})
-    for text in findings.summary(notes).values():
-        print(f"note: {text}")
     _report(card, n_others)
     failures.require_none(failed, card["videos"]["found"], "videos", _OUT_DIR.value)
 
