@@ -48,3 +48,31 @@ def require_no_path_cut(items: Sequence[str], flag: str) -> None:
                         f"--{flag}: the comma in '{path}' is read as the end of an "
                         f"item, but something of that name is there. {RULE}"
                     )
+
+
+def parse_named(
+    items: Iterable[str], flag: str, value: str = "VALUE"
+) -> dict[str, str]:
+    """Reads the NAME=VALUE items of a list flag.
+
+    Args:
+        items: the flag's.
+        flag: its name, for messages.
+        value: what the values are, for messages.
+
+    Raises:
+        ValueError: an item is not of that form, a name stands twice, or a comma between
+            two items belongs to a path.
+    """
+    items = list(items)
+    require_no_path_cut(items, flag)
+    named: dict[str, str] = {}
+    for item in items:
+        name, equals, text = (part.strip() for part in item.partition("="))
+        if not (name and equals and text) or name in named:
+            raise UserError(
+                f"--{flag}: expected NAME={value},NAME={value} with each name once, "
+                f"got '{item}'. {RULE}"
+            )
+        named[name] = text
+    return named

@@ -9,7 +9,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from absl import flags
@@ -241,34 +241,6 @@ def shaping(config_class: type) -> list[str]:
     """Names the settings that shape a model's weights."""
     fields = _settings(config_class)
     return [field.name for field in fields if field.metadata["shapes_weights"]]
-
-
-def parse_named(
-    items: Iterable[str], flag: str, value: str = "VALUE"
-) -> dict[str, str]:
-    """Reads the NAME=VALUE items of a list flag.
-
-    Args:
-        items: the flag's.
-        flag: its name, for messages.
-        value: what the values are, for messages.
-
-    Raises:
-        ValueError: an item is not of that form, a name stands twice, or a comma between
-            two items belongs to a path.
-    """
-    items = list(items)
-    comma_lists.require_no_path_cut(items, flag)
-    named: dict[str, str] = {}
-    for item in items:
-        name, equals, text = (part.strip() for part in item.partition("="))
-        if not (name and equals and text) or name in named:
-            raise UserError(
-                f"--{flag}: expected NAME={value},NAME={value} with each name once, "
-                f"got '{item}'. {comma_lists.RULE}"
-            )
-        named[name] = text
-    return named
 
 
 def plain(value: Any) -> Any:

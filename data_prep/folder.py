@@ -16,7 +16,7 @@ import os
 
 from absl import flags
 
-from avl_tf import program, settings
+from avl_tf import comma_lists, program, settings
 from avl_tf.errors import UserError
 from data_prep import adapter, checks, manifest, media_files
 from data_prep.adapter import AdapterConfig
@@ -114,7 +114,7 @@ def _recordings(ids, paths):
 
 
 def _shares():
-    named = settings.parse_named(_SPLITS.value, "splits")
+    named = comma_lists.parse_named(_SPLITS.value, "splits")
     for name in named:
         require_split_name(name, "--splits")
     try:

@@ -30,7 +30,7 @@ import re
 
 from absl import flags
 
-from avl_tf import program, settings
+from avl_tf import comma_lists, program, settings
 from avl_tf.errors import UserError
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
@@ -74,7 +74,7 @@ _PREFIXES = {"en": "english_", "hi": "hindi_", "ja": "japanese_"}
 
 def main() -> None:
     config = settings.from_flags(AdapterConfig)
-    folders = settings.parse_named(_CAPTIONS.value, "captions")
+    folders = comma_lists.parse_named(_CAPTIONS.value, "captions")
     if _SPLITS_OF.value and _SPLITS_OF.value not in folders:
         raise UserError(
             f"--splits_of={_SPLITS_OF.value}: expected one of {', '.join(folders)}."

@@ -13,7 +13,15 @@ ROOMS = [
     *("terminal", "whole_files", "media", "program", "files", "processors"),
     *("audio", "images", "losses", "metrics", "layers"),
     *("torch_weights", "backbones", "still_images", "records", "dataset", "model"),
-    *("runs", "evaluation", "trained", "serving", "release", "training"),
+    *(
+        "checkpoint_files",
+        "runs",
+        "evaluation",
+        "trained",
+        "serving",
+        "release",
+        "training",
+    ),
 ]
 # Closed wings of data_prep: the one program that comes in.
 WINGS = {"builder": "build", "demo_videos": "stamps"}

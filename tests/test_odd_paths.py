@@ -11,7 +11,7 @@ import tensorflow as tf
 from programs import fails_in_one_line, run
 
 import avl_tf
-from avl_tf import backbones, files, records, runs, serving, training
+from avl_tf import backbones, checkpoint_files, files, records, runs, serving, training
 from avl_tf.audio import AudioConfig
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
@@ -162,7 +162,7 @@ def test_only_broken_content_is_to_be_deleted(tmp_path, name, part, spoil, kind,
     spoil(path)
     state = _State(0.0)
     with pytest.raises(kind, match=text) as caught:
-        runs.restore(
+        checkpoint_files.restore(
             tf.train.Checkpoint(state), f"{tmp_path}/{name}/checkpoints/ckpt-4"
         )
     assert ("Delete it" in str(caught.value)) == (kind is ValueError)
@@ -181,7 +181,9 @@ def test_a_checkpoint_of_another_model_is_not_to_be_deleted(tmp_path, change):
         shape = [10, 30] if change == "shape" else [300]
         state.model.weight = tf.Variable(tf.zeros(shape, dtype))
     with pytest.raises(ValueError, match="whole, but of another model") as caught:
-        runs.restore(tf.train.Checkpoint(state), f"{tmp_path}/run/checkpoints/ckpt-4")
+        checkpoint_files.restore(
+            tf.train.Checkpoint(state), f"{tmp_path}/run/checkpoints/ckpt-4"
+        )
     assert "elete" not in str(caught.value)
 
 
@@ -190,7 +192,7 @@ def test_a_list_of_checkpoints_that_cannot_be_read_is_not_none(tmp_path, spoil):
     _save(tmp_path / "run", 1.0, [4])
     spoil(tmp_path / "run" / "checkpoints" / "checkpoint")
     with pytest.raises((ValueError, tf.errors.OpError)):
-        runs.newest_checkpoint(f"{tmp_path}/run/checkpoints")
+        checkpoint_files.newest(f"{tmp_path}/run/checkpoints")
 
 
 def test_a_hub_module_under_a_pattern_is_loaded(tmp_path):

@@ -115,7 +115,11 @@ def test_what_nobody_raised_on_purpose_shows_its_traceback(
 @pytest.mark.parametrize(
     "imports, fault, said",
     [
-        ("avl_tf.settings", "avl_tf.settings.parse_named('x', 'f')", "expected NAME"),
+        (
+            "avl_tf.comma_lists",
+            "avl_tf.comma_lists.parse_named('x', 'f')",
+            "expected NAME",
+        ),
         ("tensorflow", "tensorflow.io.gfile.GFile('.').read()", "directory"),
         ("os", "open('nothing')", "No such file"),
         ("tensorflow", "tensorflow.io.gfile.listdir('nothing')", "nothing"),

@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 from programs import fails_in_one_line, run
 
-from avl_tf import settings
+from avl_tf import comma_lists, settings
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig
@@ -123,10 +123,10 @@ def test_changes_are_named_and_new_settings_count_as_their_defaults():
 
 def test_named_items_are_read():
     items = ["a=b", " c = d=e "]
-    assert settings.parse_named(items, "sets") == {"a": "b", "c": "d=e"}
+    assert comma_lists.parse_named(items, "sets") == {"a": "b", "c": "d=e"}
     for wrong in (["a"], ["=b"], ["a="], ["a=b", "a=c"]):
         with pytest.raises(ValueError, match="--sets: expected NAME=FILE,NAME=FILE"):
-            settings.parse_named(wrong, "sets", "FILE")
+            comma_lists.parse_named(wrong, "sets", "FILE")
 
 
 @pytest.mark.parametrize(
@@ -295,19 +295,19 @@ def test_a_comma_within_a_path_is_told_or_quoted(tmp_path, monkeypatch):
     ):
         items = _parse(f"--names={text}").names
         with pytest.raises(ValueError, match=f"--sets: the comma in '{path}' is read"):
-            settings.parse_named(items, "sets")
+            comma_lists.parse_named(items, "sets")
     # Where no such path is there, the commas part items, or the message says so.
     items = _parse("--names=x=a,b=d").names
-    assert settings.parse_named(items, "sets") == {"x": "a", "b": "d"}
+    assert comma_lists.parse_named(items, "sets") == {"x": "a", "b": "d"}
     with pytest.raises(ValueError, match="got 'b/records'. Commas part items"):
-        settings.parse_named(_parse("--names=x=s3://a,b/records").names, "sets")
+        comma_lists.parse_named(_parse("--names=x=s3://a,b/records").names, "sets")
     for text, found in (
         ('"x=a,b=c"', {"x": "a,b=c"}),
         ('"x=d, e/records",y=a', {"x": "d, e/records", "y": "a"}),
         ('y=a,"x=f,"', {"y": "a", "x": "f,"}),
     ):
         items = _parse(f"--names={text}").names
-        assert settings.parse_named(items, "sets") == found
+        assert comma_lists.parse_named(items, "sets") == found
 
 
 def test_a_list_with_commas_and_quotes_comes_back_from_a_flagfile(tmp_path):

@@ -9,11 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from avl_tf import dataset, metrics
+from avl_tf.comma_lists import parse_named
 from avl_tf.errors import UserError
 from avl_tf.evaluation.rankings import RankedSet
 from avl_tf.model import by_branch
 from avl_tf.records import RecordSet, open_records
-from avl_tf.settings import parse_named, setting
+from avl_tf.settings import setting
 
 EmbedFunction = Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]
 

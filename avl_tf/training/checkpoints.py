@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 from absl import logging
 
-from avl_tf import files, runs
+from avl_tf import checkpoint_files, files, runs
 
 _SAVE_COUNTER = "save_counter/.ATTRIBUTES/VARIABLE_VALUE"
 # What TensorFlow calls a checkpoint's parts, and its list, until they are whole. On
@@ -37,9 +37,11 @@ class Checkpoints:
         if not writes:
             return
         best = tf.train.Checkpoint(model=state.model, step=state.step)
-        if kept := runs.newest_checkpoint(runs.best_prefix(run_dir)):
+        if kept := checkpoint_files.newest(runs.best_prefix(run_dir)):
             # The rest of the best one is not read: the training goes on from another.
-            best.save_counter.assign(runs.load_variable(kept, _SAVE_COUNTER))
+            best.save_counter.assign(
+                checkpoint_files.load_variable(kept, _SAVE_COUNTER)
+            )
         views = contextlib.ExitStack()
         weakref.finalize(self, views.close)
         # Both delete the oldest by a pattern.
@@ -53,7 +55,7 @@ class Checkpoints:
     @property
     def latest(self) -> str | None:
         """The newest checkpoint, or None."""
-        return runs.newest_checkpoint(runs.checkpoint_prefix(self._run_dir))
+        return checkpoint_files.newest(runs.checkpoint_prefix(self._run_dir))
 
     def restore(self) -> bool:
         """Puts the newest checkpoint into the state, if there is one; says whether.
@@ -62,7 +64,7 @@ class Checkpoints:
             ValueError: it is damaged.
         """
         if latest := self.latest:
-            runs.restore(self._checkpoint, latest)
+            checkpoint_files.restore(self._checkpoint, latest)
         return latest is not None
 
     def save(self) -> None:
@@ -75,7 +77,7 @@ class Checkpoints:
 
         A run that was killed just afterwards finds it there and leaves it alone.
         """
-        newest = runs.newest_checkpoint(runs.best_prefix(self._run_dir))
+        newest = checkpoint_files.newest(runs.best_prefix(self._run_dir))
         is_kept = newest and newest.endswith(f"-{int(self._state.step.numpy())}")
         if self.writes and not is_kept:
             self._save(self._best)

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import tensorflow as tf
 
-from avl_tf import fields, files, metrics, runs, settings
+from avl_tf import checkpoint_files, fields, files, metrics, runs, settings
 from avl_tf.errors import UserError
 from avl_tf.evaluation import tables
 from avl_tf.training.stage_config import StageConfig
@@ -109,7 +109,7 @@ def unfinished(run_dir: str) -> str:
     An imported run, which was never trained here, is at its end too.
     """
     path = files.join(run_dir, runs.FLAGS)
-    newest = runs.newest_checkpoint(runs.checkpoint_prefix(run_dir))
+    newest = checkpoint_files.newest(runs.checkpoint_prefix(run_dir))
     if not newest or not tf.io.gfile.exists(path):
         return ""
     with files.local_copy(path) as local:
