@@ -78,7 +78,7 @@ def test_a_training_that_diverges_blames_the_learning_rate(sets, tmp_path, chang
 @pytest.mark.parametrize("evaluated", [False, True])
 def test_before_the_first_step_no_learning_rate_is_to_blame(sets, tmp_path, evaluated):
     with pytest.raises(ValueError, match="a smaller --visual_scale") as error:
-        _train(tmp_path / "run", sets, evaluated, visual_scale=1e38)
+        _train(tmp_path / "run", sets, evaluated, visual_scale=3e38)
     assert "learning_rate" not in str(error.value)
 
 

@@ -189,7 +189,7 @@ def test_too_few_widths_are_an_error(widths):
 @pytest.mark.parametrize(
     "absurd",
     [
-        {"audio_widths": (65536, 65536, 65536)},
+        {"audio_widths": (8192, 8192, 8192), "blocks_per_stage": 64},
         {"embedding_dim": 10**12},
         {"blocks_per_stage": 10**10},
         {"visual_dims": (10**12,)},

@@ -110,10 +110,13 @@ def test_overlapping_lists_and_twice_listed_videos_are_found(tree):
 
 def test_missing_and_wrong_files_end_in_one_line(tree):
     fails_in_one_line(_adapt(tree, "--training=8k"), "--training")
+    data = tree / "msrvtt_data" / "MSRVTT_data.json"
+    whole = data.read_text()
+    data.write_text(whole.replace('"sentences": [', '"sentences": [{}, '))
+    fails_in_one_line(_adapt(tree), "1 unfit (sentence 1", "'video_id' must be a str")
+    data.write_text(whole)
     (tree / "msrvtt_data" / "MSRVTT_JSFUSION_test.csv").write_text("video_id\nvideo7\n")
     fails_in_one_line(_adapt(tree), "expected the header video_id,sentence")
-    (tree / "msrvtt_data" / "MSRVTT_data.json").write_text('{"sentences": [{}]}')
-    fails_in_one_line(_adapt(tree), "'video_id' must be a str, got None")
     (tree / "msrvtt_data" / "MSRVTT_train.7k.csv").unlink()
-    (tree / "msrvtt_data" / "MSRVTT_data.json").write_text('{"sentences": []}')
+    data.write_text('{"sentences": []}')
     fails_in_one_line(_adapt(tree), "no MSRVTT_train.7k.csv in it or below")

@@ -124,7 +124,7 @@ def test_left_overs_of_a_folders_own_shards_are_removed_and_nothing_else(tmp_pat
     result = shards.write(str(folder), name, [(b"record", 1)])
     shards.finish(str(folder), spec, [result])
     assert _names(neighbour) == sorted([f"{name}.{digits}.tmp", *others])
-    ours = ["failures.jsonl", "progress", "spec.json", name]
+    ours = ["failures.jsonl", "notes.jsonl", "progress", "spec.json", name]
     assert _names(folder) == sorted([*ours, *others])
     assert shards.read_result(str(folder), name) == result
 

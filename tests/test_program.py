@@ -89,7 +89,7 @@ def test_a_message_of_ours_is_one_line_of_the_log(tmp_path):
 
 def test_an_error_without_words_is_told_by_its_kind(tmp_path):
     done = _start(tmp_path, tmp_path / "lib", "raise TimeoutError")
-    assert done.stderr.splitlines()[-1] == "error: TimeoutError"
+    assert done.stderr.splitlines()[-1] == "error: TimeoutError, without a word of why."
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from avl_tf import losses, release
+from avl_tf import layers, losses, release
 from avl_tf.model import build_model
 from avl_tf.torch_weights import state_dict
 from avl_tf.training import optimizers
@@ -30,11 +30,12 @@ def _build(policy):
     """The model of the authors' weights, in float32 or float64."""
     state = state_dict(str(DATA / "tiny_avlnet.pth"))
     config = release.config_of(state, "tiny")
-    keras.config.set_dtype_policy(policy)
-    try:
+    # Training is in float32 whatever Keras is set to.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "avl_tf.model.dtype_policy", lambda _: layers.dtype_policy(policy)
+        )
         built = build_model(config)
-    finally:
-        keras.config.set_dtype_policy("float32")
     parity = release.load_state(built, config, state)
     assert not parity.missing and not parity.unexpected
     return built

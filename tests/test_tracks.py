@@ -100,7 +100,7 @@ def test_checks_hear_the_track_that_is_extracted(tmp_path):
     finding, _ = checks.examine({**line, "audio_track": 2})
     assert finding.kind == "silent" and "1 swa" in finding.detail
     notes = []
-    checks.examine({**line, "language": "ja"}, notes)
+    checks.examine({**line, "language": "ja"}, notes=notes)
     (note,) = notes
     assert (note.kind, note.id, note.media) == ("other language", "a", path)
 

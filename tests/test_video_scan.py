@@ -68,7 +68,7 @@ def test_a_scan_is_of_the_track_that_is_meant(tmp_path):
 
     def task(*wanted):
         folder = str(tmp_path / "scans")
-        return ScanTask("a", path, "silero", folder, Wanted(*wanted))
+        return ScanTask("a", path, "silero", folder, wanted=Wanted(*wanted))
 
     scan = video_scan.scan(task("sw"))
     assert scan.duration_s == pytest.approx(8, abs=0.1) and not scan.notes

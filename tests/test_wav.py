@@ -209,7 +209,7 @@ def test_of_channels_that_cancel_the_loudest_is_taken(gains):
     assert np.abs(found - loudest).max() < 2**-15
 
 
-@pytest.mark.parametrize("gains", [(1, 0), (1, 0.9), (1, -0.8)])
+@pytest.mark.parametrize("gains", [(1, 0), (1, 0.9), (1, -0.4)])
 def test_other_channels_are_averaged(gains):
     channels = np.outer(_noise(RATE), gains)
     found = _read(_wav(_int16(channels).tobytes(), n_channels=len(gains)))

@@ -19,7 +19,7 @@ def _breaks(*arguments, **keywords):
 
 
 def _broken_lines():
-    yield {"id": "a"}
+    yield {"id": "a", "media": "a.mp4"}
     raise KeyError("broken off")
 
 
@@ -31,7 +31,7 @@ def _broken_frames():
 def _scan(folder):
     task = video_scan.ScanTask("id", "video.mp4", "silero", str(folder))
     path = video_scan._result_path(task)
-    return path, lambda: video_scan._keep(task, video_scan.Scan(), [])
+    return path, lambda: video_scan._keep(task, video_scan.Scan(), [], [[], None])
 
 
 SOUND, IMAGE = np.zeros(1600, np.float32), np.zeros((8, 8, 3), np.uint8)

@@ -18,6 +18,7 @@ from avl_tf.backbones import Backbone, unit_length
 from avl_tf.dataset import clip_cutting
 from avl_tf.errors import UserError
 from avl_tf.media import Wanted
+from avl_tf.media.tracks import ANY
 
 Source = str | os.PathLike | tuple[np.ndarray, float]
 _FEATURES_AT_ONCE = 32
@@ -51,7 +52,7 @@ def check(source: Any, which: str) -> None:
     )
 
 
-def samples(source: Source, sample_rate: int, wanted: Wanted) -> np.ndarray:
+def samples(source: Source, sample_rate: int, wanted: Wanted = ANY) -> np.ndarray:
     """Reads the sound of a source: int16 [S], S > 0, at sample_rate Hz."""
     if isinstance(source, tuple):
         found = _of_waveform(*source, sample_rate)
