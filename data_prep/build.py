@@ -49,18 +49,12 @@ from data_prep.manifest_line import require_language
 
 settings.define_flags(BuildConfig)
 settings.define_flags(Limits)
+settings.define_flags(manifest.SoundConfig)
 _VIDEOS = flags.DEFINE_string(
     "videos", None, "Folder of videos, nested at will.", required=True
 )
 _LANGUAGE = flags.DEFINE_string(
     "language", None, "What is spoken, such as ja.", required=True
-)
-_AUDIO_TRACK = flags.DEFINE_string(
-    "audio_track",
-    None,
-    "Which sound of every file is meant: a number, from 0, among its audio tracks "
-    "(FFmpeg's 0:a:N), or a language tag; if left out the track in --language, else "
-    "the default one, with a note.",
 )
 _OUT_DIR = flags.DEFINE_string(
     "out_dir", None, "Folder for the manifest and the rest.", required=True
@@ -85,7 +79,7 @@ def main() -> None:
     require_language(_LANGUAGE.value)
     segmenters.make(config.segmenter)
     decided = read_decisions(_DECISIONS.value) if _DECISIONS.value else Decisions()
-    track = manifest.parse_audio_track(_AUDIO_TRACK.value)
+    track = settings.from_flags(manifest.SoundConfig).track
     path_of, failed, n_others = _list_videos(_VIDEOS.value)
     with whole_files.used(_OUT_DIR.value, "scans", "review"):
         _build(config, decided, path_of, failed, n_others, track)

@@ -24,7 +24,7 @@ from avl_tf.media import Limits
 from avl_tf.records import FeatureSpec, RecordsSpec
 from data_prep import extraction, failures, jobs, shards, workers
 from data_prep.extraction import ExtractionConfig, ShardTask
-from data_prep.manifest import Recording, parse_audio_track, sift_manifest
+from data_prep.manifest import Recording, SoundConfig, sift_manifest
 from data_prep.media_files import as_on_disk
 from data_prep.processes import n_cores
 from data_prep.shards import OutputConfig, ShardResult
@@ -35,13 +35,7 @@ _MANIFEST = flags.DEFINE_string(
 settings.define_flags(OutputConfig)
 settings.define_flags(ExtractionConfig)
 settings.define_flags(Limits)
-_AUDIO_TRACK = flags.DEFINE_string(
-    "audio_track",
-    None,
-    "Which sound is meant where a line of the manifest has no audio_track: a number, "
-    "from 0, among the audio tracks (FFmpeg's 0:a:N), or a language tag; if left out "
-    "the track in the line's language, else the default one, with a note.",
-)
+settings.define_flags(SoundConfig)
 _WORKERS = flags.DEFINE_integer(
     "workers",
     None,
@@ -87,7 +81,7 @@ def main() -> None:
             faults[0].reason,
         )
     recordings = _as_named_on_disk(recordings)
-    if (track := parse_audio_track(_AUDIO_TRACK.value)) is not None:
+    if (track := settings.from_flags(SoundConfig).track) is not None:
         recordings = [
             dataclasses.replace(one, audio_track=track)
             if one.audio_track is None

@@ -24,18 +24,12 @@ from data_prep.findings import Finding
 from data_prep.manifest_line import require_language, require_split_name
 
 settings.define_flags(AdapterConfig)
+settings.define_flags(manifest.SoundConfig)
 _VIDEOS = flags.DEFINE_string(
     "videos", None, "Folder of videos, nested at will.", required=True
 )
 _LANGUAGE = flags.DEFINE_string(
     "language", None, "What is spoken, such as sw.", required=True
-)
-_AUDIO_TRACK = flags.DEFINE_string(
-    "audio_track",
-    None,
-    "Which sound of every file is meant: a number, from 0, among its audio tracks "
-    "(FFmpeg's 0:a:N), or a language tag; if left out the track in --language, else "
-    "the default one, with a note.",
 )
 _SPLIT = flags.DEFINE_string("split", "all", "Split of all recordings.")
 _SPLITS = flags.DEFINE_list(
@@ -58,7 +52,7 @@ def main() -> None:
     require_language(_LANGUAGE.value)
     if flags.FLAGS["split"].present and _SPLITS.value:
         raise UserError("Give either --split or --splits.")
-    track = manifest.parse_audio_track(_AUDIO_TRACK.value)
+    track = settings.from_flags(manifest.SoundConfig).track
     require_split_name(_SPLIT.value, "--split")
     shares = _shares()
     listing = media_files.list_files(folder)

@@ -26,6 +26,7 @@ from typing import Any
 from avl_tf import json_text
 from avl_tf.errors import UserError
 from avl_tf.media.tracks import Wanted, check_audio_track
+from avl_tf.settings import setting
 from avl_tf.whole_files import replacing
 from data_prep.manifest_line import fault_of
 
@@ -55,6 +56,24 @@ class Recording:
     def wanted(self) -> Wanted:
         """Which sound of the media is meant."""
         return Wanted(self.language, self.audio_track)
+
+
+@dataclasses.dataclass(frozen=True)
+class SoundConfig:
+    """Which sound of media is meant where no line says so."""
+
+    audio_track: str | None = setting(
+        None,
+        "Which sound is meant where no line of a manifest has an audio_track: a "
+        "number, from 0, among the audio tracks of a file (FFmpeg's 0:a:N), or a "
+        "language tag; if left out the track in the language, else the default one, "
+        "with a note.",
+    )
+
+    @property
+    def track(self) -> int | str | None:
+        """audio_track as a line has it; UserError if it can be none."""
+        return parse_audio_track(self.audio_track)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +177,7 @@ def path_in_manifest(media: str, manifest: str) -> str:
 
 
 def parse_audio_track(text: str | None) -> int | str | None:
-    """A flag's audio_track as a line has it; None if it is not given."""
+    """A text as a line has its audio_track; None if it is not given."""
     check_audio_track(text)
     return int(text) if text and text.strip().isdecimal() else text
 
