@@ -16,10 +16,11 @@ import keras
 import tensorflow as tf
 from absl import flags, logging
 
-from avl_tf import comma_lists, evaluation, files, program, runs, serving
+from avl_tf import comma_lists, evaluation, files, program, reporting, runs, serving
 from avl_tf.errors import UserError
 from avl_tf.evaluation import lineage, tables
-from avl_tf.training import stage_flags, tensorboard_log
+from avl_tf.training import stage_flags
+from avl_tf.training.tensorboard_log import TensorBoardLog
 
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "Folder of the whole cascade.", required=True
@@ -80,10 +81,11 @@ def main() -> None:
         {"synthetic": lineage.is_synthetic(sets), "rows": rows},
     )
     files.write_text(files.join(_RUN_DIR.value, "cascade.md"), text + "\n")
-    writer = tf.summary.create_file_writer(files.join(_RUN_DIR.value, "tensorboard"))
-    tensorboard_log.write_text(writer, "cascade", text)
-    writer.close()
-    print(text)
+    log = TensorBoardLog(_RUN_DIR.value)
+    log.text("cascade", text)
+    log.close()
+    page = reporting.write(_RUN_DIR.value)
+    print(f"{text}\n\nThe curves: {page}")
 
 
 def _parse_stages(items: list[str]) -> list[_Stage]:

@@ -215,6 +215,12 @@ def write_text(path: str, text: str) -> None:
         out.write(text)
 
 
+def write_bytes(path: str, content: bytes) -> None:
+    """Writes a file, whole or not at all."""
+    with replacing(path) as temporary, tf.io.gfile.GFile(temporary, "wb") as out:
+        out.write(content)
+
+
 def write_json(path: str, value: Any) -> None:
     """Writes a value as indented JSON, whole or not at all."""
     write_text(path, json_text.dump(value, indent=1) + "\n")

@@ -21,6 +21,7 @@ ROOMS = [
         "serving",
         "release",
         "training",
+        "reporting",
     ),
 ]
 # Closed wings of data_prep: the one program that comes in.

@@ -99,6 +99,20 @@ def test_cascade_prints_the_table_it_writes_and_says_synthetic(folder, cascade):
 
 
 @pytest.mark.slow
+def test_cascade_writes_a_page_of_itself(folder, cascade):
+    text = (folder / "run" / "report" / "index.html").read_text()
+    assert str(folder / "run" / "report" / "index.html") in cascade.stdout
+    assert "Synthetic corpus" in text and "Stage bb" in text
+    assert (folder / "run" / "report" / "bb_recall.png").stat().st_size > 10_000
+    assert "http" not in text  # it needs nothing from elsewhere
+
+
+def test_report_of_a_run(folder, cascade, tmp_path):
+    done = run("avl_tf.report", run_dir=folder / "run" / "bb", out_dir=tmp_path)
+    assert done.stdout.strip() == str(tmp_path / "index.html")
+    assert (tmp_path / "recall.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_cascade_skips_finished_stages(folder, cascade, cascade_arguments):
     def stamps():
         names = ("checkpoint", "saved_model.pb")

@@ -94,7 +94,7 @@ def test_evaluating_the_run_again_gives_its_recall(trained, sets):
     assert found == result["history"][-1]["sets"]["x"]
 
 
-def test_tensorboard_holds_the_curves_in_one_chart_a_set(trained):
+def test_tensorboard_holds_the_curves_in_one_chart_a_set_and_direction(trained):
     run_dir, result = trained
     events = EventAccumulator(str(run_dir / "tensorboard"), {"tensors": 0})
     events.Reload()
@@ -111,10 +111,19 @@ def test_tensorboard_holds_the_curves_in_one_chart_a_set(trained):
     ]
     found = [(e.step, float(tf.make_ndarray(e.tensor_proto))) for e in curve]
     assert found == [(s, pytest.approx(v)) for s, v in expected]
-    layout = tf.make_ndarray(
-        events.Tensors("custom_scalars__config__")[0].tensor_proto
-    ).item()
-    assert b"^recall/x/(a2v|v2a)/R@(1|5|10)$" in layout
+    n = result["history"][0]["sets"]["x"]["n"]
+    for k in (1, 5, 10):
+        for line, of_entry in (
+            (f"R@{k}", lambda entry, k=k: entry["sets"]["x"][f"a2v/R@{k}"]),
+            (f"chance R@{k}", lambda entry, k=k: 100 * min(k, n) / n),
+        ):
+            events = EventAccumulator(
+                str(run_dir / "tensorboard" / line), {"tensors": 0}
+            )
+            events.Reload()
+            chart = events.Tensors("recall/x/A->V")
+            found = [float(tf.make_ndarray(event.tensor_proto)) for event in chart]
+            assert found == pytest.approx(list(map(of_entry, result["history"])))
 
 
 def test_a_finished_run_is_not_trained_again(trained, sets):

@@ -6,6 +6,7 @@ stay. What varies is which queries the set happens to hold, not the seed of trai
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 
 import numpy as np
 
@@ -68,6 +69,31 @@ def confidence_intervals(
         for _ in range(config.resamples)
     ]
     return dict(zip(metrics.keys(names), _interval(drawn), strict=True))
+
+
+def recall_interval(percent: np.ndarray | float, n: int) -> np.ndarray:
+    """95 % intervals of recalls by their values alone, for charts.
+
+    Without the ranks there is nothing to draw from again; for a proportion this
+    interval needs the number of queries only, and keeps within 0 and 100 %.
+
+    Args:
+        percent: float [...], recalls.
+        n: number of queries.
+
+    Returns:
+        float [2, ...]: low and high, in percent.
+
+    Source: Wilson 1927, Probable inference, the law of succession, and statistical
+        inference.
+    """
+    share = np.asarray(percent) / 100
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    middle = share + z**2 / (2 * n)
+    half = z * np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    return 100 * np.clip(
+        np.stack([middle - half, middle + half]) / (1 + z**2 / n), 0, 1
+    )
 
 
 def compare(

@@ -20,13 +20,13 @@ from avl_tf.training import (
     divergence,
     lock,
     steps,
-    tensorboard_log,
     warm_start,
 )
 from avl_tf.training.checkpoints import Checkpoints
 from avl_tf.training.history import History
 from avl_tf.training.loop import Loop
 from avl_tf.training.stage_config import StageConfig
+from avl_tf.training.tensorboard_log import TensorBoardLog
 
 
 def base_model_config(stage: StageConfig, init_from: str | None) -> ModelConfig:
@@ -103,15 +103,13 @@ def train_stage(
             devices.require_agreement(strategy, repr(seen))
 
         # Nothing is written before all that can be wrong has been looked at.
-        writer = tf.summary.create_noop_writer()
+        log = TensorBoardLog(run_dir if index == 0 else None)
         if index == 0:
             with checkpoints.writing():
                 if not resumed:
                     files.write_text(files.join(run_dir, runs.FLAGS), flags_text)
                     runs.write_info(run_dir, info)
-                writer = tensorboard_log.open_writer(
-                    run_dir, sets, directions, flags_text
-                )
+                log.text("flags", f"```\n{flags_text}```")
         embed = evaluation.embed_function(state.model)
 
         def rank_sets() -> dict[str, dict[str, float]]:
@@ -127,7 +125,7 @@ def train_stage(
             state,
             checkpoints,
             history,
-            writer,
+            log,
             rank_sets,
             after_evaluation,
         )
@@ -149,7 +147,7 @@ def train_stage(
             )
             dealt = _distribute(strategy, dataset.read(batches, records), n_workers)
             loop.train(take_step, dealt, steps_per_epoch, strategy)
-        writer.close()
+        log.close()
         return history.to_json()
 
 

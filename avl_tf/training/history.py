@@ -133,6 +133,26 @@ def unfinished(run_dir: str) -> str:
     )
 
 
+def read_finished(run_dir: str) -> tuple[list[dict], int]:
+    """Reads the evaluations of a run, and the index of the one that stands for it.
+
+    Raises:
+        FileNotFoundError: nothing was evaluated yet.
+        ValueError: the file is damaged.
+    """
+    path = files.join(run_dir, _FILE)
+    if not tf.io.gfile.exists(path):
+        raise FileNotFoundError(f"{run_dir}: no evaluation yet (no {_FILE} in it).")
+    found = files.read_json(path)
+    try:
+        _CHECK(found, "")
+        entries, stands = found["history"], found["stands"]
+        entries[stands]
+    except (UserError, KeyError, TypeError, IndexError) as error:
+        raise UserError(f"{path}: not the history of a training.") from error
+    return entries, stands
+
+
 def _parse_metric(
     text: str, set_names: Collection[str], directions: Collection[str]
 ) -> tuple[str, list[str]]:

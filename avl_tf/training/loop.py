@@ -10,10 +10,11 @@ from absl import logging
 
 from avl_tf import evaluation, metrics
 from avl_tf.evaluation import tables
-from avl_tf.training import devices, divergence, steps, tensorboard_log
+from avl_tf.training import devices, divergence, steps
 from avl_tf.training.checkpoints import Checkpoints
 from avl_tf.training.history import History
 from avl_tf.training.stage_config import StageConfig
+from avl_tf.training.tensorboard_log import TensorBoardLog
 
 # Steps from line to line of the log, at most; an epoch may have ten thousand.
 _LOG_EVERY = 100
@@ -29,7 +30,7 @@ class Loop:
         state: steps.TrainState,
         checkpoints: Checkpoints,
         history: History,
-        writer: tf.summary.SummaryWriter,
+        log: TensorBoardLog,
         rank_sets: Callable[[], dict[str, dict[str, float]]],
         after_evaluation: Callable[[dict], None],
     ):
@@ -37,14 +38,14 @@ class Loop:
 
         Args:
             run_dir: the run directory.
-            stage, state, checkpoints, history, writer: of the stage.
+            stage, state, checkpoints, history, log: of the stage.
             rank_sets: evaluates state.model: metrics by the name of a set.
             after_evaluation: as training.train_stage.
         """
         self.run_dir, self.stage = run_dir, stage
         self.rank_sets = rank_sets
         self.state, self.checkpoints, self.history = state, checkpoints, history
-        self.writer, self.after_evaluation = writer, after_evaluation
+        self.log, self.after_evaluation = log, after_evaluation
 
     def train(
         self,
@@ -105,7 +106,7 @@ class Loop:
             if self.checkpoints.writes:
                 self.history.write()
             for name, values in found.items():
-                tensorboard_log.write_recall(self.writer, name, values, at)
+                self.log.recall(name, values, at)
         for name, values in found.items():
             logging.info(
                 "%s, epoch %d, %s: %s", self.run_dir, epoch, name, brief(values)
@@ -134,7 +135,7 @@ class Loop:
         """Tells how the training stands; seconds is the time of a step."""
         stage, clips_per_second = self.stage, self.stage.batch_size / seconds
         measured = {**measured, "clips_per_second": clips_per_second}
-        tensorboard_log.write_measurements(self.writer, measured, at)
+        self.log.measurements(measured, at)
         epoch, in_epoch = divmod(at, steps_per_epoch)
         place = f"epoch {epoch}"
         if in_epoch:

@@ -1,80 +1,64 @@
-"""TensorBoard logs of a run: measurements, one recall chart a set, text."""
+"""TensorBoard logs of a run: measurements, recall in one chart a set and direction."""
 
-import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 
 import tensorflow as tf
-from tensorboard.plugins.custom_scalar import layout_pb2
-from tensorboard.plugins.custom_scalar import summary as custom_scalar
 
 from avl_tf import files, metrics
+from avl_tf.evaluation import tables
 
 
-def open_writer(
-    run_dir: str,
-    set_names: Iterable[str],
-    directions: Collection[str],
-    flags_text: str,
-) -> tf.summary.SummaryWriter:
-    """Opens the log of a run, with its charts and its flags in it."""
-    writer = tf.summary.create_file_writer(files.join(run_dir, "tensorboard"))
-    _write_layout(writer, set_names, directions)
-    write_text(writer, "flags", f"```\n{flags_text}```")
-    return writer
+class TensorBoardLog:
+    """The folder RUN_DIR/tensorboard.
 
+    TensorBoard gives a colour and a name to a run, not to a tag. So R@1, R@5, R@10 and
+    chance are runs of their own here, below the run, and have the chart of a set and
+    direction as their tag: recall/es/A->V. All metrics by their keys, such as
+    recall/es/a2v/MRR, are in the run itself, beside the measurements of training.
+    """
 
-def _write_layout(
-    writer: tf.summary.SummaryWriter,
-    set_names: Iterable[str],
-    directions: Collection[str],
-) -> None:
-    """Puts R@1, R@5 and R@10 of all directions into one chart a set."""
-    cutoffs = "|".join(str(k) for k in metrics.CUTOFFS)
-    which = "both" if len(directions) == 2 else "all"
-    charts = [
-        layout_pb2.Chart(
-            title=f"{name}: recall of {which} directions (%)",
-            multiline=layout_pb2.MultilineChartContent(
-                tag=[
-                    f"^recall/{re.escape(name)}/({'|'.join(directions)})/R@({cutoffs})$"
-                ]
-            ),
-        )
-        for name in set_names
-    ]
-    layout = layout_pb2.Layout(
-        category=[layout_pb2.Category(title="Retrieval", chart=charts)]
-    )
-    summary = custom_scalar.pb(layout)
-    with writer.as_default():
-        tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=0)
+    def __init__(self, run_dir: str | None):
+        """Opens the log of a run directory; None is a log that takes everything."""
+        self._folder = run_dir and files.join(run_dir, "tensorboard")
+        self._writers: dict[str, tf.summary.SummaryWriter] = {}
 
+    def measurements(self, values: Mapping[str, float], step: int) -> None:
+        """Writes what was measured of the training: loss as train/loss, and so on."""
+        with self._writer().as_default():
+            for name, value in values.items():
+                tf.summary.scalar(f"train/{name}", value, step=step)
 
-def write_measurements(
-    writer: tf.summary.SummaryWriter, values: Mapping[str, float], step: int
-) -> None:
-    """Writes what was measured of the training: loss as train/loss, and so on."""
-    _write_scalars(writer, "train", values, step)
+    def recall(self, set_name: str, values: Mapping[str, float], step: int) -> None:
+        """Writes the metrics of an evaluation set: recall/es/a2v/R@1, and so on."""
+        group = f"recall/{set_name}"
+        with self._writer().as_default():
+            for key, value in values.items():
+                if key != "n":
+                    tf.summary.scalar(f"{group}/{key}", value, step=step)
+        directions = tables.directions([values])
+        chance = metrics.chance(int(values["n"]), directions)
+        for k in metrics.CUTOFFS:
+            for line, of in ((f"R@{k}", values), (f"chance R@{k}", chance)):
+                with self._writer(line).as_default():
+                    for direction in directions:
+                        chart = f"{group}/{metrics.title(direction)}"
+                        value = of[f"{direction}/R@{k}"]
+                        tf.summary.scalar(chart, value, step=step)
 
+    def text(self, tag: str, markdown: str) -> None:
+        """Writes a Markdown text."""
+        with self._writer().as_default():
+            tf.summary.text(tag, markdown, step=0)
 
-def write_recall(
-    writer: tf.summary.SummaryWriter,
-    set_name: str,
-    values: Mapping[str, float],
-    step: int,
-) -> None:
-    """Writes the metrics of an evaluation set: recall/es/a2v/R@1, and so on."""
-    of_set = {key: value for key, value in values.items() if key != "n"}
-    _write_scalars(writer, f"recall/{set_name}", of_set, step)
+    def close(self) -> None:
+        """Writes what is left to be written."""
+        for writer in self._writers.values():
+            writer.close()
 
-
-def _write_scalars(writer, group: str, values: Mapping[str, float], step: int) -> None:
-    with writer.as_default():
-        for name, value in values.items():
-            tf.summary.scalar(f"{group}/{name}", value, step=step)
-
-
-def write_text(writer: tf.summary.SummaryWriter, tag: str, markdown: str) -> None:
-    """Writes a Markdown text."""
-    with writer.as_default():
-        tf.summary.text(tag, markdown, step=0)
+    def _writer(self, line: str = "") -> tf.summary.SummaryWriter:
+        if self._folder is None:
+            return tf.summary.create_noop_writer()
+        if line not in self._writers:
+            folder = files.join(self._folder, line) if line else self._folder
+            self._writers[line] = tf.summary.create_file_writer(folder)
+        return self._writers[line]

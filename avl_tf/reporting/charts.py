@@ -1,0 +1,158 @@
+"""Charts of a report as PNGs, each for a light page and for a dark one."""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from avl_tf import metrics
+from avl_tf.evaluation.significance import recall_interval
+
+# Okabe and Ito 2008, Color Universal Design: told apart with any eyes, seen on white
+# and on black.
+_COLOURS = dict(zip(metrics.CUTOFFS, ("#0072b2", "#e69f00", "#009e73"), strict=True))
+_MEASURED = "#cc79a7"
+# Background and ink of a light page and a dark one.
+THEMES = (("#ffffff", "#222222"), ("#16181c", "#d8dade"))
+_DPI = 120
+_WIDTH_IN, _ROW_IN, _STAGE_IN = 9.0, 2.4, 0.32
+
+
+class Pair(NamedTuple):
+    """One picture for a light page and one for a dark page, PNG files."""
+
+    light: bytes
+    dark: bytes
+
+
+class Measured(NamedTuple):
+    """A measurement of training: its name and its values by epoch."""
+
+    name: str
+    epochs: Sequence[float]
+    values: Sequence[float]
+
+
+def run_curves(
+    history: Sequence[Mapping],
+    stands: int,
+    directions: Sequence[str],
+    measured: Sequence[Measured],
+) -> Pair:
+    """Draws R@1/5/10 over the epochs, a panel a set and direction, and measurements.
+
+    Bands are 95 % intervals over the clips, dotted lines are chance, the upright line
+    is the epoch that stands for the run.
+
+    Args:
+        history: entries of recall.json.
+        stands: index of the entry that stands.
+        directions: whose panels lie side by side.
+        measured: what goes into the last row.
+    """
+    names = list(history[0]["sets"])
+    n_rows = len(names) + bool(measured)
+
+    def draw(figure: Figure) -> None:
+        panels = figure.subplots(n_rows, max(len(directions), 2), squeeze=False)
+        for row, name in zip(panels, names, strict=False):
+            for panel, direction in zip(row, directions, strict=False):
+                _recall_panel(panel, history, stands, name, direction)
+        panels[0, 0].legend(loc="upper left", frameon=False, fontsize="small")
+        for panel, one in zip(panels[-1], measured, strict=False):
+            panel.plot(one.epochs, one.values, color=_MEASURED, lw=1.2)
+            _title(panel, one.name)
+        for panel in panels.flat:
+            panel.set_visible(panel.has_data())
+
+    return _both(draw, (_WIDTH_IN, _ROW_IN * n_rows))
+
+
+def stage_points(rows: Sequence[Mapping], directions: Sequence[str]) -> Pair:
+    """Draws R@10 of several stages as points with 95 % intervals, a panel a direction.
+
+    Args:
+        rows: of one set: "stage" ("random" is chance), "n", and metrics by their keys.
+        directions: whose panels lie side by side.
+    """
+
+    def draw(figure: Figure) -> None:
+        panels = figure.subplots(1, len(directions), sharey=True, squeeze=False)[0]
+        for panel, direction in zip(panels, directions, strict=True):
+            for at, row in enumerate(rows):
+                _point(panel, at, row, f"{direction}/R@10")
+            panel.set_xlim(left=0)
+            _title(panel, f"{metrics.title(direction)} R@10 (%)")
+        panels[0].set_yticks(range(len(rows)), [row["stage"] for row in rows])
+        panels[0].invert_yaxis()
+
+    return _both(draw, (_WIDTH_IN, 0.8 + _STAGE_IN * len(rows)))
+
+
+def _point(panel: Axes, at: int, row: Mapping, key: str) -> None:
+    value, colour = row[key], "grey"
+    if row["stage"] != "random":
+        colour = _COLOURS[10]
+        ends = recall_interval(value, row["n"])
+        panel.plot(ends, [at, at], color=colour, lw=3, alpha=0.5)
+    panel.plot(value, at, "o", color=colour)
+    panel.annotate(
+        f"{value:.1f}",
+        (value, at),
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="center",
+        fontsize="x-small",
+    )
+
+
+def _recall_panel(
+    panel: Axes, history: Sequence[Mapping], stands: int, name: str, direction: str
+) -> None:
+    epochs = [entry["epoch"] for entry in history]
+    n = history[0]["sets"][name]["n"]
+    chance = metrics.chance(n, [direction])
+    for k, colour in _COLOURS.items():
+        key = f"{direction}/R@{k}"
+        values = np.array([entry["sets"][name][key] for entry in history])
+        panel.fill_between(
+            epochs, *recall_interval(values, n), color=colour, alpha=0.15, lw=0
+        )
+        panel.plot(epochs, values, color=colour, marker=".", lw=1.5, label=f"R@{k}")
+        panel.axhline(chance[key], color=colour, lw=1, ls=":")
+    panel.axvline(epochs[stands], color="grey", lw=0.8)
+    panel.set_ylim(bottom=0)
+    _title(panel, f"{name}: {metrics.title(direction)} recall (%), n={n}")
+
+
+def _title(panel: Axes, text: str) -> None:
+    panel.set_title(text, fontsize="medium", loc="left")
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid(visible=True, alpha=0.2)
+
+
+def _both(draw: Callable[[Figure], None], size: tuple[float, float]) -> Pair:
+    return Pair(*(_png(draw, size, *colours) for colours in THEMES))
+
+
+def _png(
+    draw: Callable[[Figure], None],
+    size: tuple[float, float],
+    background: str,
+    ink: str,
+) -> bytes:
+    inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color")
+    theme: dict = {**mpl.rcParamsDefault, "font.size": 9}
+    theme |= dict.fromkeys((*inked, "ytick.color", "axes.titlecolor"), ink)
+    theme |= dict.fromkeys(("figure.facecolor", "axes.facecolor"), background)
+    out = io.BytesIO()
+    # Figure alone draws without a window, whatever backend the user has set.
+    with mpl.rc_context(theme):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        figure.savefig(out, format="png", dpi=_DPI, metadata={"Software": None})
+    return out.getvalue()
