@@ -62,12 +62,17 @@ def run_curves(
         for row, name in zip(panels, names, strict=False):
             for panel, direction in zip(row, directions, strict=False):
                 _recall_panel(panel, history, stands, name, direction)
-        panels[0, 0].legend(loc="upper left", frameon=False, fontsize="small")
+        lines, labels = panels[0, 0].get_legend_handles_labels()
+        figure.legend(
+            lines, labels, loc="outside upper right", ncols=len(lines), frameon=False
+        )
         for panel, one in zip(panels[-1], measured, strict=False):
             panel.plot(one.epochs, one.values, color=_MEASURED, lw=1.2)
             _title(panel, one.name)
         for panel in panels.flat:
             panel.set_visible(panel.has_data())
+        for panel in panels[-1]:
+            panel.set_xlabel("epoch")
 
     return _both(draw, (_WIDTH_IN, _ROW_IN * n_rows))
 
