@@ -108,7 +108,7 @@ def test_cascade_writes_a_page_of_itself(folder, cascade):
 
 
 def test_report_of_a_run(folder, cascade, tmp_path):
-    done = run("avl_tf.report", run_dir=folder / "run" / "bb", out_dir=tmp_path)
+    done = run("avl_tf.report", f"--run_dir={folder}/run/bb", f"--out_dir={tmp_path}")
     assert done.stdout.strip() == str(tmp_path / "index.html")
     assert (tmp_path / "recall.png").read_bytes().startswith(b"\x89PNG")
 
