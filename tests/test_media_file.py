@@ -1,5 +1,6 @@
 """Files that are cut, damaged, misnamed or no media at all; the lengths of files."""
 
+import os
 import struct
 
 import av
@@ -80,6 +81,14 @@ def test_files_that_are_no_media_are_named_without_noise(tmp_path, read, capfd, 
     with pytest.raises(FileNotFoundError, match="missing.mp4"):
         read(missing)
     assert capfd.readouterr() == ("", "") and not caplog.records
+
+
+def test_pipes_and_devices_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.mp4")
+    for path in (tmp_path / "a.mp4", "/dev/zero"):
+        for read in (media.read_waveform, media.read_image, media.duration_s):
+            with pytest.raises(media.MediaError, match="a pipe or a device, expected"):
+                read(path)
 
 
 def test_names_that_look_like_something_else_are_read(tmp_path, monkeypatch):

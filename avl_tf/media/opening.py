@@ -38,11 +38,13 @@ def media_error(path: str, what: str, reason: str | None = None) -> MediaError:
 
 
 def require_file(path: str | os.PathLike) -> None:
-    """Raises FileNotFoundError, or MediaError for a folder."""
+    """Raises FileNotFoundError, or MediaError for a folder, a pipe or a device."""
     if not os.path.exists(path):
         raise FileNotFoundError(f"{os.fspath(path)}: no such file.")
-    if os.path.isdir(path):
-        raise MediaError(f"{os.fspath(path)}: a folder, expected a media file.")
+    if not os.path.isfile(path):
+        # A pipe would be waited for, perhaps for ever.
+        what = "a folder" if os.path.isdir(path) else "a pipe or a device"
+        raise MediaError(f"{os.fspath(path)}: {what}, expected a media file.")
 
 
 def open_container(path: str, limit: PixelLimit) -> tuple[InputContainer, Logs]:
