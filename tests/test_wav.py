@@ -172,6 +172,15 @@ def test_chunks_of_any_kind_are_passed_over():
     assert len(_read(_wav(odd_bytes, bits=8, after=_chunk(b"LIST", b"x" * 9)))) == 255
 
 
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_chunks_whose_padding_is_forgotten_are_passed_over(n):
+    samples = _int16(_noise(3001))
+    odd = [_chunk(b"xyz ", b"1"), _chunk(b"LIST", b"INFOodd")]
+    before = odd[0][: -1 if n == 2 else None] + odd[1][: -1 if n else None]
+    content = _wav(samples.tobytes(), before=before)
+    assert np.array_equal(_read(content), samples / np.float32(32768))
+
+
 @pytest.mark.parametrize("magic", [b"RF64", b"BW64"])
 def test_64_bit_sizes_are_read(magic):
     samples = _int16(_noise(3000))

@@ -22,6 +22,8 @@ _MAX_CHUNKS = 1000
 # 0x7FFFFFFF or a little less than either.
 _UNKNOWN_SIZE = 0x7FFFF000
 _EXTENSIBLE = 0xFFFE
+# What stands right behind a chunk of an odd size if its writer did not pad it.
+_UNPADDED = "data|fmt |fact|LIST|PEAK|bext|cue |smpl|id3 "
 
 
 def decode(content: tf.Tensor, sample_rate: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -144,10 +146,13 @@ def _find_chunks(content: tf.Tensor, length: tf.Tensor) -> dict[str, tf.Tensor]:
         start = position + 8
         is_fmt, is_data = tf.equal(name, "fmt "), tf.equal(name, "data")
         has_64 = tf.equal(name, "ds64") & (start + 16 <= length)
+        behind = start + size
+        follower = tf.strings.substr(content, tf.minimum(behind, length), 4)
+        padded = ~tf.strings.regex_full_match(follower, _UNPADDED)
         return (
             n + 1,
-            # Chunks of an odd size are padded.
-            start + size + size % 2,
+            # Chunks of an odd size should be padded.
+            behind + tf.where(padded, size % 2, 0),
             tf.where(is_fmt, start, fmt),
             tf.where(is_fmt, tf.minimum(size, length - start), fmt_size),
             tf.where(is_data, start, data),
