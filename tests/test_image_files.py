@@ -15,8 +15,13 @@ from avl_tf.serving import image_files
 
 @functools.cache
 def _graph():
-    signature = [tf.TensorSpec([], tf.string)]
+    signature = [tf.TensorSpec([None], tf.string)]
     return tf.function(image_files.decode, input_signature=signature)
+
+
+def _decode(content):
+    (crop,), (reason,) = _graph()(tf.stack([content]))
+    return crop.numpy(), reason.numpy().decode()
 
 
 def _noise(height=60, width=80):
@@ -46,8 +51,8 @@ def _jpeg(width, height):
 @pytest.mark.parametrize("size", [(60, 80), (1, 1), (300, 2)])
 def test_an_image_is_cut_as_in_evaluation(encode, size):
     content = encode(_noise(*size))
-    crop, reason = _graph()(content)
-    assert reason.numpy() == b""
+    crop, reason = _decode(content)
+    assert reason == ""
     expected = images.centre_crop(images.decode(content))
     assert np.array_equal(crop, expected) and expected.numpy().any()
 
@@ -68,14 +73,37 @@ def test_an_image_is_cut_as_in_evaluation(encode, size):
     ],
 )
 def test_what_is_not_decoded_is_told_and_needs_no_memory(content, reason):
-    _graph()(tf.io.encode_jpeg(_noise()))
+    _decode(tf.io.encode_jpeg(_noise()))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    crop, found = _graph()(tf.constant(content))
-    assert reason in found.numpy().decode() and not crop.numpy().any()
+    crop, found = _decode(content)
+    assert reason in found and not crop.any()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 50_000
 
 
-@pytest.mark.parametrize("content", [_png(30, 40), _png(0, 9), _jpeg(60, 80)[:300]])
-def test_a_damaged_file_is_an_error(content):
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        _graph()(tf.constant(content))
+def _spoilt(content, place):
+    return content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :]
+
+
+def test_a_damaged_file_costs_itself_alone():
+    jpeg, png = (
+        encode(_noise()).numpy() for encode in (tf.io.encode_jpeg, tf.io.encode_png)
+    )
+    damaged = [
+        *(_png(30, 40), _png(0, 9), b"\xff\xd8\xff", b"\xff\xd8\xff\xe0" + bytes(40)),
+        *(content[:end] for content in (jpeg, png) for end in (300, -2)),
+        *(_spoilt(jpeg, jpeg.index(b"\xff\xc0") + 4), _spoilt(png, len(png) // 2)),
+    ]
+    crops, reasons = _graph()([jpeg, *damaged, png, b"", png])
+    assert set(reasons.numpy()[1:-3]) == {b"damaged: it cannot be decoded"}
+    others = reasons.numpy()[[0, -3, -2, -1]].tolist()
+    assert others == [b"", b"", b"not a JPEG or PNG file", b""]
+    assert not crops.numpy()[1:-3].any()
+    for crop, content in zip(crops.numpy()[[0, -3, -1]], (jpeg, png, png), strict=True):
+        assert np.array_equal(crop, images.centre_crop(images.decode(content)))
+
+
+@pytest.mark.parametrize("contents", [[], [b""], [b"\xff\xd8\xff"], [_png(0, 1)] * 3])
+def test_nothing_that_can_be_decoded_is_no_error(contents):
+    crops, reasons = _graph()(tf.constant(contents, tf.string))
+    assert crops.shape == (len(contents), images.SIDE, images.SIDE, 3)
+    assert all(reason for reason in reasons.numpy()) and not crops.numpy().any()

@@ -175,12 +175,13 @@ def test_an_export_takes_images_and_files_of_them(parent, records):
     found = loaded["image_bytes"](image_bytes=tf.constant(contents))
     scale = np.abs(expected).max()
     assert np.abs(found["visual_embedding"] - expected).max() < 1e-5 * scale
-    mixed = tf.constant([b"no image", *contents])
+    mixed = tf.constant([b"no image", *contents, contents[0][:-400]])
     again = loaded["image_bytes"](image_bytes=mixed)
-    assert again["valid"].numpy().tolist() == [False, True, True]
+    assert again["valid"].numpy().tolist() == [False, True, True, False]
     assert again["reason"].numpy()[0] == b"not a JPEG or PNG file"
-    assert not again["visual_embedding"].numpy()[0].any()
-    again = again["visual_embedding"][1:]
+    assert again["reason"].numpy()[3].startswith(b"damaged")
+    assert not again["visual_embedding"].numpy()[[0, 3]].any()
+    again = again["visual_embedding"][1:3]
     assert np.abs(again - found["visual_embedding"]).max() < 1e-5 * scale
     export = trained.look(path)
     ranked = evaluation.rank_set(

@@ -18,10 +18,10 @@ or, of a model with an image encoder, in place of visual and features,
                 scaled and cut as in evaluation, not turned as their EXIF may say
                 each -> visual_embedding float32 [B, D]
 Beside the embedding each gives valid bool [B] and reason string [B]. An item that
-cannot be embedded (no WAV file, a number that is not finite, a length that is not from
-1 to the array's) is not valid, has zeros for an embedding and says why; the others of
-its batch are what they are without it. Arrays of unlike numbers of items, and a damaged
-image file, are an InvalidArgumentError.
+cannot be embedded (no WAV file, a damaged image, a number that is not finite, a length
+that is not from 1 to the array's) is not valid, has zeros for an embedding and says
+why; the others of its batch are what they are without it. Arrays of unlike numbers of
+items are an InvalidArgumentError.
 The similarity of two embeddings is their dot product. As in the authors' code, padding
 reaches up to 4.2 s into a clip: one embedded beside longer clips differs from one
 embedded alone.

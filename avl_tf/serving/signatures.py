@@ -117,15 +117,7 @@ def of_images(model: keras.Model) -> dict[str, Signature]:
         return embed_seen(image, tf.fill(tf.shape(image)[:1], ""))
 
     def embed_bytes(image_bytes):
-        decoded = tf.map_fn(
-            image_files.decode,
-            image_bytes,
-            fn_output_signature=(
-                tf.TensorSpec((images.SIDE, images.SIDE, 3), tf.uint8),
-                tf.TensorSpec([], tf.string),
-            ),
-        )
-        return embed_seen(*decoded)
+        return embed_seen(*image_files.decode(image_bytes))
 
     def embed_seen(image, reason):
         embedding = visual_model({"image": image}, training=False)
