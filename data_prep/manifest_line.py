@@ -51,8 +51,10 @@ def _check(line: Mapping[str, Any], clips: bool) -> None:
     if unknown := sorted(line.keys() - _FIELDS.keys()):
         raise UserError(f"unknown field '{unknown[0]:.80}'. Known: {sorted(_FIELDS)}.")
     for name, check in _FIELDS.items():
-        if name in line or name in ("id", "media"):
-            check(line.get(name), name)
+        if name in line:
+            check(line[name], name)
+        elif name in ("id", "media"):
+            raise UserError(f"'{name}' is missing.")
     _check_span(line)
     for clip in line.get("clips", ()) if clips else ():
         if "start_s" not in clip or "end_s" not in clip:

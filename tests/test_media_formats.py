@@ -93,6 +93,13 @@ def test_a_list_is_called_one(tmp_path, name):
         media.duration_s(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["list.mp4", "list.mkv", "list"])
+def test_a_list_under_the_name_of_a_video_is_called_one(tmp_path, name):
+    (tmp_path / name).write_text(HLS.format("video.mp4"))
+    with pytest.raises(media.MediaError, match=r"a playlist \(hls\) that names"):
+        media.duration_s(tmp_path / name)
+
+
 @pytest.fixture
 def listener():
     """Yields a port of this machine, and ends the test if anyone called there."""

@@ -52,8 +52,8 @@ def load(name: str, weights: str | None) -> tuple[Callable, str]:
         raise UserError(
             f"{name} needs weights: the path of torchvision's ImageNet file for {name} "
             "(the authors' resnet152 features are of the V1 weights, "
-            "resnet152-b121ed2d.pth or resnet152-394f9c45.pth). For frozen features, "
-            "keras:ResNet50 or the like has weights that Keras fetches by itself."
+            "resnet152-b121ed2d.pth or resnet152-394f9c45.pth). efficientnet_lite0 "
+            "brings weights of its own, keras:ResNet50 or the like fetches them."
         )
     if not os.path.exists(weights):
         raise FileNotFoundError(f"{name}: there is no file {weights}.")

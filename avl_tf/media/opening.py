@@ -102,8 +102,13 @@ def _open(path: str, hint: str, limit: PixelLimit) -> InputContainer:
 
 def _refused(logs: Logs) -> str:
     """The name of the format for which FFmpeg has refused a file; "" if it has not."""
-    names = (name for _, name, text in logs if text.startswith("Format not on"))
-    return next(names, "")
+    for _, name, text in logs:
+        if text.startswith("Format not on"):
+            return name
+        # Of a list under the name of a video it does not ask whether it may.
+        if text.startswith("Not detecting m3u8/hls"):
+            return "hls"
+    return ""
 
 
 def _nothing(_url: str, _flags: int, _options: dict) -> io.BytesIO:
