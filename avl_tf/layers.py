@@ -9,13 +9,22 @@ import tensorflow as tf
 
 @contextlib.contextmanager
 def dtype_policy(name: str) -> Iterator[None]:
-    """Layers that are made in the block have this policy, not the process's own."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
+    """Layers that are made in the block have this policy, not the process's own.
+
+    They have our order of axes and type of inputs too, whatever a user has set since
+    the import of avl_tf (keras_settings pins what was set before).
+    """
+    policy, config = keras.config.dtype_policy(), keras.config
+    floatx, data_format = config.floatx(), config.image_data_format()
+    config.set_floatx("float32")
+    config.set_image_data_format("channels_last")
+    config.set_dtype_policy(name)
     try:
         yield
     finally:
-        keras.config.set_dtype_policy(before)
+        config.set_dtype_policy(policy)
+        config.set_image_data_format(data_format)
+        config.set_floatx(floatx)
 
 
 class BatchNorm(keras.layers.Layer):

@@ -60,6 +60,18 @@ print(digest.hexdigest())
 """
 
 
+# As one may in a notebook.
+_AFTER = """
+import avl_tf
+import keras
+keras.config.set_floatx("float16")
+keras.config.set_image_data_format("channels_first")
+"""
+_STAYS = """
+print(keras.config.floatx(), keras.config.image_data_format())
+"""
+
+
 def _home(folder, keras_json):
     """An environment with a home of its own, and a keras.json in it."""
     (folder / ".keras").mkdir(parents=True)
@@ -94,6 +106,13 @@ def test_models_and_features_are_those_of_a_clean_home(clean, tmp_path, user):
         assert json.loads(path.read_text()) == keras_json
     elif not before:
         assert not path.exists()
+
+
+@pytest.mark.slow
+def test_what_is_set_after_the_import_changes_nothing_and_stays(clean, tmp_path):
+    done = _python(f"{_AFTER}\n{_PROBE}\n{_STAYS}", _home(tmp_path, None))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{clean}float16 channels_first\n"
 
 
 def test_the_folder_of_downloads_and_the_environment_stay_the_users(tmp_path):
