@@ -83,7 +83,7 @@ def _explained(path: str) -> Iterator[str]:
 def _require_files(folder: str, name: str) -> None:
     """Makes sure that the files of a checkpoint are there and can be read."""
     data = re.compile(re.escape(name) + r"\.data-\d{5}-of-(\d{5})")
-    found = filter(None, map(data.fullmatch, tf.io.gfile.listdir(folder)))
+    found = filter(None, map(data.fullmatch, files.names(folder)))
     n_files = max((int(match[1]) for match in found), default=1)
     parts = [f"data-{i:05d}-of-{n_files:05d}" for i in range(n_files)]
     for part in ("index", *parts):

@@ -169,6 +169,22 @@ def local_copy(path: str) -> Iterator[str]:
         yield copied
 
 
+def names(folder: str) -> list[str]:
+    """The names in a folder; those that are not UTF-8, which no file of ours has, go.
+
+    TensorFlow tells of no name where one of them is not.
+    """
+    local = folder.removeprefix("file://")
+    if "://" in local:
+        # On s3:// a folder's name comes with a slash.
+        return [name.rstrip("/") for name in tf.io.gfile.listdir(folder)]
+    return [name for name in os.listdir(local) if _is_utf8(name)]
+
+
+def _is_utf8(path: str) -> bool:
+    return path.isascii() or not re.search("[\ud800-\udfff]", path)
+
+
 def is_pattern(path: str) -> bool:
     """Whether TensorFlow takes a path for a pattern where it matches paths."""
     return re.search(r"[*?[\\]", path) is not None
@@ -180,22 +196,23 @@ def plain(folder: str) -> Iterator[str]:
 
     It finds the files of a checkpoint and of a SavedModel by a pattern that begins with
     their folder's name: one named s[12] does not match itself, and matches s1 beside
-    it. Most folders are yielded as they are; another name is good within the block, for
-    the processes that this one starts too.
+    it. Nor does it open one that is not UTF-8, as the folder that a program is started
+    in may be. Most folders are yielded as they are; another name is good within the
+    block, for the processes that this one starts too.
 
     Raises:
-        ValueError: the folder is a pattern, and no other name can be had here.
-        FileNotFoundError: it is one, and there is no such folder.
+        ValueError: the folder is one of these, and no other name can be had here.
+        FileNotFoundError: it is, and there is no such folder.
     """
-    if not is_pattern(folder):
+    if not is_pattern(folder) and _is_utf8(folder):
         yield folder
         return
     descriptors, local = f"/proc/{os.getpid()}/fd", folder.removeprefix("file://")
     if "://" in local or not os.path.isdir(descriptors):
-        raise UserError(
-            f"{folder}: TensorFlow takes a name with *, ?, [ or \\ for a pattern. Use "
-            "another name."
-        )
+        why = "takes a name with *, ?, [ or \\ for a pattern"
+        if not is_pattern(folder):
+            why = "opens no name that is not UTF-8"
+        raise UserError(f"{folder}: TensorFlow {why}. Use another name.")
     descriptor = os.open(local, os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield f"{descriptors}/{descriptor}"

@@ -175,7 +175,7 @@ def finish(
     files.write_text(files.join(folder, "notes.jsonl"), findings.to_lines(notes))
     whole = dataclasses.replace(spec, shards={r.name: r.spec for r in results})
     files.write_json(files.join(folder, records.SPEC_NAME), whole.to_json())
-    for name in tf.io.gfile.listdir(folder):
+    for name in files.names(folder):
         # Of workers that were killed.
         if any(is_temporary_name(name, shard) for shard in whole.shards):
             tf.io.gfile.remove(files.join(folder, name))

@@ -11,11 +11,21 @@ import tensorflow as tf
 from programs import fails_in_one_line, run
 
 import avl_tf
-from avl_tf import backbones, checkpoint_files, files, records, runs, serving, training
+from avl_tf import (
+    backbones,
+    checkpoint_files,
+    files,
+    records,
+    runs,
+    serving,
+    trained,
+    training,
+)
 from avl_tf.audio import AudioConfig
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.records import RecordsSpec
+from avl_tf.serving import versions
 from avl_tf.settings import to_flagfile
 from avl_tf.training.checkpoints import Checkpoints
 from avl_tf.training.stage_config import StageConfig
@@ -127,6 +137,35 @@ def test_left_overs_of_a_folders_own_shards_are_removed_and_nothing_else(tmp_pat
     ours = ["failures.jsonl", "notes.jsonl", "progress", "spec.json", name]
     assert _names(folder) == sorted([*ours, *others])
     assert shards.read_result(str(folder), name) == result
+
+
+def test_names_that_are_not_utf8_beside_ours_are_no_hindrance(tmp_path):
+    _save(tmp_path, 1.0, [3])
+    version = tmp_path / "export" / "1"
+    version.mkdir(parents=True)
+    for folder in ("checkpoints", "best", "export", "."):
+        (tmp_path / folder / "ckpt-3_temp\udcff").write_text("not ours")
+    state, kept = _checkpoints(tmp_path)
+    assert kept.restore() and int(state.step) == 3
+    with versions.temporary_folder(str(tmp_path)) as made:
+        assert versions.keep(made, str(tmp_path)) == f"{tmp_path}/export/2"
+    with pytest.raises(FileNotFoundError, match="not an export of a run"):
+        trained.look_at_export(str(tmp_path))
+    frames = corpus.FEATURES_2D
+    spec = RecordsSpec(AudioConfig(), "clip", frames, None, ("en",), False, {})
+    shards.finish(str(tmp_path), spec, [])
+    for folder in ("checkpoints", "best", "export", "."):
+        assert (tmp_path / folder / "ckpt-3_temp\udcff").exists()
+
+
+def test_a_saved_model_in_a_folder_that_is_not_utf8_is_loaded(tmp_path):
+    module = tf.Module()
+    module.value = tf.Variable(2.0)
+    tf.saved_model.save(module, str(tmp_path / "saved"))
+    (tmp_path / "a\udcff").mkdir()
+    moved = (tmp_path / "saved").rename(tmp_path / "a\udcff" / "saved")
+    with files.plain(str(moved)) as plain:
+        assert tf.saved_model.load(plain).value == 2
 
 
 def _flip(path):

@@ -92,7 +92,7 @@ def _advice(path: str) -> str:
     """What may have been meant: a folder below that is a run or an export."""
     if not tf.io.gfile.isdir(path):
         return ""
-    below = [files.join(path, name.strip("/")) for name in tf.io.gfile.listdir(path)]
+    below = [files.join(path, name) for name in files.names(path)]
     below += [files.join(path, "export", "1")]
     meant = [
         each

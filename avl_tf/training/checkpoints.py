@@ -107,11 +107,10 @@ class Checkpoints:
         """Removes what a checkpoint that was not finished left behind."""
         for of in (runs.checkpoint_prefix, runs.best_prefix):
             prefix = of(self._run_dir)
-            names = tf.io.gfile.listdir(prefix) if tf.io.gfile.isdir(prefix) else []
+            names = files.names(prefix) if tf.io.gfile.isdir(prefix) else []
             for name in names:
-                # On s3:// a folder's name comes with a slash.
-                if _REMAINS.fullmatch(name.rstrip("/")):
-                    path = files.join(prefix, name.rstrip("/"))
+                if _REMAINS.fullmatch(name):
+                    path = files.join(prefix, name)
                     logging.info("%s: left by an unfinished checkpoint, removed", path)
                     is_folder = tf.io.gfile.isdir(path)
                     (tf.io.gfile.rmtree if is_folder else tf.io.gfile.remove)(path)
