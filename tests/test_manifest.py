@@ -63,7 +63,7 @@ GOOD = {"id": "a", "media": "a.mp4"}
         ({"media": "a.mp4"}, "line 2: 'id' is missing"),
         ({"id": 7, "media": "a.mp4"}, "line 2: 'id' must be a text, got 7"),
         ({"id": "b"}, "line 2: 'media' is missing"),
-        ({"id": "b", "media": ""}, "line 2: 'media' is missing"),
+        ({"id": "b", "media": ""}, "line 2: 'media' must be a text"),
         ({**GOOD, "id": "b", "meida": 1}, "line 2: unknown field 'meida'"),
         (GOOD, "line 2: id 'a' stands in line 1 already"),
         ({**GOOD, "id": "b", "start_s": 5, "end_s": 5}, "line 2: a span.*take it out"),

@@ -101,7 +101,7 @@ def _read_header(content: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
             ~tf.reduce_any(magic == ["RIFF", "RF64", "BW64"]) | (kind != "WAVE"),
             "not a WAV file",
         ),
-        (start < 0, f"it has no data chunk: cut off, or {_MAX_CHUNKS} others come first"),
+        (start < 0, f"it has no data chunk: cut off, or {_MAX_CHUNKS} come before it"),
         (found["fmt"] < 0, "it has no fmt chunk before its data"),
         (found["fmt_size"] < 16, "its fmt chunk is cut off"),
         (
