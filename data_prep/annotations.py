@@ -155,6 +155,8 @@ def _read_rows(path: str, delimiter: str) -> list[list[str]]:
     with _open(path) as file:
         try:
             return [row for row in csv.reader(file, delimiter=delimiter) if row]
+        except UnicodeDecodeError as error:
+            raise UserError(_not_utf_8(path, error)) from error
         except (csv.Error, ValueError) as error:
             raise UserError(f"{path}: {error}.") from error
 
@@ -164,7 +166,11 @@ def _read_text(path: str) -> str:
         try:
             return file.read()
         except UnicodeDecodeError as error:
-            raise UserError(f"{path}: not a UTF-8 text file ({error}).") from error
+            raise UserError(_not_utf_8(path, error)) from error
+
+
+def _not_utf_8(path: str, error: UnicodeDecodeError) -> str:
+    return f"{path}: not a UTF-8 text file ({error})."
 
 
 def _open(path: str):

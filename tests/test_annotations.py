@@ -47,7 +47,7 @@ def test_tables_are_read_as_others_write_them(tmp_path):
         (annotations.read_lines, b"\xff", "not a UTF-8 text file"),
         (lambda p: annotations.read_table(p, ["a"]), b"b\n1\n", "the header a, got b"),
         (lambda p: annotations.read_table(p, ["a"]), b"a,b\n1\n", "row 1 has not 2"),
-        (lambda p: annotations.read_table(p, ["a"]), b"a\n\xff\n", "utf-8"),
+        (lambda p: annotations.read_table(p, ["a"]), b"a\n\xff\n", "not a UTF-8"),
         (lambda p: annotations.read_cells(p, 2), b"1,2\n1,2,3\n", "row 2 has not 2"),
     ],
 )

@@ -45,6 +45,8 @@ ODD = [
     ('{"id": "b", "media": "b.mp4", "end_s": ' + "9" * 5000 + "}", "thousands of digi"),
     ('{"id": "b", "media": "b.mp4", "end_s": ' + "9" * 400 + "}", "a span in seconds"),
     (_line(duration_s="long"), "'duration_s' must be a number"),
+    (_line(audio_track=10**30), "audio_track is 10{30}, expected a number"),
+    (_line(audio_track="9" * 90), "audio_track is '9{79}, expected a number"),
     (_line(clips=[{**CLIP, "label": ["x"]}]), r"'clips\[0\].label' must be a text"),
     (_line(clips=[CLIP, {**CLIP, "label": "\ud800"}]), r"'clips\[1\].label' holds"),
     (_line(clips=[{**CLIP, "x": float("nan")}]), r"'clips\[0\].x' is nan"),

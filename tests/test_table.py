@@ -112,6 +112,7 @@ def test_defects_are_refused_until_they_are_dropped(manifest, tmp_path):
         ("media,start_s\na.mp4,soon\n", "row 1: start_s is 'soon', expected seconds"),
         ("media,end_s\na.mp4,-1\n", "row 1: expected 0 <= start_s < end_s"),
         ("media,end_s\na.mp4,nan\n", "row 1: expected 0 <= start_s < end_s"),
+        (f"media,audio_track\na.mp4,{'9' * 5000}\n", "row 1: audio_track is '999"),
         ("media,split\na.mp4,a/b\n", "row 1: split 'a/b' names files"),
         ("media\nnothing.mp4\n", "1 missing (nothing.mp4"),
     ],

@@ -35,14 +35,20 @@ _LOOKED_AT_S = 60
 ONE_PICTURE = Note("one picture", "its video is one picture, as a cover is")
 
 
+# More digits than FFmpeg's count of tracks can have; Python reads no more than 4300.
+_LONGEST_NUMBER = 9
+_TRACK = rf"\s*(\d{{1,{_LONGEST_NUMBER}}}\s*$|[^\W\d_])"
+
+
 def check_audio_track(value: int | str | None) -> None:
     """ValueError if a value names no track: neither a number nor a language."""
-    number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    text = isinstance(value, str) and re.match(r"\s*(\d+\s*$|[^\W\d_])", value)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    number = whole and value in range(10**_LONGEST_NUMBER)
+    text = isinstance(value, str) and re.match(_TRACK, value)
     if not (value is None or number or text):
         raise UserError(
-            f"audio_track is {value!r}, expected a number, counted from 0 among the "
-            "audio tracks, or a language tag such as sw."
+            f"audio_track is {value!r:.80}, expected a number, counted from 0 among "
+            "the audio tracks, or a language tag such as sw."
         )
 
 
