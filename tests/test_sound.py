@@ -46,11 +46,12 @@ def log_mel(path, *span):
         ("webm", "libopus"),
         ("ts", "aac"),
         ("flv", "aac"),
+        ("asf", "wmav2"),
     ],
 )
 def test_a_read_before_a_late_start_is_silence(tmp_path, suffix, codec):
     pictures = [numbered(i) for i in range(150)]
-    video = {"webm": "libvpx", "flv": "flv"}.get(suffix, "libx264")
+    video = {"webm": "libvpx", "flv": "flv", "asf": "mpeg4"}.get(suffix, "libx264")
     path = tmp_path / f"late.{suffix}"
     make_media(
         path,

@@ -79,7 +79,11 @@ class Lengths:
         if self._guesses:
             return None
         if stream.duration is not None:
-            end = _seconds((stream.start_time or 0) + stream.duration, stream)
+            # ASF's length is the file's, whenever one of its streams begins.
+            begin = stream.start_time or 0
+            if self._container.format.name == "asf":
+                begin = round(self.origin / stream.time_base)
+            end = _seconds(begin + stream.duration, stream)
             return end * _hidden_length(self._path) - self.origin
         if self._container.duration is not None:
             return Fraction(self._container.duration, av.time_base) - self.origin
