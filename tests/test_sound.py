@@ -124,6 +124,7 @@ def test_silence_is_not_made_out_of_nothing(tmp_path):
     [
         ("wav", "pcm_f32le", 5),
         ("wav", "pcm_f64le", 1000),
+        ("wav", "pcm_f32le", 1e30),
         ("wav", "pcm_f32le", 1e-4),
         ("mkv", "pcm_s24le", 1e-3),
         ("m4a", "alac", 1e-3),
@@ -143,6 +144,14 @@ def test_a_level_that_does_not_fit_16_bits_changes_nothing(
         assert np.abs(got - expected).max() < 5
     part = decoded(path, 1, 2)[0].astype(float)
     assert np.abs(part).max() == pytest.approx(16384, rel=0.01)
+
+
+def test_numbers_far_above_full_scale_do_not_come_out_as_silence(tmp_path):
+    # FFmpeg makes zeros of what no integer holds.
+    noise = np.random.default_rng(0).uniform(0.5, 1, 32000) * np.tile([1, -1], 16000)
+    expected = log_mel(make_sound(tmp_path / "a.wav", noise / 2, "pcm_s16le"))
+    got = log_mel(make_sound(tmp_path / "b.wav", noise * 1e30, "pcm_f64le"))
+    assert got.mean() == pytest.approx(expected.mean(), abs=0.1)
 
 
 def test_a_lossy_sound_above_full_scale_is_scaled(tmp_path):
@@ -201,6 +210,7 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path, value, codec, layout)
     [
         ("wav", "pcm_s16le", 1),
         ("wav", "pcm_f32le", 20),
+        ("wav", "pcm_f32le", 1e30),
         ("wav", "pcm_f32le", 1e-3),
         ("m4a", "aac", 1),
         ("mp3", "mp3", 1),

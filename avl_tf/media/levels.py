@@ -27,6 +27,8 @@ _OVERSHOOT = 0.02
 _QUIET = {True: 2**-6, False: 2**-8}
 _SILENT = {True: 2**-22, False: 2**-16}
 _PEAK = 0.5
+# Beyond this, samples are no overshoot of anything.
+_LARGE = 2.0**15
 # So many frames tell how the channels relate, and so many apart after the first ones.
 _ALL_FRAMES, _EVERY_NTH = 64, 16
 _NARROW = ("u8", "u8p", "s16", "s16p")
@@ -105,7 +107,9 @@ class Levels:
             for frame, first, last in recent:
                 key = frame.format.name, frame.layout.name
                 mix = self._examine(self._kinds[key], frame, first, last)
+                # Squares of large numbers are beyond float32.
                 with np.errstate(over="ignore"):
+                    mix = mix.astype(np.float64)
                     excess = np.maximum(np.abs(mix) - _FULL_SCALE, 0)
                     lost, energy = lost + excess @ excess, energy + mix @ mix
             allowed = 0 if self._lossless else _OVERSHOOT
@@ -123,7 +127,9 @@ class Levels:
         gain = 1.0
         quiet = _SILENT[self._lossless] < peak < _QUIET[self._lossless]
         quiet = quiet and bool(taken or not self._audible)
-        clipped = self._clipped or (bool(taken) and peak > _FULL_SCALE)
+        # What is far beyond 16 bits comes out of them as anything, silence too.
+        far = peak > (_LARGE if not taken else _FULL_SCALE)
+        clipped = self._clipped or far
         if not narrow and (quiet or clipped):
             gain = _PEAK / peak
         return Remedy(gain, taken) if taken or gain != 1 else None
@@ -160,6 +166,9 @@ class _Channels:
     def relate(self, samples: np.ndarray) -> None:
         """Takes samples [C, S] that tell how the channels relate."""
         self.peak = max(self.peak, float(samples.max()), -float(samples.min()))
+        # Squares of large numbers are beyond float32; others stay as they are.
+        if self.peak > _LARGE:
+            samples = samples.astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             self.energies += samples @ samples.T
 
