@@ -178,10 +178,11 @@ def names(folder: str) -> list[str]:
     if "://" in local:
         # On s3:// a folder's name comes with a slash.
         return [name.rstrip("/") for name in tf.io.gfile.listdir(folder)]
-    return [name for name in os.listdir(local) if _is_utf8(name)]
+    return [name for name in os.listdir(local) if is_utf8(name)]
 
 
-def _is_utf8(path: str) -> bool:
+def is_utf8(path: str) -> bool:
+    """Whether a path, as the system gave it, is text that can be written as UTF-8."""
     return path.isascii() or not re.search("[\ud800-\udfff]", path)
 
 
@@ -204,7 +205,7 @@ def plain(folder: str) -> Iterator[str]:
         ValueError: the folder is one of these, and no other name can be had here.
         FileNotFoundError: it is, and there is no such folder.
     """
-    if not is_pattern(folder) and _is_utf8(folder):
+    if not is_pattern(folder) and is_utf8(folder):
         yield folder
         return
     descriptors, local = f"/proc/{os.getpid()}/fd", folder.removeprefix("file://")

@@ -189,6 +189,11 @@ def _plan(
 ) -> list[ShardTask]:
     if "://" not in folder:
         folder = os.path.abspath(folder)
+    if not files.is_utf8(folder):
+        raise UserError(
+            f"--out_dir={folder}: not UTF-8, which every name must be, the folder that "
+            "this was started in too. Rename it."
+        )
     tasks = []
     for split in sorted({recording.split for recording in recordings}):
         members = [recording for recording in recordings if recording.split == split]

@@ -8,7 +8,7 @@ import corpus
 import numpy as np
 import pytest
 import tensorflow as tf
-from programs import fails_in_one_line, run
+from programs import fails_in_one_line, run, run_afresh
 
 import avl_tf
 from avl_tf import (
@@ -166,6 +166,17 @@ def test_a_saved_model_in_a_folder_that_is_not_utf8_is_loaded(tmp_path):
     moved = (tmp_path / "saved").rename(tmp_path / "a\udcff" / "saved")
     with files.plain(str(moved)) as plain:
         assert tf.saved_model.load(plain).value == 2
+
+
+def test_records_below_a_folder_that_is_not_utf8_are_refused_at_the_start(tmp_path):
+    (tmp_path / "a\udcff").mkdir()
+    (tmp_path / "a.mp4").write_text("never read")
+    line = '{"id": "a", "media": "a.mp4", "split": "train"}'
+    (tmp_path / "m.jsonl").write_text(line)
+    arguments = [f"--manifest={tmp_path}/m.jsonl", "--out_dir=records"]
+    done = run_afresh("data_prep.extract", *arguments, cwd=tmp_path / "a\udcff")
+    fails_in_one_line(done, "records: not UTF-8", "started in too. Rename it.")
+    assert not _names(tmp_path / "a\udcff")
 
 
 def _flip(path):
