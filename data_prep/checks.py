@@ -239,12 +239,26 @@ def examine(
             if is_silent(path, *span_s, of_file, wanted):
                 detail = f"{path}: its sound is nothing but zeros"
                 defect = _finding("silent", line, detail)
+            elif clips_beyond_end({**line, "duration_s": length_s}):
+                length_s = max(length_s, _heard_s(path, limits, wanted))
         duration_s = length_s
     except (MediaError, OSError, ValueError) as error:
         defect = _finding("dead", line, str(error))
     if notes is not None:
         notes += (_finding(note.kind, line, note.text) for note in of_file)
     return defect, duration_s
+
+
+def _heard_s(path: str, limits: Limits, wanted: Wanted) -> float:
+    """The length of a file's sound as extraction hears it; decodes all of it.
+
+    Files joined one behind the other (Ogg, FLAC, MPEG-TS) may declare the first alone.
+    """
+    n_samples = 0
+    parts = media.decode(path, media.SAMPLE_RATE, limits=limits, wanted=wanted)
+    for _, samples in parts:
+        n_samples = 0 if samples is None else n_samples + len(samples)
+    return n_samples / media.SAMPLE_RATE
 
 
 def is_silent(

@@ -2,6 +2,7 @@
 
 import pytest
 from av.stream import Disposition
+from made_media import make_media, numbered, sine
 from made_tracks import Tone, Video, heard_hz, make_programs, make_tracks
 
 from avl_tf import media
@@ -248,3 +249,20 @@ def test_languages_are_alike_by_degrees():
     assert languages.likeness("no", "nob") == 1
     assert languages.likeness("nno", "nob") == 0
     assert languages.likeness("und", "und") == languages.likeness("sw", "sv") == 0
+
+
+@pytest.mark.parametrize("suffix, codec", [(".ogg", "libopus"), (".ts", "aac")])
+def test_a_clip_in_the_second_of_joined_files_is_not_beyond(tmp_path, suffix, codec):
+    frames = [numbered(n) for n in range(100)] if suffix == ".ts" else []
+    made = make_media(tmp_path / f"a{suffix}", frames, sine(4), audio_codec=codec)
+    path = tmp_path / f"joined{suffix}"
+    path.write_bytes(2 * made.read_bytes())
+    image = tmp_path / "a.png"
+    media.write_image(image, numbered(0))
+    clips = [{"start_s": 6.0, "end_s": 7.0}, {"start_s": 30.0, "end_s": 31.0}]
+    line = {"id": "a", "media": str(path), "clips": clips, "image": str(image)}
+    finding, duration_s = checks.examine(line)
+    assert finding is None
+    heard_s = len(media.read_waveform(path, 16000)) / 16000
+    assert heard_s > 7 and duration_s == pytest.approx(heard_s, abs=0.1)
+    assert list(checks.clips_beyond_end({**line, "duration_s": duration_s})) == [1]

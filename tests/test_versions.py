@@ -67,7 +67,7 @@ def test_exports_at_once_get_numbers_of_their_own(run_dir):
 
 
 def test_a_number_that_was_taken_meanwhile_is_passed_over(run_dir, monkeypatch):
-    listed = tf.io.gfile.listdir
+    listed = files.names
 
     def listed_before(path):
         names = listed(path)
@@ -75,7 +75,7 @@ def test_a_number_that_was_taken_meanwhile_is_passed_over(run_dir, monkeypatch):
             _fill(f"{run_dir}/export/1", "of another")
         return names
 
-    monkeypatch.setattr(tf.io.gfile, "listdir", listed_before)
+    monkeypatch.setattr(files, "names", listed_before)
     with versions.temporary_folder(run_dir) as path:
         _fill(path, "ours")
         assert versions.keep(path, run_dir) == f"{run_dir}/export/2"
