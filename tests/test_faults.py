@@ -207,7 +207,8 @@ def test_a_bad_wav_costs_itself_alone(graphs):
     batch = [bad[0], good[0], bad[1], bad[2], good[1], bad[3]]
     found, valid, reasons = _answer(graphs["wav_bytes"], batch)
     assert valid == [False, True, False, False, True, False]
-    assert np.array_equal(found[[1, 4]], alone)
+    # Another size of batch may add up in another order (docs/reliability.md).
+    np.testing.assert_allclose(found[[1, 4]], alone, atol=1e-4 * np.abs(alone).max())
     assert [reasons[i] for i in (0, 2)] == [
         "not a WAV file",
         "its data chunk holds no sound",

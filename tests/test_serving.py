@@ -111,7 +111,9 @@ def test_a_bad_wav_leaves_the_rest_of_its_batch_alone(signatures):
     reasons = [reason.decode() for reason in found["reason"].numpy()]
     assert reasons[:2] == ["", "not a WAV file"] and "cut off" in reasons[2]
     alone = signatures["wav_bytes"](wav_bytes=wavs[:1])["audio_embedding"]
-    assert np.array_equal(found["audio_embedding"][:1], alone)
+    # Another size of batch may add up in another order (docs/reliability.md).
+    limit = 1e-4 * np.abs(alone).max()
+    np.testing.assert_allclose(found["audio_embedding"][:1], alone, atol=limit)
     assert not found["audio_embedding"].numpy()[1:].any()
 
 
