@@ -9,11 +9,14 @@ import contextlib
 import ctypes
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 
 _PARENT = "DATA_PREP_PARENT"
 _PR_SET_PDEATHSIG = 1
+# The tracker removes what an interrupted process has left; nobody can do more.
+_OF_TRACKER = "ignore:resource_tracker:UserWarning"
 
 
 def environment() -> dict[str, str]:
@@ -28,6 +31,8 @@ def starting() -> Iterator[None]:
     They end with the thread that starts them, which must live as long as they are to.
     """
     os.environ.update(environment())
+    if _OF_TRACKER not in sys.warnoptions:  # its process is given them
+        sys.warnoptions.append(_OF_TRACKER)
     resource_tracker.ensure_running()  # or it would be started later, and unblock
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
