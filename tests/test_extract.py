@@ -279,7 +279,7 @@ def test_shards_depend_on_input_and_seed_alone_and_survive_a_kill(videos, tmp_pa
     assert not (tmp_path / "b" / "spec.json").exists()
     with pytest.raises(FileNotFoundError):
         records.open_records(str(tmp_path / "b"))
-    half = tmp_path / "b" / "train-00002-of-00003.tfrecord.1234.tmp"
+    half = tmp_path / "b" / f"train-00002-of-00003.tfrecord.{'0' * 32}.tmp"
     half.write_bytes(b"half a shard")
     resumed = _extract(manifest, tmp_path / "b", *two, "--workers=2")
     assert resumed.returncode == 0, resumed.stderr

@@ -77,7 +77,7 @@ def test_each_line_hears_the_track_of_its_language(media_folder, tmp_path):
     manifest = media_folder / "languages.jsonl"
     write_manifest(str(manifest), lines)
     done = _extract(manifest, tmp_path)
-    fails_in_one_line(done, "1 of 8", "no: ", "audio track 3 is not there", "0 swa")
+    fails_in_one_line(done, "1 of 8", "no (", "audio track 3 is not there", "0 swa")
     found = _records(tmp_path)
     low, middle, high = (_loudest(found[name]) for name in ("sw", "en", "fr"))
     assert low < middle < high

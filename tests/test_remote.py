@@ -153,6 +153,7 @@ def test_killed_training_goes_on(s3, trained):
 def test_tensorboard_events_lie_in_the_run_directory(s3, trained, tmp_path):
     found = s3_server.read_all(s3, BUCKET, "runs/one/tensorboard/")
     for name, content in found.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
     events = EventAccumulator(str(tmp_path), {"tensors": 0}).Reload()
     steps = [event.step for event in events.Tensors("recall/xx/a2v/R@1")]

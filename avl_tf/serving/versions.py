@@ -47,7 +47,9 @@ def keep(temporary: str, run_dir: str) -> str:
     """Makes a folder the next version; returns its path."""
     tf.io.gfile.makedirs(folder(run_dir))
     while True:
-        names = files.names(folder(run_dir))
+        # On s3:// an empty folder is none.
+        there = tf.io.gfile.exists(folder(run_dir))
+        names = files.names(folder(run_dir)) if there else []
         numbers = [int(name) for name in names if re.fullmatch("[0-9]+", name)]
         path = files.join(folder(run_dir), str(max([0, *numbers]) + 1))
         try:
