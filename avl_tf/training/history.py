@@ -57,15 +57,8 @@ class History:
         """
         entries = []
         if tf.io.gfile.exists(self._path):
-            value = files.read_json(self._path)
-            try:
-                _CHECK(value, "")
-            except UserError as error:
-                raise UserError(
-                    f"{self._path}: not the history of a training ({error}). Put the "
-                    "file back, or delete the run directory to train anew."
-                ) from None
-            entries = [one for one in value["history"] if one["step"] <= step]
+            written = _read(self._path)["history"]
+            entries = [one for one in written if one["step"] <= step]
         self.entries = entries
         if not self.entries or self.entries[0]["step"]:
             raise UserError(
@@ -143,14 +136,26 @@ def read_finished(run_dir: str) -> tuple[list[dict], int]:
     path = files.join(run_dir, _FILE)
     if not tf.io.gfile.exists(path):
         raise FileNotFoundError(f"{run_dir}: no evaluation yet (no {_FILE} in it).")
-    found = files.read_json(path)
+    found = _read(path)
     try:
-        _CHECK(found, "")
         entries, stands = found["history"], found["stands"]
         entries[stands]
-    except (UserError, KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError) as error:
         raise UserError(f"{path}: not the history of a training.") from error
     return entries, stands
+
+
+def _read(path: str) -> dict:
+    """Reads a recall.json; UserError if it is no history."""
+    value = files.read_json(path)
+    try:
+        _CHECK(value, "")
+    except UserError as error:
+        raise UserError(
+            f"{path}: not the history of a training ({error}). Put the file back, or "
+            "delete the run directory to train anew."
+        ) from None
+    return value
 
 
 def _parse_metric(
