@@ -16,6 +16,7 @@ from avl_tf import json_text
 from avl_tf.errors import UserError
 from avl_tf.media import Limits
 from avl_tf.settings import setting
+from avl_tf.wording import counted
 from data_prep import checks, manifest
 from data_prep.checks import DEFECTS, Line
 from data_prep.findings import Finding, summary, to_lines
@@ -158,8 +159,8 @@ def write(
 
     manifest.write_manifest(path, finished())
     counts = (
-        f"{n} recordings in {split}"
-        + (f" with {n_clips[split]} clips" if n_clips[split] else "")
+        f"{counted(n, 'recording')} in {split}"
+        + (f" with {counted(n_clips[split], 'clip')}" if n_clips[split] else "")
         for split, n in n_recordings.items()
     )
     print(f"{path}: {', '.join(counts)}")

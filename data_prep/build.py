@@ -31,6 +31,7 @@ from tqdm import tqdm
 from avl_tf import media, program, settings, whole_files
 from avl_tf.errors import UserError
 from avl_tf.media import Limits
+from avl_tf.wording import counted
 from data_prep import failures, findings, manifest, media_files, processes
 from data_prep.builder import (
     clip_corpus,
@@ -223,15 +224,16 @@ def _report(card: dict[str, Any], n_others: int) -> None:
     for name, split in card["splits"].items():
         fewer = split["clips"] < split["wanted"]
         wanted = f" (of {split['wanted']} wanted)" if fewer else ""
-        print(f"{name}: {split['clips']} clips{wanted} from {split['videos']} videos")
+        clips = counted(split["clips"], "clip")
+        print(f"{name}: {clips}{wanted} from {counted(split['videos'], 'video')}")
     for group in card["near_duplicates"]:
         print(f"same {' and '.join(group['same'])}: {', '.join(group['videos'])}")
     if card["review"]["rejected_clips"]:
-        print(f"rejected: {card['review']['rejected_clips']} clips")
+        print(f"rejected: {counted(card['review']['rejected_clips'], 'clip')}")
     if n_others:
-        print(
-            f"{n_others} other files in {_VIDEOS.value} are no videos, by their suffix"
-        )
+        what = "is no video" if n_others == 1 else "are no videos"
+        others = counted(n_others, "other file")
+        print(f"{others} in {_VIDEOS.value} {what}, by the suffix")
     print(
         f"{_OUT_DIR.value}: manifest.jsonl, data_card.md and data_card.json are written"
     )

@@ -7,7 +7,9 @@ import dataclasses
 from collections.abc import Sequence
 
 from avl_tf import json_text
+from data_prep import failures
 
+# How many reasons of a kind are told on the terminal, and how many ids of each.
 _NAMED = 3
 
 
@@ -27,11 +29,20 @@ def to_lines(findings: Sequence[Finding]) -> str:
 
 
 def summary(findings: Sequence[Finding]) -> dict[str, str]:
-    """A line a kind, in order: how many there are, the first ids, the first detail."""
+    """A line a kind, in order: how many there are, and the first ids of each detail."""
     texts = {}
     for kind in sorted({finding.kind for finding in findings}):
-        found = [finding for finding in findings if finding.kind == kind]
-        first = ", ".join(finding.id for finding in found[:_NAMED])
-        rest = ", ..." if len(found) > _NAMED else ""
-        texts[kind] = f"{len(found)} {kind} ({first}{rest}: {found[0].detail})"
+        ids: dict[str, list[str]] = {}
+        for finding in findings:
+            if finding.kind == kind:
+                detail = failures.reason(finding.detail, finding.media)
+                ids.setdefault(detail, []).append(finding.id)
+        told = [f"{_first(names)}: {detail}" for detail, names in ids.items()]
+        n_found = sum(map(len, ids.values()))
+        texts[kind] = f"{n_found} {kind} ({_first(told, '; ')})"
     return texts
+
+
+def _first(items: Sequence[str], comma: str = ", ") -> str:
+    rest = ["..."] if len(items) > _NAMED else []
+    return comma.join([*items[:_NAMED], *rest])

@@ -18,6 +18,7 @@ from absl import flags
 
 from avl_tf import comma_lists, program, settings
 from avl_tf.errors import UserError
+from avl_tf.wording import counted
 from data_prep import adapter, checks, manifest, media_files
 from data_prep.adapter import AdapterConfig
 from data_prep.findings import Finding
@@ -136,7 +137,9 @@ def _without_ours(files, ids, folder, config):
 def _nothing_in(folder, listing):
     others = listing.files + listing.hidden + listing.unreadable
     found = (
-        f"only {len(others)} others, such as {others[0]}" if others else "it is empty"
+        f"only {counted(len(others), 'other')}, such as {others[0]}"
+        if others
+        else "it is empty"
     )
     return (
         f"{folder}: no media file in it or below, {found}. Media are files that end in "

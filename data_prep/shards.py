@@ -17,6 +17,7 @@ from avl_tf.records import RecordsSpec, ShardSpec, stored_arrays
 from avl_tf.records.spec import check_shard
 from avl_tf.settings import SEEDS, setting
 from avl_tf.whole_files import is_temporary_name
+from avl_tf.wording import counted
 from data_prep import failures, findings
 from data_prep.failures import Failure
 from data_prep.findings import Finding
@@ -182,7 +183,8 @@ def finish(
     n_records = sum(result.spec.n_records for result in results)
     n_bytes = sum(result.spec.n_bytes for result in results)
     print(
-        f"{folder}: {n_records} recordings in {len(results)} shards, "
+        f"{folder}: {counted(n_records, 'recording')} in "
+        f"{counted(len(results), 'shard')}, "
         f"{n_bytes / 1e6:.1f} MB"
     )
     for text in findings.summary(notes).values():

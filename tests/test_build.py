@@ -58,7 +58,7 @@ def test_build_makes_splits_of_clips_and_tells_of_failures(built, videos):
     same = [r for r in recordings if r.id in ("2.mp4", "copy of 2.mp4")]
     assert len({(r.recording_id, r.split) for r in same}) == 1
     assert "same audio and frames: 2.mp4, copy of 2.mp4" in done.stdout
-    assert "1 other files" in done.stdout
+    assert "1 other file in" in done.stdout
     assert "of 10000 wanted" in done.stdout
     card = json.loads((out / "data_card.json").read_text())
     assert sum(split["clips"] for split in card["splits"].values()) == 2 * len(

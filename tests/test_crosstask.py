@@ -73,7 +73,7 @@ def test_videos_come_with_the_steps_of_their_task(tree):
         "unannotated": ["16815_vidC"],
         "other task": ["999_related"],
     }
-    assert "3 recordings in train with 4 clips, 1 recordings in val" in done.stdout
+    assert "3 recordings in train with 4 clips, 1 recording in val" in done.stdout
 
 
 def test_a_video_of_two_tasks_and_splits_overlaps(tree):

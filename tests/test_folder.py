@@ -174,7 +174,7 @@ def test_mistakes_end_in_one_line(tree, tmp_path):
     empty.mkdir()
     fails_in_one_line(_adapt(empty, manifest), "empty: no media file", "it is empty")
     (empty / "a.txt").touch()
-    fails_in_one_line(_adapt(empty, manifest), "only 1 others, such as a.txt")
+    fails_in_one_line(_adapt(empty, manifest), "only 1 other, such as a.txt")
     fails_in_one_line(_adapt(tmp_path / "none", manifest), "none: no such folder")
     fails_in_one_line(_adapt(tree / "notes.txt", manifest), "no such folder")
     fails_in_one_line(_adapt(tree, tmp_path), "is a folder: name the file")

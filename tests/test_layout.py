@@ -9,8 +9,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 MODULES = sorted([*ROOT.glob("avl_tf/**/*.py"), *ROOT.glob("data_prep/**/*.py")])
 # A room (a package, or a module that stands alone) imports from those before it only.
 ROOMS = [
-    *("errors", "keras_settings", "json_text", "fields", "comma_lists", "settings"),
-    *("terminal", "whole_files", "media", "program", "files", "processors"),
+    *("errors", "keras_settings", "json_text", "fields", "comma_lists", "wording"),
+    *("settings", "terminal", "whole_files", "media", "program", "files", "processors"),
     *("audio", "images", "losses", "metrics", "layers"),
     *("torch_weights", "backbones", "still_images", "records", "dataset", "model"),
     *(

@@ -99,7 +99,7 @@ def test_english_captions(tree):
         "duration_s": 1.0,
         "labels": {"speaker": "SPEAKER", "asr_text": "a picture of a"},
     }
-    assert "3 recordings in train, 1 recordings in val" in done.stdout
+    assert "3 recordings in train, 1 recording in val" in done.stdout
     _adapt(tree, ["en"], "--lists=2020")
     assert _splits(tree) == {
         "en/SPEAKER-a": "train",
@@ -181,7 +181,8 @@ def test_known_defects_are_refused_until_dropped(tree):
         "1 duplicates (hi/hindi_wavs/train/h1: the same again)",
         "2 missing (hi/hindi_wavs/train/gone",
         "1 silent (hi/hindi_wavs/train/zeros",
-        "2 overlap (hi/hindi_wavs/dev/h3, hi/hindi_wavs/test/h4",
+        "2 overlap (hi/hindi_wavs/dev/h3: ",
+        "; hi/hindi_wavs/test/h4: ",
     )
     done = _adapt(tree, ["hi"], "--drop=all")
     assert done.returncode == 0, done.stderr

@@ -19,7 +19,7 @@ def test_finish_returns_what_failed_and_ends_no_process(tmp_path, capsys):
     result = shards.write(str(tmp_path), "all-0", [(b"record", 2), FAILED])
     assert shards.read_result(str(tmp_path), "all-0") == result
     assert shards.finish(str(tmp_path), SPEC, [result]) == [FAILED]
-    assert "1 recordings in 1 shards" in capsys.readouterr().out
+    assert "1 recording in 1 shard" in capsys.readouterr().out
     assert json.loads((tmp_path / "failures.jsonl").read_text()) == FAILED
     assert (tmp_path / "spec.json").exists()
 
@@ -38,7 +38,8 @@ def test_notes_are_kept_with_their_shard_listed_and_counted(tmp_path, capsys):
     assert (result.spec.n_records, result.spec.n_clips) == (1, 1)
     assert shards.read_result(str(tmp_path), "all-0") == result
     shards.finish(str(tmp_path), SPEC, [result])
-    assert "note: 4 odd (a, b, c, ...: a is odd)" in capsys.readouterr().out
+    told = "note: 4 odd (a: a is odd; b: b is odd; c: c is odd; ...)"
+    assert told in capsys.readouterr().out
     listed = (tmp_path / "notes.jsonl").read_text().splitlines()
     assert [Finding(**json.loads(line)) for line in listed] == notes
 

@@ -160,7 +160,7 @@ def test_rows_that_no_manifest_holds_are_defects(manifest, tmp_path):
         'videos/b.mp4,b,train,"s\nw"\n'
     )
     done = _adapt(tmp_path, text)
-    fails_in_one_line(done, "3 unfit (b\ufffdb, ", "'id' holds a NUL", "--drop=unfit")
+    fails_in_one_line(done, "3 unfit (b\ufffdb: ", "'id' holds a NUL", "--drop=unfit")
     done = _adapt(tmp_path, text, "--drop=unfit")
     assert done.returncode == 0 and "dropped: 3 unfit" in done.stdout
     assert list(lines(manifest)) == ["good"]
@@ -176,7 +176,7 @@ def test_rows_of_another_form_are_defects(manifest, tmp_path):
     )
     for rows in ("recordings", "clips"):
         done = _adapt(tmp_path, text, f"--rows={rows}")
-        fails_in_one_line(done, "3 unfit (videos/a.mp4, ", "row 2 has not 3 cells")
+        fails_in_one_line(done, "3 unfit (videos/a.mp4: ", "row 2 has not 3 cells")
         done = _adapt(tmp_path, text, f"--rows={rows}", "--drop=unfit")
         assert done.returncode == 0, done.stderr
         (line,) = lines(manifest).values()

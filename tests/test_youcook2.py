@@ -79,7 +79,7 @@ def test_videos_come_with_their_steps(tree):
     ]
     assert found["xHr8X2Wpmno"]["media"] == "raw_videos/validation/113/xHr8X2Wpmno.mkv"
     assert found["xHr8X2Wpmno"]["labels"] == {"recipe_type": "113"}
-    assert "2 recordings in train with 3 clips, 1 recordings in val" in done.stdout
+    assert "2 recordings in train with 3 clips, 1 recording in val" in done.stdout
     assert report(tree / "m.jsonl") == {"missing": ["gone_______"]}
 
 
@@ -90,7 +90,7 @@ def test_lists_decide_the_split_and_their_overlap_is_found(tree):
         ["113/xHr8X2Wpmno", "301/-AwyG1JcMp8", "226/unknown____"],
     )
     done = _adapt(tree)
-    fails_in_one_line(done, "2 overlap (-AwyG1JcMp8, xHr8X2Wpmno")
+    fails_in_one_line(done, "2 overlap (-AwyG1JcMp8: ", "; xHr8X2Wpmno: ")
     done = _adapt(tree, "--drop=overlap")
     assert done.returncode == 0, done.stderr
     splits = {name: line["split"] for name, line in lines(tree / "m.jsonl").items()}
@@ -117,7 +117,8 @@ def test_segments_that_are_no_span_are_found(tree):
     database = {"GLd3aX16zBg": ("training", "1", [(5, 5, "a"), (0, 1, "b")])}
     database["xHr8X2Wpmno"] = ("validation", "1", [(3, 1, "c")])
     _write(tree / "annotations" / "youcookii_annotations_trainval.json", database)
-    fails_in_one_line(_adapt(tree), "2 span (GLd3aX16zBg, xHr8X2Wpmno: a clip from 5")
+    spans = "2 span (GLd3aX16zBg: a clip from 5 to 5 s; xHr8X2Wpmno: a clip from 3"
+    fails_in_one_line(_adapt(tree), spans)
     _adapt(tree, "--drop=span")
     found = lines(tree / "m.jsonl")
     assert list(found) == ["GLd3aX16zBg"] and len(found["GLd3aX16zBg"]["clips"]) == 1

@@ -10,6 +10,7 @@ from typing import Any
 
 from avl_tf.errors import UserError
 from avl_tf.settings import SEEDS, setting
+from avl_tf.wording import counted
 from data_prep.builder import clip_selection, data_card, near_duplicates, segmenters
 from data_prep.builder.clip_selection import VideoClip
 from data_prep.builder.decisions import Decisions
@@ -108,7 +109,8 @@ def build(
     }
     n_drawn = sum(map(len, drawn.values()))
     if not any(kept.values()):
-        raise UserError(f"All {n_drawn} clips are rejected: nothing is left.")
+        what = "The one clip is" if n_drawn == 1 else f"All {n_drawn} clips are"
+        raise UserError(f"{what} rejected: nothing is left.")
     segments["not_drawn"] = sum(map(len, clips_of.values())) - n_drawn
     return ClipCorpus(drawn, kept, groups, duplicates, segments)
 
@@ -203,9 +205,10 @@ def _cut(
         counts["too_long"] += n_long
     if not any(clips_of.values()):
         raise UserError(
-            f"No clip of {config.min_s:g} to {config.max_s:g} s: of {counts['found']} "
-            f"segments of speech in {len(scans)} videos {counts['too_short']} are too "
-            f"short and {counts['too_long']} too long. See --min_s, --max_s, --pause_s."
+            f"No clip of {config.min_s:g} to {config.max_s:g} s: of "
+            f"{counted(counts['found'], 'segment')} of speech in "
+            f"{counted(len(scans), 'video')} {counts['too_short']} are too short and "
+            f"{counts['too_long']} too long. See --min_s, --max_s, --pause_s."
         )
     return clips_of, counts
 
