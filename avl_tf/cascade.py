@@ -1,6 +1,6 @@
 """Trains a tree of stages and prints the papers' table: stage x evaluation set.
 
-    python -m avl_tf.cascade --flagfile=configs/cascade_demo.flags --run_dir=runs/demo
+    python -m avl_tf.cascade --flagfile=cascade_demo.flags --run_dir=runs/demo
 
 Each stage starts from its parent's weights or from scratch, is evaluated on every set
 before its first step (zero-shot) and after its last, and is exported. Finished stages

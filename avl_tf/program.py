@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from avl_tf import terminal
+from avl_tf import flagfiles, terminal
 from avl_tf.errors import UserError
 from avl_tf.media import MediaError
 
@@ -34,8 +34,10 @@ _OF_FILE_SYSTEMS = {
 _PACKAGES = ("avl_tf", "data_prep", "benchmarks")
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[..., None], n_arguments: int = 0) -> None:
     """Runs a program's main after its flags are parsed.
+
+    Up to n_arguments that are no flags are main's.
 
     What a user can mend (a wrong file, a wrong setting: errors raised on purpose, and
     those of the operating system and of file systems) ends the program with one line
@@ -45,11 +47,15 @@ def run(main: Callable[[], None]) -> None:
     terminal.protect()
 
     def guarded(argv: Sequence[str]) -> None:
-        if len(argv) > 1:
-            _fail(f"unexpected argument '{argv[1]}': settings are flags, --name=value.")
+        _, *arguments = argv
+        if unexpected := arguments[n_arguments:]:
+            _fail(
+                f"unexpected argument '{unexpected[0]}': settings are flags, "
+                "--name=value."
+            )
         _quiet_log()
         try:
-            main()
+            main(*arguments)
         except KeyboardInterrupt:
             _stopped()
         except Exception as error:
@@ -90,11 +96,13 @@ def _help(description: str) -> NoReturn:
 
 def _parse(argv: list[str]) -> list[str]:
     try:
-        rest = flags.FLAGS(argv)
+        rest = flags.FLAGS([argv[0], *flagfiles.expand(argv[1:])])
         missing = _missing()
     except flags.IllegalFlagValueError as error:
         missing = _missing() or _fail(f"{error} --helpshort lists the flags.")
-    except (flags.Error, UnicodeDecodeError) as error:
+    except (UserError, OSError) as error:
+        _fail(str(error))
+    except flags.Error as error:
         _fail(f"{error} --helpshort lists the flags.")
     if missing:
         _fail(" ".join([*missing, "--helpshort lists the flags."]))

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
-from avl_tf import comma_lists, fields
+from avl_tf import comma_lists, fields, flagfiles
 from avl_tf.errors import UserError
 
 if typing.TYPE_CHECKING:
@@ -201,10 +201,9 @@ def read_flagfile(
     flag_values, name = flags.FlagValues(), name or path
     for config_class in config_classes:
         define_flags(config_class, flag_values)
-    flags.DEFINE_string("flagfile", None, "", flag_values=flag_values)
     try:
-        rest = flag_values([name, f"--flagfile={path}"], known_only=others)[1:]
-    except (flags.Error, UnicodeDecodeError) as error:
+        rest = flag_values([name, *flagfiles.read(path)], known_only=others)[1:]
+    except flags.Error as error:
         raise UserError(f"{name}: {error}") from error
     if rest and not others:
         raise UserError(f"{name}: '{rest[0]}' is not a flag. Write --name=value.")

@@ -1,6 +1,6 @@
 """Trains one stage.
 
-    python -m avl_tf.train --flagfile=configs/demo.flags --run_dir=runs/es
+    python -m avl_tf.train --flagfile=demo.flags --run_dir=runs/es
 
 Prints recall before the first step and after every --evaluate_every epochs; the run
 directory holds everything (avl_tf/runs.py lists it). The same command goes on where a

@@ -1,6 +1,7 @@
 """Imports point one way: data_prep -> avl_tf, programs -> libraries, room to room."""
 
 import ast
+import configparser
 import pathlib
 
 import pytest
@@ -10,7 +11,8 @@ MODULES = sorted([*ROOT.glob("avl_tf/**/*.py"), *ROOT.glob("data_prep/**/*.py")]
 # A room (a package, or a module that stands alone) imports from those before it only.
 ROOMS = [
     *("errors", "keras_settings", "json_text", "fields", "comma_lists", "wording"),
-    *("settings", "terminal", "whole_files", "media", "program", "files", "processors"),
+    *("flagfiles", "settings"),
+    *("terminal", "whole_files", "media", "program", "files", "processors"),
     *("audio", "images", "losses", "metrics", "layers"),
     *("torch_weights", "backbones", "still_images", "records", "dataset", "model"),
     *(
@@ -70,6 +72,14 @@ def test_every_room_is_on_the_list():
     rooms = {_name(p).split(".")[1] for p in MODULES if _name(p).startswith("avl_tf.")}
     programs = {name.split(".")[1] for name in PROGRAMS if name.startswith("avl_tf.")}
     assert rooms - programs == set(ROOMS)
+
+
+def test_every_package_is_installed():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    packages = {_name(path) for path in MODULES if path.name == "__init__.py"}
+    listed = set(setup["options"]["packages"].split())
+    assert listed == packages | {"avl_tf.config_files"}
 
 
 def test_every_program_is_a_console_command():

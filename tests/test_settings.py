@@ -2,7 +2,6 @@ import ast
 import dataclasses
 import pathlib
 import re
-import shutil
 
 import pytest
 from absl import flags
@@ -178,8 +177,7 @@ def test_a_missing_flagfile_is_an_error():
     [p for p in CONFIGS.glob("*.flags") if not re.search("cascade|_evaluate", p.name)],
     ids=lambda path: path.name,
 )
-def test_every_stage_flagfile_parses(path, monkeypatch):
-    monkeypatch.chdir(CONFIGS.parent)
+def test_every_stage_flagfile_parses(path):
     flag_values = stage_flags.read_flagfile(str(path))
     stage = settings.from_flags(StageConfig, flag_values)
     assert stage.records or path.name == "demo.flags"
@@ -194,9 +192,8 @@ def test_every_stage_flagfile_parses(path, monkeypatch):
 )
 def test_every_other_flagfile_parses_with_its_program(path, tmp_path):
     """Far enough to miss the data, which are not there."""
-    shutil.copytree(CONFIGS, tmp_path / "configs")
     program = "cascade" if "cascade" in path.name else "evaluate"
-    arguments = [f"--flagfile=configs/{path.name}", "--run_dir=run"]
+    arguments = [f"--flagfile={path.name}", "--run_dir=run"]
     done = run(f"avl_tf.{program}", *arguments, cwd=tmp_path)
     fails_in_one_line(done)
     assert "data/" in done.stderr or "runs/avlnet" in done.stderr

@@ -73,8 +73,9 @@ def archive(source, tmp_path_factory):
 @pytest.fixture(scope="module")
 def wheel(archive, tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
-    command = ["pip", "wheel", ".", "--no-deps", f"--wheel-dir={folder}"]
-    _run(sys.executable, "-m", *command, cwd=archive[0])
+    command = ["wheel", ".", "--no-deps", "--no-build-isolation", "--no-index"]
+    command.append(f"--wheel-dir={folder}")
+    _run(sys.executable, "-m", "pip", *command, cwd=archive[0])
     (built,) = folder.iterdir()
     return built
 
@@ -115,11 +116,33 @@ def test_the_wheel_holds_every_module_page_and_flagfile(wheel, archive):
     unpacked, before = archive
     packages = {p for p in before if p.startswith(("avl_tf/", "data_prep/"))}
     assert {"avl_tf/train.py", "data_prep/builder/review_page.html"} < packages
-    flagfiles = {name for name in before if name.startswith("configs/")}
+    flagfiles = {n for n in before if n.startswith("configs/")}
+    assert "configs/demo.flags" in flagfiles
+    installed = {n.replace("configs/", "avl_tf/config_files/") for n in flagfiles}
     with zipfile.ZipFile(wheel) as found:
         names = {name for name in found.namelist() if ".dist-info/" not in name}
-    shared = f"{'-'.join(wheel.stem.split('-')[:2])}.data/data/share/avl_tf/"
-    assert names == packages | {shared + name for name in flagfiles}
+    assert names == packages | installed
+
+
+@pytest.mark.slow
+def test_the_wheel_finds_its_configs_by_name(wheel, tmp_path):
+    """Without its dependencies, which the packages of this environment are."""
+    target = tmp_path / "target"
+    command = ["pip", "install", "--no-deps", "--no-index", f"--target={target}", wheel]
+    _run(sys.executable, "-m", *command)
+    # It says where it is, for this environment has the clone on its path too.
+    script = """
+import sys
+sys.path.insert(0, sys.argv.pop())
+from avl_tf import configs, flagfiles
+print(*flagfiles.expand(["--flagfile=demo_ro.flags"]), flagfiles.find("demo.flags"))
+configs.cli()
+"""
+    told = _run(sys.executable, "-c", script, target, cwd=tmp_path)
+    first, *listed = told.splitlines()
+    assert "--embedding_dim=256" in first and "--clips_per_recording=32" in first
+    assert first.endswith(f"{target}/avl_tf/config_files/demo.flags")
+    assert len(listed) == len(list((ROOT / "configs").glob("*.flags")))
 
 
 @pytest.mark.slow
@@ -145,10 +168,9 @@ def test_from_videos_to_an_export_with_the_wheel_alone(installed, here):
 
     run("avl-folder", "--videos=videos", "--language=en", "--manifest=my.jsonl")
     run("avl-extract", "--manifest=my.jsonl", "--out_dir=records", FEATURES)
-    _run("cp", "-r", installed / "share" / "avl_tf" / "configs", ".", cwd=here)
     evaluate = "--evaluate=my=records"
-    # It names a parent, configs/demo.flags.
-    stage = ["--flagfile=configs/demo_es.flags", "--epochs=1", "--batch_size=16"]
+    # It names a parent, demo.flags.
+    stage = ["--flagfile=demo_es.flags", "--epochs=1", "--batch_size=16"]
     run("avl-train", *stage, "--records=records", evaluate, "--run_dir=run")
     table = run("avl-evaluate", "--run_dir=run", evaluate)
     exported = run("avl-export", "--run_dir=run").strip()

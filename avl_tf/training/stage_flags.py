@@ -3,7 +3,7 @@
 import tensorflow as tf
 from absl import flags
 
-from avl_tf import files, settings, training
+from avl_tf import files, flagfiles, settings, training
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig
@@ -19,12 +19,14 @@ def define(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def read_flagfile(path: str) -> flags.FlagValues:
-    """Parses a stage's flagfile.
+    """Parses a stage's flagfile, or one of the package's configs by its name.
 
     Raises:
         FileNotFoundError: there is no such file.
         UserError: a flag is unknown or has a wrong value; names the file.
     """
+    if "://" not in path:
+        return settings.read_flagfile(flagfiles.find(path), *_CONFIGS, name=path)
     files.require_filesystem(path)
     if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
         raise FileNotFoundError(f"{path}: no such flagfile.")
