@@ -8,19 +8,15 @@ are skipped when the command is run again. RUN_DIR gets cascade.json, cascade.md
 table in TensorBoard, and a run directory a stage.
 """
 
-import dataclasses
 import os
 import re
 
-import keras
-import tensorflow as tf
-from absl import flags, logging
+from absl import flags
 
-from avl_tf import comma_lists, evaluation, files, program, reporting, runs, serving
+from avl_tf import comma_lists, program
 from avl_tf.errors import UserError
-from avl_tf.evaluation import lineage, tables
-from avl_tf.training import stage_flags
-from avl_tf.training.tensorboard_log import TensorBoardLog
+from avl_tf.settings import stage_flags
+from avl_tf.settings.stage_flags import CascadeStage
 
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "Folder of the whole cascade.", required=True
@@ -41,55 +37,23 @@ _EVALUATE = flags.DEFINE_list(
 _EXPORT = flags.DEFINE_boolean("export", True, "Export each stage as a SavedModel.")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Stage:
-    name: str
-    flagfile: str
-    parent: str | None
-
-
 def main() -> None:
     if os.environ.get("TF_CONFIG"):
         raise UserError(
             "TF_CONFIG is set: a cascade runs on one machine. Train each stage with "
             "avl_tf.train instead."
         )
-    stages = _parse_stages(_STAGES.value)
-    sets = evaluation.parse_sets(_EVALUATE.value)
+    comma_lists.parse_named(_EVALUATE.value, "evaluate", "RECORDS")
     # Every mistake in a flagfile shows before the first hour of training.
-    parsed = {stage.name: stage_flags.read_flagfile(stage.flagfile) for stage in stages}
-    rows: list[dict] = []
-    lines: dict[str, lineage.Line] = {}
-    for stage in stages:
-        flag_values = parsed[stage.name]
-        flag_values["evaluate"].value = _EVALUATE.value
-        run_dir = files.join(_RUN_DIR.value, stage.name)
-        parent = stage.parent
-        if parent in parsed:
-            parent = files.join(_RUN_DIR.value, parent)
-        keras.utils.clear_session()
-        result = stage_flags.train(flag_values, run_dir, parent)
-        before = lines.get(stage.parent or "") or lineage.line_of(stage.parent)
-        lines[stage.name] = (*before, (stage.name, runs.read_info(run_dir).languages))
-        rows += lineage.stage_rows(stage.name, stage.parent, result, sets)
-        if _EXPORT.value and not tf.io.gfile.exists(serving.folder(run_dir)):
-            logging.info("exported %s", serving.export(run_dir))
-    rows = lineage.random_rows(sets, tables.directions(rows)) + rows
-    text = lineage.table(rows, lines, sets)
-    files.write_json(
-        files.join(_RUN_DIR.value, "cascade.json"),
-        {"synthetic": lineage.is_synthetic(sets), "rows": rows},
-    )
-    files.write_text(files.join(_RUN_DIR.value, "cascade.md"), text + "\n")
-    log = TensorBoardLog(_RUN_DIR.value)
-    log.text("cascade", text)
-    log.close()
-    page = reporting.write(_RUN_DIR.value)
-    print(f"{text}\n\nThe curves: {page}")
+    stages = _parse_stages(_STAGES.value)
+
+    from avl_tf.commands import cascading
+
+    cascading.train(_RUN_DIR.value, stages, _EVALUATE.value, _EXPORT.value)
 
 
-def _parse_stages(items: list[str]) -> list[_Stage]:
-    stages: list[_Stage] = []
+def _parse_stages(items: list[str]) -> list[CascadeStage]:
+    stages: list[CascadeStage] = []
     comma_lists.require_no_path_cut(items, "stages")
     for item in items:
         match = re.fullmatch(r"([\w.-]+)=([^@]+?)(?:@(.+))?", item.strip())
@@ -98,23 +62,33 @@ def _parse_stages(items: list[str]) -> list[_Stage]:
                 f"--stages: expected name=flagfile[@parent], got '{item}'. "
                 f"{comma_lists.RULE}"
             )
-        stage = _Stage(*match.groups())
+        name, flagfile, parent = match.groups()
         names = [earlier.name for earlier in stages]
-        if stage.name in (*names, "random"):
-            raise UserError(f"--stages: the name '{stage.name}' is taken.")
-        parent = stage.parent
-        if parent and os.path.exists(whole := f"{stage.flagfile}@{parent}"):
+        if name in (*names, "random"):
+            raise UserError(f"--stages: the name '{name}' is taken.")
+        if parent and os.path.exists(whole := f"{flagfile}@{parent}"):
             raise UserError(
                 f"--stages: the @ in '{whole}', which is there, is read as the end of "
                 "a flagfile's path. Rename the file or its folder."
             )
-        if parent and parent not in names and not runs.exists(parent):
+        known = parent is None or parent in names or "://" in parent
+        if not known and not os.path.isdir(parent):
             raise UserError(
-                f"--stages: '{stage.name}' starts from '{parent}', which is no stage "
-                "before it and no run directory."
+                f"--stages: '{name}' starts from '{parent}', which is no stage before "
+                "it and no run directory."
             )
-        stages.append(stage)
+        stages.append(CascadeStage(name, _read_flagfile(flagfile), parent))
     return stages
+
+
+def _read_flagfile(path: str) -> flags.FlagValues:
+    if "://" not in path:
+        return stage_flags.read_flagfile(path)
+
+    from avl_tf import files
+
+    with files.local_copy(path) as local:
+        return stage_flags.read_flagfile(local, path)
 
 
 def cli() -> None:

@@ -7,3 +7,7 @@ class UserError(ValueError):
     Programs show it as one line (avl_tf/program.py). A ValueError that is none was
     raised by nobody on purpose, and shows its traceback.
     """
+
+
+class MediaError(Exception):
+    """A media file's content cannot be read; the message starts with its path."""

@@ -7,7 +7,7 @@ Writes RUN_DIR/export/1, then 2, 3, ...; avl_tf/serving lists its signatures.
 
 from absl import flags
 
-from avl_tf import program, serving
+from avl_tf import program
 
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "Run directory of a trained stage.", required=True
@@ -15,6 +15,8 @@ _RUN_DIR = flags.DEFINE_string(
 
 
 def main() -> None:
+    from avl_tf import serving
+
     print(serving.export(_RUN_DIR.value))
 
 

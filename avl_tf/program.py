@@ -12,8 +12,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 
 from avl_tf import flagfiles, terminal
-from avl_tf.errors import UserError
-from avl_tf.media import MediaError
+from avl_tf.errors import MediaError, UserError
 
 # A full disk, memory that does not suffice, a damaged file, a server that is gone; not
 # InvalidArgumentError, which is a shape or a type of ours.
@@ -75,6 +74,16 @@ def run(main: Callable[..., None], n_arguments: int = 0) -> None:
     app.run(guarded, flags_parser=parse)
 
 
+def require_one(*names: str) -> None:
+    """Lets a program end with one line unless exactly one of some flags is given."""
+    given = " or ".join(f"--{name}" for name in names)
+    flags.register_multi_flags_validator(
+        names,
+        lambda values: sum(map(bool, values.values())) == 1,
+        f"Give either {given}.",
+    )
+
+
 def _stopped() -> NoReturn:
     """Ends a program that was interrupted, with one line of it and no more."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # of the impatient
@@ -111,13 +120,17 @@ def _parse(argv: list[str]) -> list[str]:
 
 def _missing() -> list[str]:
     """Tells of each required flag that was not given, or given empty."""
-    found = [flags.FLAGS[name] for name in flags.FLAGS]
-    return [
-        f"--{flag.name} is required: {flag.help}"
-        for flag in found
-        if flag.value in (None, "", [])
-        and not all(validator.checker(None) for validator in flag.validators)
-    ]
+    values = {name: flags.FLAGS[name].value for name in flags.FLAGS}
+    found: dict[str, None] = {}  # a validator of several flags is met at each of them
+    for name, value in values.items():
+        for validator in flags.FLAGS[name].validators:
+            names = list(validator.get_flags_names())
+            if len(names) > 1:
+                if not validator.checker({each: values[each] for each in names}):
+                    found[validator.message] = None
+            elif value in (None, "", []) and not validator.checker(None):
+                found[f"--{name} is required: {flags.FLAGS[name].help}"] = None
+    return list(found)
 
 
 def _fail(message: str) -> NoReturn:

@@ -10,8 +10,7 @@ stopped run was.
 from absl import flags
 
 from avl_tf import program
-from avl_tf.evaluation import tables
-from avl_tf.training import stage_flags
+from avl_tf.settings import stage_flags
 
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "Run directory to make or to resume.", required=True
@@ -24,7 +23,12 @@ flags.register_validator("records", bool)
 
 
 def main() -> None:
-    result = stage_flags.train(flags.FLAGS, _RUN_DIR.value, _INIT_FROM.value)
+    stage_flags.check(flags.FLAGS)
+
+    from avl_tf import training
+    from avl_tf.evaluation import tables
+
+    result = training.train_flags(flags.FLAGS, _RUN_DIR.value, _INIT_FROM.value)
     rows = [
         {"stage": f"epoch {entry['epoch']}", "set": name, **values}
         for entry in result["history"]

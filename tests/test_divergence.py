@@ -11,8 +11,8 @@ import tensorflow as tf
 from avl_tf import evaluation, runs, training
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
+from avl_tf.settings.stage import StageConfig
 from avl_tf.training import divergence
-from avl_tf.training.stage_config import StageConfig
 
 CLIPS = ClipConfig(clip_s=2.0, clips_per_recording=8)
 

@@ -9,7 +9,7 @@ from programs import fails_in_one_line, run
 
 from avl_tf import flagfiles
 from avl_tf.errors import UserError
-from avl_tf.training import stage_flags
+from avl_tf.settings import stage_flags
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = str(ROOT / "configs" / "demo.flags")

@@ -23,7 +23,7 @@ from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig, branch
 from avl_tf.records import FeatureSpec, open_records
-from avl_tf.training.stage_config import StageConfig
+from avl_tf.settings.stage import StageConfig
 
 N = 12
 CLIPS = ClipConfig(clip_sampling="whole", clip_s=2.0)

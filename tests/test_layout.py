@@ -24,6 +24,7 @@ ROOMS = [
         "release",
         "training",
         "reporting",
+        "commands",
     ),
 ]
 # Closed wings of data_prep: the one program that comes in.

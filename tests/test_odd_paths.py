@@ -27,8 +27,8 @@ from avl_tf.evaluation import EvaluationConfig
 from avl_tf.records import RecordsSpec
 from avl_tf.serving import versions
 from avl_tf.settings import to_flagfile
+from avl_tf.settings.stage import StageConfig
 from avl_tf.training.checkpoints import Checkpoints
-from avl_tf.training.stage_config import StageConfig
 from data_prep import shards
 
 # A name, and a neighbour's that it matches as a pattern.

@@ -20,7 +20,7 @@ from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig
 from avl_tf.serving import wav
-from avl_tf.training.stage_config import StageConfig
+from avl_tf.settings.stage import StageConfig
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,8 @@ from avl_tf import comma_lists, settings
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig
-from avl_tf.settings import setting
-from avl_tf.training import stage_flags
-from avl_tf.training.stage_config import StageConfig
+from avl_tf.settings import setting, stage_flags
+from avl_tf.settings.stage import StageConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
@@ -21,7 +20,7 @@ PROGRAM_FILES = [
     path
     for package in ("avl_tf", "data_prep", "benchmarks")
     for path in ROOT.glob(f"{package}/**/*.py")
-    if path != ROOT / "avl_tf" / "settings.py"
+    if path != ROOT / "avl_tf" / "settings" / "__init__.py"
 ]
 
 

@@ -5,9 +5,9 @@ import tensorflow as tf
 
 from avl_tf import losses
 from avl_tf.model import ModelConfig, build_model
+from avl_tf.settings.stage import StageConfig
 from avl_tf.training import devices, optimizers, steps
 from avl_tf.training.objective import Objective
-from avl_tf.training.stage_config import StageConfig
 
 CONFIG = ModelConfig((6,), audio_widths=(8, 8), embedding_dim=8)
 

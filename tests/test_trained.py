@@ -19,7 +19,7 @@ from avl_tf import dataset, evaluation, files, media, runs, serving, trained, tr
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.records import FeatureSpec, Record, open_records
-from avl_tf.training.stage_config import StageConfig
+from avl_tf.settings.stage import StageConfig
 from data_prep import extraction
 from data_prep.extraction import ExtractionConfig
 from data_prep.manifest import Recording

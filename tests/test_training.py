@@ -18,8 +18,8 @@ from avl_tf.audio import AudioConfig
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.records import FeatureSpec
+from avl_tf.settings.stage import StageConfig
 from avl_tf.training import lock, optimizers
-from avl_tf.training.stage_config import StageConfig
 from avl_tf.training.steps import NORMS
 
 CLIPS = ClipConfig(clip_s=2.0, clips_per_recording=8, shuffle_clips=64)

@@ -17,8 +17,8 @@ from avl_tf import dataset, layers, training
 from avl_tf.dataset import ClipConfig
 from avl_tf.model import ModelConfig, build_model
 from avl_tf.records import open_records
+from avl_tf.settings.stage import StageConfig
 from avl_tf.training import devices, steps
-from avl_tf.training.stage_config import StageConfig
 
 CONFIG = ModelConfig((6,), audio_widths=(8, 8), embedding_dim=8)
 WITH_IMAGES = dataclasses.replace(

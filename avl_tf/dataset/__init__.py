@@ -20,11 +20,12 @@ from absl import logging
 
 from avl_tf import files, images
 from avl_tf.dataset import clip_cutting, training_records
-from avl_tf.dataset.clip_cutting import ClipConfig, pool_features
+from avl_tf.dataset.clip_cutting import pool_features
 from avl_tf.dataset.training_records import open_training_records
 from avl_tf.errors import UserError
 from avl_tf.records import RecordSet, record_index
 from avl_tf.records.schema import parse
+from avl_tf.settings.clips import ClipConfig
 
 __all__ = [
     "ClipConfig",

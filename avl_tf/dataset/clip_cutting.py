@@ -1,79 +1,14 @@
 """From a record to its clips: where they start, their log-mel, their visual vector."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import tensorflow as tf
 
 from avl_tf import audio, images
-from avl_tf.records import RecordSet, Span
 from avl_tf.records.spec import RecordsSpec
-from avl_tf.settings import SEEDS, setting
+from avl_tf.settings.clips import ClipConfig
 
-SAMPLINGS = ("random", "annotated", "whole")
 _MOST_SAMPLES = 2.0**31 - 2**7  # the largest float32 that is an int32
-
-
-@dataclasses.dataclass(frozen=True)
-class ClipConfig:
-    """Which training records are read, and how clips are cut from them."""
-
-    clip_sampling: str = setting(
-        "random",
-        "Training clips: random windows of whole recordings (the papers), the "
-        "annotated clips, or each recording as a whole.",
-        choices=SAMPLINGS,
-    )
-    clip_s: float = setting(
-        10.0,
-        "Seconds a training clip: random windows are as long, other clips are padded "
-        "or cut to it (the paper: 10 in pre-training, 51.2 in fine-tuning).",
-        lower=0.1,
-        upper=86_400,
-    )
-    clips_per_recording: int = setting(
-        32,
-        "Random windows drawn from a recording each epoch (the paper: 32).",
-        lower=1,
-        upper=100_000,
-    )
-    shuffle_clips: int = setting(
-        0,
-        "Clips held back to be mixed across recordings; 0 fills batches with whole "
-        "recordings' windows, as the authors.",
-    )
-    log_mel_reference: str = setting(
-        "stored",
-        "Whose loudest bin is 0 dB: as stored in the records, or each clip's own.",
-        choices=("stored", "clip"),
-    )
-    fraction: float = setting(
-        1.0,
-        "Part of the training recordings that is used; a smaller part lies within a "
-        "larger one (Figure 3 of the cascaded paper: 0.02 to 1).",
-        lower=1e-6,
-        upper=1.0,
-    )
-    fraction_seed: int = setting(0, "Seed of which part --fraction takes.", upper=SEEDS)
-    on_corrupt: str = setting(
-        "error",
-        "A damaged training record: stop and name it, or skip it. For skip, all "
-        "training records are read once before the first step.",
-        choices=("error", "skip"),
-    )
-
-    def heard_reference(self, spec: RecordsSpec) -> str:
-        """Whose loudest bin is 0 dB in the clips: "recording" or "clip"."""
-        stored = self.log_mel_reference == "stored"
-        return spec.log_mel_reference if stored else self.log_mel_reference
-
-    def n_clips(self, records: RecordSet | Span) -> int:
-        """Counts the clips that records give in one epoch."""
-        if self.clip_sampling == "random":
-            return records.n_records * self.clips_per_recording
-        if self.clip_sampling == "annotated":
-            return records.n_clips
-        return records.n_records
 
 
 def cut(

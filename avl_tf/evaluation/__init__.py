@@ -1,7 +1,6 @@
 """Evaluation of a model on sets of records: embeddings, then ranks."""
 
 import collections
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
 import keras
@@ -14,37 +13,9 @@ from avl_tf.errors import UserError
 from avl_tf.evaluation.rankings import RankedSet
 from avl_tf.model import by_branch
 from avl_tf.records import RecordSet, open_records
-from avl_tf.settings import setting
+from avl_tf.settings.evaluation import EvaluationConfig
 
 EmbedFunction = Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluationConfig:
-    """What a model is evaluated on and how, in training and afterwards."""
-
-    evaluate: tuple[str, ...] = setting(
-        (),
-        "Evaluation sets, name=records with commas between; one that holds a comma "
-        "itself stands in double quotes.",
-    )
-    evaluation_clip_s: float = setting(
-        51.2,
-        "Seconds that evaluation clips are padded or cut to (the authors: 51.2 for "
-        "YouCook2, 30.72 for MSR-VTT).",
-        lower=0.1,
-        upper=86_400,
-    )
-    evaluation_batch_size: int = setting(
-        64,
-        "Clips embedded at once in evaluation; recall is over the whole set.",
-        lower=1,
-    )
-    evaluation_population: int = setting(
-        0,
-        "Queries that recall is divided by when clips are missing and count as misses "
-        "(MSR-VTT: 1000, of which 968 have sound); 0 is the clips there are.",
-    )
 
 
 def parse_sets(items: Iterable[str]) -> dict[str, RecordSet]:

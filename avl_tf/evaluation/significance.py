@@ -11,22 +11,9 @@ from statistics import NormalDist
 import numpy as np
 
 from avl_tf import metrics
-from avl_tf.settings import SEEDS, setting
+from avl_tf.settings.evaluation import ResamplingConfig
 
 CONFIDENCE = 0.95
-
-
-@dataclasses.dataclass(frozen=True)
-class ResamplingConfig:
-    """How often queries are drawn again, and from which seed."""
-
-    resamples: int = setting(
-        10_000,
-        "Resamples of the queries for confidence intervals and p values.",
-        lower=1,
-        upper=1_000_000,
-    )
-    resampling_seed: int = setting(0, "Seed of the resamples.", upper=SEEDS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,10 +25,11 @@ from avl_tf.media.file import MediaFile
 from avl_tf.media.limits import DEFAULT_LIMITS, Limits, too_narrow
 from avl_tf.media.opening import MediaError, Note
 from avl_tf.media.pictures import View, pick_frames
-from avl_tf.media.sound import MAX_RATE_HZ, MIN_RATE_HZ, SAMPLE_RATE
+from avl_tf.media.sound import MAX_RATE_HZ, MIN_RATE_HZ
 from avl_tf.media.stills import orientation, read_image, resize
 from avl_tf.media.tracks import Wanted
 from avl_tf.media.writer import write_image, write_video, write_wav
+from avl_tf.settings.audio import SAMPLE_RATE
 
 __all__ = [
     "DEFAULT_LIMITS",

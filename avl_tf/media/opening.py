@@ -13,15 +13,12 @@ from typing import NamedTuple
 import av
 from av.container import InputContainer
 
+from avl_tf.errors import MediaError
 from avl_tf.media import formats, packets
 from avl_tf.media.limits import PixelLimit
 from avl_tf.media.packets import Logs
 
 _LONGEST = 300  # characters; FFmpeg may log a line for every packet
-
-
-class MediaError(Exception):
-    """A file's content cannot be read; the message starts with the file's path."""
 
 
 class Note(NamedTuple):

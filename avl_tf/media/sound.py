@@ -14,8 +14,6 @@ from avl_tf.media.levels import Levels, Remedy, mix_weights, to_mono
 from avl_tf.media.packets import Frame
 from avl_tf.media.progress import TimedFrame
 
-# Hz, the authors', of all sound that is not asked for at another rate.
-SAMPLE_RATE = 16000
 # What a header may ask for: it must not decide how much memory and time a file takes.
 MIN_RATE_HZ, MAX_RATE_HZ, MAX_CHANNELS = 4000, 384_000, 64
 # Matroska rounds times to 1 ms and live recordings jitter by more: what is below one

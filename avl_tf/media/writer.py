@@ -15,7 +15,7 @@ import av
 import numpy as np
 
 from avl_tf.errors import UserError
-from avl_tf.media.sound import SAMPLE_RATE
+from avl_tf.settings.audio import SAMPLE_RATE
 from avl_tf.whole_files import replacing
 
 _PIXEL_FORMATS = {3: "rgb24", 4: "rgba"}

@@ -1,6 +1,5 @@
 """AVLnet as a functional Keras model: ModelConfig in, two towers and one space out."""
 
-import dataclasses
 import itertools
 import os
 from collections.abc import Mapping
@@ -9,125 +8,15 @@ from typing import TypeVar
 import keras
 import tensorflow as tf
 
-from avl_tf import fields, settings
-from avl_tf.audio import AUDIO_CHECK, AudioConfig
 from avl_tf.backbones.trainable import Trainable
 from avl_tf.errors import UserError
 from avl_tf.images import SIDE
 from avl_tf.layers import dtype_policy
 from avl_tf.model import audio_encoders, heads, image_encoder
-from avl_tf.settings import setting
+from avl_tf.settings.model import WIDEST, ModelConfig
 
 T = TypeVar("T")
 _SUFFIX = "_embedding"
-_WIDEST = 8192
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """What the model is built from; saved with every run.
-
-    audio and visual_dims (the widths of the visual streams, 2D first; none with an
-    image encoder) come from the records or from the parent run, the rest from flags.
-    """
-
-    visual_dims: tuple[int, ...]
-    audio: AudioConfig = AudioConfig()
-    audio_widths: tuple[int, ...] = setting(
-        (128, 128, 256, 512, 1024),
-        "Channels of ResDAVEnet's first layer and of its stages (the authors': "
-        "128,128,256,512,1024).",
-        lower=1,
-        upper=_WIDEST,
-        shapes_weights=True,
-    )
-    blocks_per_stage: int = setting(
-        2,
-        "Residual blocks in each stage of ResDAVEnet (the authors': 2).",
-        lower=1,
-        upper=64,
-        shapes_weights=True,
-    )
-    embedding_dim: int = setting(
-        4096,
-        "Width of the shared embedding space (the paper's: 4096).",
-        lower=1,
-        upper=16_384,
-        shapes_weights=True,
-    )
-    audio_head: str = setting(
-        "official",
-        "official: the gate before the last linear layer, as the released weights; "
-        "paper: the gate in the embedding space, as Eq. 2; fused: as the released "
-        "AVLnet-Text-Fused, for clips without words.",
-        choices=("official", "paper", "fused"),
-        shapes_weights=True,
-    )
-    image_encoder: str = setting(
-        "",
-        "CNN that is trained with the model on the images of the records "
-        "(data_prep.extract --keep_images); empty: frozen features (the papers: either "
-        "for Places, with resnet152).",
-        choices=("", *image_encoder.NAMES),
-        shapes_weights=True,
-    )
-    image_width: float = setting(
-        1.0,
-        "Factor on the channels of the image encoder's layers; weights from a file are "
-        "of 1.",
-        lower=1e-3,
-        upper=16,
-        shapes_weights=True,
-    )
-    visual_scale: float = setting(
-        1.0,
-        "Factor on the L2-normalised visual features inside the model (the authors': "
-        "1; about 20 lets short trainings start at once).",
-        lower=0,
-        upper=1e6,
-    )
-    mask_padding_in_training: bool = setting(
-        False,
-        "Average over the true frames only in training too (the authors average over "
-        "the padding).",
-    )
-    pad_db: float = setting(
-        0.0,
-        "Log-mel value of padding frames in dB (the authors': 0, the loudest value; "
-        "-80 is silence).",
-        lower=-1000,
-        upper=1000,
-    )
-
-    @property
-    def branches(self) -> tuple[str, ...]:
-        """The towers, by what they embed: the names of embeddings and directions."""
-        return ("audio", "visual")
-
-    def to_json(self) -> dict:
-        """Returns what from_json reads."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, value: dict, path: str) -> "ModelConfig":
-        """Reads what to_json wrote; ValueError names the file and the fault."""
-        try:
-            check(value, "model")
-            made = dict(value, audio=AudioConfig(**value.get("audio", {})))
-        except UserError as error:
-            raise UserError(
-                f"{path}: not the model configuration of this version ({error})."
-            ) from None
-        for name in ("visual_dims", "audio_widths"):
-            if name in made:
-                made[name] = tuple(made[name])
-        return cls(**made)
-
-
-check = settings.check(
-    ModelConfig,
-    {"visual_dims": fields.items(fields.whole(1, 2**20)), "audio": AUDIO_CHECK},
-)
 
 
 def build_model(
@@ -161,10 +50,10 @@ def build_model(
     if config.audio_head == "fused" and config.embedding_dim < 2:
         raise UserError("--audio_head=fused needs an --embedding_dim of 2 or more.")
     widths = config.audio_widths
-    if len(widths) < 2 or min(widths) < 1 or max(widths) > _WIDEST:
+    if len(widths) < 2 or min(widths) < 1 or max(widths) > WIDEST:
         raise UserError(
             f"--audio_widths needs the width of the first layer and of at least one "
-            f"stage, from 1 to {_WIDEST}; got {widths}."
+            f"stage, from 1 to {WIDEST}; got {widths}."
         )
     needed = 4 * _n_weights(config)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -11,8 +11,8 @@ from avl_tf.backbones import efficientnet_lite, resnet
 from avl_tf.backbones.trainable import Trainable
 from avl_tf.errors import UserError
 from avl_tf.images import SIDE
+from avl_tf.settings.model import IMAGE_ENCODERS
 
-NAMES = (*resnet.BLOCKS, "efficientnet_lite0")
 LAYER = "image_encoder"
 
 
@@ -20,7 +20,7 @@ def build(name: str, trainable: Trainable) -> keras.Model:
     """Builds an encoder: uint8 [B, SIDE, SIDE, 3] -> float32 [B, D], of length 1.
 
     Args:
-        name: one of NAMES, which are names of backbones too.
+        name: one of IMAGE_ENCODERS, which are names of backbones too.
         trainable: how.
 
     Raises:
@@ -31,10 +31,10 @@ def build(name: str, trainable: Trainable) -> keras.Model:
     Differs: the vector is L2-normalised, which the paper does not say, so that a model
         that was trained on frozen features goes on.
     """
-    if name not in NAMES:
+    if name not in IMAGE_ENCODERS:
         raise UserError(
-            f"--image_encoder={name}: expected one of {', '.join(NAMES)}, or nothing "
-            "for frozen features."
+            f"--image_encoder={name}: expected one of {', '.join(IMAGE_ENCODERS)}, or "
+            "nothing for frozen features."
         )
     if name in resnet.BLOCKS:
         network = resnet.network(name, trainable)

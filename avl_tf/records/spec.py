@@ -4,9 +4,9 @@ import dataclasses
 from typing import Any
 
 from avl_tf import fields
-from avl_tf.audio import AUDIO_CHECK, AudioConfig
 from avl_tf.errors import UserError
 from avl_tf.records import stored_arrays
+from avl_tf.settings.audio import AUDIO_CHECK, AudioConfig
 
 # 1: float16 only. 2: "storage" was added. 3: "images" was added.
 _FORMAT = 3

@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterable, Iterator
 
 import keras
 import tensorflow as tf
-from absl import logging
+from absl import flags, logging
 
-from avl_tf import dataset, evaluation, files, metrics, processors, runs
+from avl_tf import dataset, evaluation, files, metrics, processors, runs, settings
 from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig, build_model, filters_well
 from avl_tf.records import open_records
-from avl_tf.settings import to_flagfile
+from avl_tf.settings.stage import StageConfig
 from avl_tf.training import (
     admission,
     devices,
@@ -25,7 +25,6 @@ from avl_tf.training import (
 from avl_tf.training.checkpoints import Checkpoints
 from avl_tf.training.history import History
 from avl_tf.training.loop import Loop
-from avl_tf.training.stage_config import StageConfig
 from avl_tf.training.tensorboard_log import TensorBoardLog
 
 
@@ -35,6 +34,22 @@ def base_model_config(stage: StageConfig, init_from: str | None) -> ModelConfig:
         return runs.read_info(init_from).model
     spec = open_records(_records_path(stage), any_length=True).spec
     return ModelConfig(visual_dims=spec.visual_dims, audio=spec.audio)
+
+
+def train_flags(
+    flag_values: flags.FlagValues, run_dir: str, init_from: str | None = None
+) -> dict:
+    """Trains the stage that parsed flags describe; see train_stage."""
+    stage = settings.from_flags(StageConfig, flag_values)
+    base = base_model_config(stage, init_from)
+    return train_stage(
+        run_dir,
+        stage,
+        settings.from_flags(ClipConfig, flag_values),
+        settings.from_flags(EvaluationConfig, flag_values),
+        settings.from_flags(ModelConfig, flag_values, base),
+        init_from,
+    )
 
 
 def train_stage(
@@ -82,7 +97,7 @@ def train_stage(
         info = admission.run_info(
             run_dir, records, clips, sets, model_config, init_from
         )
-        flags_text = to_flagfile(stage, clips, evaluated, model_config)
+        flags_text = settings.to_flagfile(stage, clips, evaluated, model_config)
         resumed = admission.is_resumed(run_dir, info, flags_text)
         directions = [metrics.direction(p) for p in metrics.pairs(info.model.branches)]
         history = History(run_dir, stage.best_metric, sets, directions)

@@ -16,8 +16,8 @@ from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig
 from avl_tf.records import RecordSet
+from avl_tf.settings.stage import StageConfig
 from avl_tf.training import history
-from avl_tf.training.stage_config import StageConfig
 
 _DEFAULTS = settings.to_flagfile(
     StageConfig(), ClipConfig(), EvaluationConfig(), ModelConfig(visual_dims=())
@@ -49,7 +49,7 @@ def run_info(
         ValueError: the records or the model do not fit the parent's, a set does not fit
             the records, or the records have nothing to be seen.
     """
-    spec, heard = records.spec, clips.heard_reference(records.spec)
+    spec, heard = records.spec, clips.heard_reference(records.spec.log_mel_reference)
     if not (spec.streams or model_config.image_encoder):
         raise UserError(
             f"{records.name} has no frozen features: give an --image_encoder for its "

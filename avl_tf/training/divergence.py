@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from avl_tf import evaluation
 from avl_tf.errors import UserError
-from avl_tf.training.stage_config import StageConfig
+from avl_tf.settings.stage import StageConfig
 from avl_tf.training.steps import TrainState
 
 

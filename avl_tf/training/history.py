@@ -7,7 +7,7 @@ import tensorflow as tf
 from avl_tf import checkpoint_files, fields, files, metrics, runs, settings
 from avl_tf.errors import UserError
 from avl_tf.evaluation import tables
-from avl_tf.training.stage_config import StageConfig
+from avl_tf.settings.stage import StageConfig
 
 _FILE = "recall.json"
 _CHECK = fields.record(

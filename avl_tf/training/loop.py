@@ -10,10 +10,10 @@ from absl import logging
 
 from avl_tf import evaluation, metrics
 from avl_tf.evaluation import tables
+from avl_tf.settings.stage import StageConfig
 from avl_tf.training import devices, divergence, steps
 from avl_tf.training.checkpoints import Checkpoints
 from avl_tf.training.history import History
-from avl_tf.training.stage_config import StageConfig
 from avl_tf.training.tensorboard_log import TensorBoardLog
 
 # Steps from line to line of the log, at most; an epoch may have ten thousand.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from avl_tf import losses
-from avl_tf.training.stage_config import StageConfig
+from avl_tf.settings.stage import StageConfig
 
 
 class Objective:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from avl_tf.training.stage_config import StageConfig
+from avl_tf.settings.stage import StageConfig
 
 
 class Adam(tf.Module):

@@ -10,9 +10,9 @@ import tensorflow as tf
 from avl_tf import losses
 from avl_tf.errors import UserError
 from avl_tf.model import by_branch
+from avl_tf.settings.stage import StageConfig
 from avl_tf.training import gradients, optimizers
 from avl_tf.training.objective import Objective
-from avl_tf.training.stage_config import StageConfig
 
 Batch = dict[str, tf.Tensor]
 NORMS = ("gradient_norm", "parameter_norm", "update_norm")

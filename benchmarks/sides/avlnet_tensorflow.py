@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from avl_tf import evaluation, release
 from avl_tf.model import ModelConfig, build_model, filters_well
+from avl_tf.settings.stage import StageConfig
 from avl_tf.torch_weights.writer import write_state_dict
 from avl_tf.training import devices, steps
-from avl_tf.training.stage_config import StageConfig
 from benchmarks.inputs import random_clips
 from benchmarks.side import Work, save_once, serve
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
-from avl_tf import comma_lists, fields, flagfiles
+from avl_tf import comma_lists, flagfiles
 from avl_tf.errors import UserError
 
 if typing.TYPE_CHECKING:
@@ -61,8 +61,8 @@ def define_flags(
     config_class: type, flag_values: flags.FlagValues = flags.FLAGS
 ) -> None:
     """Defines a flag for every setting of a configuration class."""
-    kinds = _kinds(config_class)
-    for field in _settings(config_class):
+    kinds = types_of(config_class)
+    for field in declared(config_class):
         kind, text = kinds[field.name], field.metadata["help"]
         default: Any = field.default
         lower, upper = field.metadata["limits"]
@@ -120,8 +120,8 @@ def from_flags(
         ValueError: an item of a list of numbers is not one, or beyond its limits.
     """
     values = {}
-    kinds = _kinds(config_class)
-    for field in _settings(config_class):
+    kinds = types_of(config_class)
+    for field in declared(config_class):
         flag = flag_values[field.name]
         if base is not None and not flag.present:
             continue
@@ -132,40 +132,6 @@ def from_flags(
     if base is not None:
         return dataclasses.replace(base, **values)
     return config_class(**values)
-
-
-def check(config_class: type, others: Mapping[str, fields.Check]) -> fields.Check:
-    """Checks what asdict makes of a configuration, by its settings' types and limits.
-
-    Args:
-        config_class: the dataclass; fields that have a default may be missing.
-        others: checks of the fields that are no settings.
-    """
-    kinds = _kinds(config_class)
-    checks = {
-        field.name: _check(kinds[field.name], field.metadata)
-        for field in _settings(config_class)
-    }
-    optional = [
-        field.name
-        for field in dataclasses.fields(config_class)
-        if field.default is not dataclasses.MISSING
-    ]
-    return fields.record({**checks, **others}, optional)
-
-
-def _check(kind: Any, metadata: Mapping[str, Any]) -> fields.Check:
-    if metadata["choices"]:
-        return fields.choice(*metadata["choices"])
-    limits = metadata["limits"]
-    if kind is bool:
-        return fields.boolean
-    if kind in (int, float):
-        return (fields.whole if kind is int else fields.number)(*limits)
-    if kind is str:
-        return fields.text(empty=True)
-    (item,) = {k for k in typing.get_args(kind) if k is not Ellipsis}
-    return fields.items(fields.whole(*limits) if item is int else fields.text())
 
 
 def _items(field: dataclasses.Field, kind: type, texts: list[str]) -> tuple:
@@ -218,7 +184,7 @@ def to_flagfile(*configs: Any) -> str:
     """
     lines = []
     for config in configs:
-        for field in _settings(type(config)):
+        for field in declared(type(config)):
             value = getattr(config, field.name)
             if value is None:
                 continue
@@ -238,7 +204,7 @@ def to_flagfile(*configs: Any) -> str:
 
 def shaping(config_class: type) -> list[str]:
     """Names the settings that shape a model's weights."""
-    fields = _settings(config_class)
+    fields = declared(config_class)
     return [field.name for field in fields if field.metadata["shapes_weights"]]
 
 
@@ -283,7 +249,7 @@ def _changes(before, now, defaults, prefix) -> list[str]:
     return found
 
 
-def _kinds(config_class: type) -> dict[str, Any]:
+def types_of(config_class: type) -> dict[str, Any]:
     """Name -> type of a field, of `T | None` the T."""
     hints = typing.get_type_hints(config_class)
     return {
@@ -294,5 +260,6 @@ def _kinds(config_class: type) -> dict[str, Any]:
     }
 
 
-def _settings(config_class: type) -> list[dataclasses.Field]:
+def declared(config_class: type) -> list[dataclasses.Field]:
+    """The fields that are settings, in their order."""
     return [f for f in dataclasses.fields(config_class) if "help" in f.metadata]

@@ -1,0 +1,1 @@
+"""What the programs do that is more than one call of a room."""

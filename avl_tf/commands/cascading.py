@@ -1,0 +1,60 @@
+"""What avl_tf.cascade does: stages trained in turn, their table, curves and exports."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from avl_tf import evaluation, files, reporting, runs, serving, training
+from avl_tf.evaluation import lineage, tables
+from avl_tf.settings.stage_flags import CascadeStage
+from avl_tf.training.tensorboard_log import TensorBoardLog
+
+
+def train(
+    run_dir: str, stages: Sequence[CascadeStage], evaluate: list[str], export: bool
+) -> None:
+    """Trains the stages that are not finished, and prints the table of all.
+
+    Args:
+        run_dir: folder of the whole cascade; each stage has a run directory in it.
+        stages: a parent stands before its children, or is a run directory.
+        evaluate: evaluation sets of every stage, name=records.
+        export: export each stage as a SavedModel.
+
+    Raises:
+        FileNotFoundError: a parent is neither a stage nor a run directory.
+        ValueError: as training.train_stage.
+    """
+    sets = evaluation.parse_sets(evaluate)
+    own = [stage.name for stage in stages]
+    rows: list[dict] = []
+    lines: dict[str, lineage.Line] = {}
+    parents = {stage.parent for stage in stages} - set(own)
+    before = {parent: lineage.line_of(parent) for parent in parents}
+    for stage in stages:
+        stage.flag_values["evaluate"].value = evaluate
+        stage_dir = files.join(run_dir, stage.name)
+        parent = stage.parent
+        if parent in own:
+            parent = files.join(run_dir, parent)
+        keras.utils.clear_session()
+        result = training.train_flags(stage.flag_values, stage_dir, parent)
+        this = stage.name, runs.read_info(stage_dir).languages
+        lines[stage.name] = (*(before | lines)[stage.parent], this)
+        rows += lineage.stage_rows(stage.name, stage.parent, result, sets)
+        if export and not tf.io.gfile.exists(serving.folder(stage_dir)):
+            logging.info("exported %s", serving.export(stage_dir))
+    rows = lineage.random_rows(sets, tables.directions(rows)) + rows
+    text = lineage.table(rows, lines, sets)
+    files.write_json(
+        files.join(run_dir, "cascade.json"),
+        {"synthetic": lineage.is_synthetic(sets), "rows": rows},
+    )
+    files.write_text(files.join(run_dir, "cascade.md"), text + "\n")
+    log = TensorBoardLog(run_dir)
+    log.text("cascade", text)
+    log.close()
+    page = reporting.write(run_dir)
+    print(f"{text}\n\nThe curves: {page}")

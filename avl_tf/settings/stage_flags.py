@@ -1,0 +1,55 @@
+"""The flags of one training stage, for avl_tf.train and for a cascade's stages."""
+
+from typing import NamedTuple
+
+from absl import flags
+
+from avl_tf import comma_lists, flagfiles, settings
+from avl_tf.errors import UserError
+from avl_tf.settings.clips import ClipConfig
+from avl_tf.settings.evaluation import EvaluationConfig
+from avl_tf.settings.model import ModelConfig
+from avl_tf.settings.stage import StageConfig
+
+_CONFIGS = (StageConfig, ClipConfig, EvaluationConfig, ModelConfig)
+
+
+class CascadeStage(NamedTuple):
+    """One stage of a cascade: parsed flags, and the stage or run it starts from."""
+
+    name: str
+    flag_values: flags.FlagValues
+    parent: str | None
+
+
+def define(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the settings of a stage as flags."""
+    for config_class in _CONFIGS:
+        settings.define_flags(config_class, flag_values)
+
+
+def read_flagfile(path: str, name: str = "") -> flags.FlagValues:
+    """Parses a stage's local flagfile, or one of the package's configs by its name.
+
+    Args:
+        path: the file, or its name.
+        name: what the user calls it, for messages; path if left out.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: a flag is unknown or has a wrong value; names the file.
+    """
+    name = name or path
+    flag_values = settings.read_flagfile(flagfiles.find(path), *_CONFIGS, name=name)
+    try:
+        check(flag_values)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+    return flag_values
+
+
+def check(flag_values: flags.FlagValues) -> None:
+    """Looks at the lists among parsed flags; UserError if one is malformed."""
+    evaluated = settings.from_flags(EvaluationConfig, flag_values)
+    comma_lists.parse_named(evaluated.evaluate, "evaluate", "RECORDS")
+    settings.from_flags(ModelConfig, flag_values, ModelConfig(()))
