@@ -20,7 +20,7 @@ from avl_tf import checkpoint_files, fields, files
 from avl_tf.errors import UserError
 from avl_tf.model import ModelConfig, build_model
 from avl_tf.records import FeatureSpec, RecordSet
-from avl_tf.records.spec import FEATURES_CHECK
+from avl_tf.settings.stored import FEATURES_CHECK
 
 # 1: no number was written. 2: the number was added.
 _FORMAT = 2

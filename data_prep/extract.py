@@ -16,18 +16,14 @@ import dataclasses
 import os
 
 from absl import flags, logging
-from tqdm import tqdm
 
-from avl_tf import files, processors, program, settings
+from avl_tf import program, settings
 from avl_tf.errors import UserError
-from avl_tf.media import Limits
-from avl_tf.records import FeatureSpec, RecordsSpec
-from data_prep import extraction, failures, jobs, shards, workers
-from data_prep.extraction import ExtractionConfig, ShardTask
+from avl_tf.settings.limits import Limits
+from data_prep import failures
+from data_prep.extraction_config import ExtractionConfig, OutputConfig
 from data_prep.manifest import Recording, SoundConfig, sift_manifest
 from data_prep.media_files import as_on_disk
-from data_prep.processes import n_cores
-from data_prep.shards import OutputConfig, ShardResult
 
 _MANIFEST = flags.DEFINE_string(
     "manifest", None, "Manifest (JSON lines) to read.", required=True
@@ -49,7 +45,6 @@ _SCHEDULER = flags.DEFINE_string(
     "Address of a dask scheduler (tcp://HOST:8786): its workers do the work instead of "
     "local ones. They need this package, and the same paths for media and --out_dir.",
 )
-_SHARD_SIZE = 16
 
 
 def main() -> None:
@@ -93,66 +88,14 @@ def main() -> None:
             f"{_MANIFEST.value}: no line has an image for --keep_images to keep. Leave "
             "the flag out for videos."
         )
-    folder = output.folder
-    size = output.recordings_per_shard or _SHARD_SIZE
-    tasks = _plan(recordings, folder, config, size, output.seed)
-    files.require_filesystem(folder)
-    results = shards.read_results(output, [task.name for task in tasks])
-    missing = [task for task in tasks if task.name not in results]
-    n_workers = min(_WORKERS.value or n_cores(), max(1, len(missing)))
-    # By default fewer shards than cores share the cores; a worker asked for is a core.
-    spare = 1 if _WORKERS.value or _SCHEDULER.value else n_cores() // n_workers
-    with workers.Workers(n_workers, spare, _SCHEDULER.value) as pool:
-        # Workers are many; a wrong name or weights file is told once, by the first.
-        features = jobs.claim(
-            folder,
-            jobs.extraction(tasks, config, output.seed, size),
-            lambda: settings.plain(pool.run(extraction.feature_specs, config)),
-            extraction.FEATURES_CHECK,
-        )
-        if missing:
-            where = _SCHEDULER.value or f"{n_workers} workers"
-            logging.info(
-                "%s: %d of %d shards to make, %s",
-                folder,
-                len(missing),
-                len(tasks),
-                where,
-            )
-            # Of a cluster's workers the first, by chance, speaks for all.
-            processors.tell("extraction", *pool.run(processors.describe))
-            results.update(_make(pool, missing, len(recordings)))
-    spec = RecordsSpec(
-        audio=config.audio,
-        storage=config.storage,
-        images=config.keep_images,
-        log_mel_reference="recording",
-        languages=tuple(sorted({recording.language for recording in recordings})),
-        synthetic=any(recording.synthetic for recording in recordings),
-        shards={},
-        **{k: FeatureSpec(**v) if v else None for k, v in features.items()},
-    )
-    untried = [dataclasses.asdict(fault) for fault in faults]
-    failed = shards.finish(
-        folder, spec, [results[task.name] for task in tasks], untried
+
+    from data_prep import extracting
+
+    failed = extracting.extract(
+        recordings, faults, output, config, _WORKERS.value, _SCHEDULER.value
     )
     n_lines = len(recordings) + len(faults)
-    failures.require_none(failed, n_lines, "recordings", folder)
-
-
-def _make(
-    pool: workers.Workers, missing: list[ShardTask], n_recordings: int
-) -> dict[str, ShardResult]:
-    """Makes the missing shards of n_recordings in all, with a progress bar."""
-    made = {}
-    n_done = n_recordings - sum(len(task.recordings) for task in missing)
-    with tqdm(
-        total=n_recordings, initial=n_done, unit="recording", disable=None
-    ) as bar:
-        for result in pool.make_shards(missing):
-            made[result.name] = result
-            bar.update(result.spec.n_records + len(result.failures))
-    return made
+    failures.require_none(failed, n_lines, "recordings", output.folder)
 
 
 def _as_named_on_disk(recordings: list[Recording]) -> list[Recording]:
@@ -178,31 +121,6 @@ def _as_named_on_disk(recordings: list[Recording]) -> list[Recording]:
 def _absolute(path: str) -> str:
     """Names the same file whatever folder a worker runs in."""
     return os.path.abspath(path) if path else ""
-
-
-def _plan(
-    recordings: list[Recording],
-    folder: str,
-    config: ExtractionConfig,
-    shard_size: int,
-    seed: int,
-) -> list[ShardTask]:
-    if "://" not in folder:
-        folder = os.path.abspath(folder)
-    if not files.is_utf8(folder):
-        raise UserError(
-            f"--out_dir={folder}: not UTF-8, which every name must be, the folder that "
-            "this was started in too. Rename it."
-        )
-    tasks = []
-    for split in sorted({recording.split for recording in recordings}):
-        members = [recording for recording in recordings if recording.split == split]
-        dealt = shards.deal([member.id for member in members], split, shard_size, seed)
-        tasks += [
-            ShardTask(folder, name, tuple(members[i] for i in part), config)
-            for name, part in dealt.items()
-        ]
-    return tasks
 
 
 def cli() -> None:

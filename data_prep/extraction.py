@@ -9,44 +9,17 @@ import numpy as np
 import tensorflow as tf
 
 from avl_tf import audio, fields, media, records, still_images
-from avl_tf.audio import AudioConfig
 from avl_tf.backbones import Backbone, load_backbone, unit_length
 from avl_tf.errors import UserError
-from avl_tf.media import DEFAULT_LIMITS, Limits
-from avl_tf.records import AUTHORS_2D, Clip, FeatureSpec, Record
-from avl_tf.records.spec import FEATURES_CHECK as _STREAM_CHECK
-from avl_tf.settings import setting
+from avl_tf.records import Clip, FeatureSpec, Record
+from avl_tf.settings.stored import FEATURES_CHECK as _STREAM_CHECK
 from data_prep import checks, failures, shards
+from data_prep.extraction_config import ExtractionConfig
 from data_prep.failures import Failure
 from data_prep.findings import Finding
 from data_prep.frame_batches import FrameBatches
 from data_prep.manifest import Recording
 from data_prep.shards import ShardResult
-
-
-@dataclasses.dataclass(frozen=True)
-class ExtractionConfig:
-    """What is computed from every recording. A weights of "" is the backbone's own."""
-
-    backbone_2d: str = setting(
-        AUTHORS_2D.backbone,
-        "Frozen image CNN (the paper: resnet152); empty for none.",
-    )
-    weights_2d: str = setting("", "Its weights file, if it needs one.")
-    backbone_3d: str = setting(
-        "", "Frozen video CNN (the paper: resnext101_3d); empty for none."
-    )
-    weights_3d: str = setting("", "Its weights file.")
-    storage: str = "float16"
-    keep_images: bool = setting(
-        False,
-        "Keep the manifest's images as JPEGs of a shorter side of 256 pixels at most, "
-        "for an --image_encoder that is trained (avl_tf.train); backbones may then be "
-        "empty.",
-    )
-    audio: AudioConfig = AudioConfig()
-    limits: Limits = DEFAULT_LIMITS
-
 
 # Of what feature_specs gives, as JSON.
 FEATURES_CHECK = fields.record(

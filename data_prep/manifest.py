@@ -25,8 +25,8 @@ from typing import Any
 
 from avl_tf import json_text
 from avl_tf.errors import UserError
-from avl_tf.media.tracks import Wanted, check_audio_track
 from avl_tf.settings import setting
+from avl_tf.settings.sound import Wanted, check_audio_track
 from avl_tf.whole_files import replacing
 from data_prep.manifest_line import fault_of
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from avl_tf import fields
 from avl_tf.errors import UserError
-from avl_tf.media.tracks import check_audio_track
+from avl_tf.settings.sound import check_audio_track
 
 # Shards add up to 60 characters to it, and a file's name has 255.
 _LONGEST_SPLIT = 100

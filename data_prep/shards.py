@@ -13,40 +13,14 @@ import tensorflow as tf
 
 from avl_tf import fields, files, json_text, records
 from avl_tf.errors import UserError
-from avl_tf.records import RecordsSpec, ShardSpec, stored_arrays
+from avl_tf.records import RecordsSpec, ShardSpec
 from avl_tf.records.spec import check_shard
-from avl_tf.settings import SEEDS, setting
 from avl_tf.whole_files import is_temporary_name
 from avl_tf.wording import counted
 from data_prep import failures, findings
+from data_prep.extraction_config import OutputConfig
 from data_prep.failures import Failure
 from data_prep.findings import Finding
-
-
-@dataclasses.dataclass(frozen=True)
-class OutputConfig:
-    """The flags of the programs that deal recordings to shards."""
-
-    out_dir: str = setting(None, "Folder for shards and spec.json.", required=True)
-    storage: str = setting(
-        "float16",
-        "How arrays are written; int8 takes half the bytes.",
-        choices=stored_arrays.STORAGES,
-    )
-    recordings_per_shard: int | None = setting(
-        None,
-        "Recordings in a shard, at most; if left out 16, or 64 clips of a pickle.",
-        lower=1,
-    )
-    seed: int = setting(0, "Seed of the order of recordings.", upper=SEEDS)
-    retry_failed: bool = setting(
-        False, "Make shards anew in which recordings failed before."
-    )
-
-    @property
-    def folder(self) -> str:
-        """out_dir without a slash at its end."""
-        return self.out_dir.rstrip("/")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from avl_tf.records import stored_arrays
 from avl_tf.records.stored_arrays import StoredArray
+from avl_tf.settings.stored import STORAGES
 
 RANDOM = np.random.default_rng(0)
 FEATURES = RANDOM.normal(size=(9, 5)).astype(np.float16)
@@ -50,7 +51,7 @@ def test_int8_has_no_place_for_a_log_mel_above_0_db():
         stored_arrays.pack_log_mel(np.full((2, 3), 2.0), "int8")
 
 
-@pytest.mark.parametrize("storage", stored_arrays.STORAGES)
+@pytest.mark.parametrize("storage", STORAGES)
 def test_windows_are_the_spans_with_zeros_behind(storage):
     stored = _stored(LOG_MEL, storage, stored_arrays.pack_log_mel)
     windows = stored.windows(tf.constant([0, 3, 8]), tf.constant([4, 2, 1]), 4).numpy()
@@ -61,7 +62,7 @@ def test_windows_are_the_spans_with_zeros_behind(storage):
         assert not window[n:].any()
 
 
-@pytest.mark.parametrize("storage", stored_arrays.STORAGES)
+@pytest.mark.parametrize("storage", STORAGES)
 @pytest.mark.parametrize("array", [FEATURES, -np.abs(FEATURES)])
 def test_maxima_are_those_of_the_steps(storage, array):
     stored = _stored(array, storage)

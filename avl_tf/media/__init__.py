@@ -22,7 +22,6 @@ import numpy as np
 
 from avl_tf.media.decoding import collect, decode
 from avl_tf.media.file import MediaFile
-from avl_tf.media.limits import DEFAULT_LIMITS, Limits, too_narrow
 from avl_tf.media.opening import MediaError, Note
 from avl_tf.media.pictures import View, pick_frames
 from avl_tf.media.sound import MAX_RATE_HZ, MIN_RATE_HZ
@@ -30,6 +29,7 @@ from avl_tf.media.stills import orientation, read_image, resize
 from avl_tf.media.tracks import Wanted
 from avl_tf.media.writer import write_image, write_video, write_wav
 from avl_tf.settings.audio import SAMPLE_RATE
+from avl_tf.settings.limits import DEFAULT_LIMITS, Limits, too_narrow
 
 __all__ = [
     "DEFAULT_LIMITS",

@@ -12,12 +12,12 @@ import numpy as np
 
 from avl_tf.errors import UserError
 from avl_tf.media.file import MediaFile
-from avl_tf.media.limits import DEFAULT_LIMITS, Limits
 from avl_tf.media.opening import Note, require_file
 from avl_tf.media.packets import Kind
 from avl_tf.media.pictures import Pictures, View, exact
 from avl_tf.media.sound import Sound, first_second
 from avl_tf.media.tracks import ANY, Wanted
+from avl_tf.settings.limits import DEFAULT_LIMITS, Limits
 
 # Where sound must be counted from the start of a file, pictures further on than this
 # are sought in a pass of their own.

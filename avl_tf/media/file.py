@@ -18,11 +18,11 @@ from av.stream import Discard, Disposition
 from avl_tf.media import formats, opening, packets, tracks
 from avl_tf.media.joined import Tags
 from avl_tf.media.lengths import Lengths
-from avl_tf.media.limits import DEFAULT_LIMITS, Limits, PixelLimit
 from avl_tf.media.opening import MediaError, Note
 from avl_tf.media.packets import Kind, Stream
 from avl_tf.media.progress import Progress, TimedFrame, frames_around
 from avl_tf.media.tracks import ANY, Track, Wanted
+from avl_tf.settings.limits import DEFAULT_LIMITS, Limits, PixelLimit
 
 # Seeks go this far before the wanted time: room for a decoder to warm up, and a second
 # try where a seek lands between keyframes (MPEG-TS).

@@ -8,8 +8,8 @@ import av
 from av.container import InputContainer
 
 from avl_tf.media import joined, opening, packets
-from avl_tf.media.limits import Limits
 from avl_tf.media.packets import Logs, Stream
+from avl_tf.settings.limits import Limits
 
 # How much of a file is read to see where its sound ends.
 _TAIL_S = 30

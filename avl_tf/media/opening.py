@@ -15,8 +15,8 @@ from av.container import InputContainer
 
 from avl_tf.errors import MediaError
 from avl_tf.media import formats, packets
-from avl_tf.media.limits import PixelLimit
 from avl_tf.media.packets import Logs
+from avl_tf.settings.limits import PixelLimit
 
 _LONGEST = 300  # characters; FFmpeg may log a line for every packet
 

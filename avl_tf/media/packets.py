@@ -7,7 +7,7 @@ from typing import Any, Literal
 import av
 from av.container import InputContainer
 
-from avl_tf.media.limits import TOO_LARGE
+from avl_tf.settings.limits import TOO_LARGE
 
 # PyAV hands FFmpeg's messages to Python from a set level on. They are needed for the
 # text of a MediaError, and to notice damage that FFmpeg logs without failing; none of

@@ -11,9 +11,9 @@ from av.video.reformatter import Interpolation
 
 from avl_tf.errors import UserError
 from avl_tf.media.file import MediaFile
-from avl_tf.media.limits import too_narrow
 from avl_tf.media.orientation import mirror_and_turns
 from avl_tf.media.progress import TimedFrame
+from avl_tf.settings.limits import too_narrow
 
 # Without FULL_CHR_H_INP swscale halves the colour resolution of RGB input.
 _SCALING = (

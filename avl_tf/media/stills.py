@@ -6,10 +6,10 @@ import numpy as np
 
 from avl_tf.errors import UserError
 from avl_tf.media.file import MediaFile
-from avl_tf.media.limits import DEFAULT_LIMITS, Limits
 from avl_tf.media.orientation import exif_number
 from avl_tf.media.pictures import to_array
 from avl_tf.media.writer import to_frame
+from avl_tf.settings.limits import DEFAULT_LIMITS, Limits
 
 
 def read_image(path: str | os.PathLike, limits: Limits = DEFAULT_LIMITS) -> np.ndarray:

@@ -13,13 +13,8 @@ import tensorflow as tf
 from avl_tf import files
 from avl_tf.errors import UserError
 from avl_tf.records.schema import Clip, Record, decode, encode, parse
-from avl_tf.records.spec import (
-    AUTHORS_2D,
-    AUTHORS_3D,
-    FeatureSpec,
-    RecordsSpec,
-    ShardSpec,
-)
+from avl_tf.records.spec import RecordsSpec, ShardSpec
+from avl_tf.settings.stored import AUTHORS_2D, AUTHORS_3D, FeatureSpec
 
 __all__ = [
     "AUTHORS_2D",

@@ -5,42 +5,12 @@ from typing import Any
 
 from avl_tf import fields
 from avl_tf.errors import UserError
-from avl_tf.records import stored_arrays
 from avl_tf.settings.audio import AUDIO_CHECK, AudioConfig
+from avl_tf.settings.stored import FEATURES_CHECK, STORAGES, FeatureSpec
 
 # 1: float16 only. 2: "storage" was added. 3: "images" was added.
 _FORMAT = 3
-
-
-# Wider and faster than any CNN; memory is in proportion to them.
-_BOUNDS: dict[str, fields.Check] = {
-    "backbone": fields.text(),
-    "dim": fields.whole(1, 2**20),
-    "rate_hz": fields.number(0, 1000),
-}
-FEATURES_CHECK = fields.record(_BOUNDS)
 _FRAME_BYTES = 16  # that a TFRecord has around a record
-
-
-@dataclasses.dataclass(frozen=True)
-class FeatureSpec:
-    """One visual stream: which backbone, how wide, how many vectors a second.
-
-    0 a second is a clip's vectors, pooled before they came here.
-    """
-
-    backbone: str
-    dim: int
-    rate_hz: float
-
-    def __post_init__(self) -> None:
-        check = fields.record(_BOUNDS, others=True)
-        fields.require(dataclasses.asdict(self), check, "features")
-
-
-# The authors' features: of ImageNet's ResNet and of Kinetics' ResNeXt.
-AUTHORS_2D = FeatureSpec("resnet152", 2048, 1.0)
-AUTHORS_3D = FeatureSpec("resnext101_3d", 2048, 1.5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +54,7 @@ class RecordsSpec:
 
     log_mel_reference tells whose loudest bin is 0 dB: the whole "recording"'s (the
     authors' HowTo100M tree) or each "clip"'s (their pickles). languages are those
-    spoken in the records, sorted. storage is one of stored_arrays.STORAGES. images
+    spoken in the records, sorted. storage is one of STORAGES. images
     tells whether every record holds one.
     """
 
@@ -141,7 +111,7 @@ class RecordsSpec:
 _SPEC = fields.record(
     {
         "format": fields.whole(1, _FORMAT),
-        "storage": fields.choice(*stored_arrays.STORAGES),
+        "storage": fields.choice(*STORAGES),
         "audio": AUDIO_CHECK,
         "log_mel_reference": fields.choice("recording", "clip"),
         "features_2d": fields.nullable(FEATURES_CHECK),
@@ -159,7 +129,7 @@ def _check(value: Any) -> None:
     if isinstance(value, dict) and value.get("format") not in range(1, _FORMAT + 1):
         raise UserError(f"its format is {value.get('format')!r:.40}, not {_FORMAT}")
     if isinstance(value, dict) and "storage" in value:
-        if value["storage"] not in stored_arrays.STORAGES:
+        if value["storage"] not in STORAGES:
             raise UserError(f"unknown storage {value['storage']!r:.40}")
     _SPEC(value, "")
     for name in ("features_2d", "features_3d"):

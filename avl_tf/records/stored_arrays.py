@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from avl_tf.errors import UserError
 
-STORAGES = ("float16", "int8")
 _LAST_LEVEL = 255
 
 
