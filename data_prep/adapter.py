@@ -5,10 +5,11 @@ Lines of a manifest come in; out go the manifest, a report of all findings besid
 terminal.
 """
 
+import collections
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from tqdm import tqdm
 
@@ -66,6 +67,7 @@ def sift(
     lines: Iterable[Line],
     findings: Iterable[Finding] = (),
     strict: bool = True,
+    listed: list[Finding] | None = None,
 ) -> list[Line]:
     """Checks lines, writes the report, and tells what becomes of the defects.
 
@@ -77,6 +79,7 @@ def sift(
             still in `lines` only if it is to be kept.
         strict: a defect that is not dropped is an error; otherwise it is kept, but
             for what no manifest can hold.
+        listed: takes all that the report lists.
 
     Returns:
         The lines that are left; with duration_s after --check_media.
@@ -104,6 +107,8 @@ def sift(
         lines = _examine(lines, drop, report, config)
     path = report_path(config.manifest)
     manifest.write_text(path, to_lines(report))
+    if listed is not None:
+        listed += report
     refused = _tell(report, drop, strict)
     if refused:
         undropped = ",".join(sorted(_kinds(report) & set(DEFECTS) - drop))
@@ -120,10 +125,23 @@ def sift(
     return lines
 
 
+def add_notes(
+    config: AdapterConfig, listed: Sequence[Finding], more: Sequence[Finding]
+) -> None:
+    """Tells more that is no defect, and writes it into the report after `listed`."""
+    if more:
+        path = report_path(config.manifest)
+        manifest.write_text(path, to_lines([*listed, *more]))
+        for text in summary(more).values():
+            print(f"note: {text}")
+        print(f"{path} lists each")
+
+
 def write(
     config: AdapterConfig,
     lines: Iterable[Line],
     complete: Callable[[Line], Line | None] | None = None,
+    unusable: Collection[str] = (),
 ) -> None:
     """Writes the manifest and tells the counts of each split.
 
@@ -132,13 +150,15 @@ def write(
         lines: as sift returns them.
         complete: makes a line's last fields when it is written, so that they need not
             all be in memory; None leaves the line out.
+        unusable: ids of lines that no record can be made of; they are told apart.
 
     Raises:
         UserError: no line is left.
     """
     path = config.manifest
-    n_recordings: dict[str, int] = {}
-    n_clips: dict[str, int] = {}
+    n_recordings: collections.Counter[str] = collections.Counter()
+    n_clips: collections.Counter[str] = collections.Counter()
+    n_unusable: collections.Counter[str] = collections.Counter()
 
     def finished() -> Iterator[Line]:
         for line in lines:
@@ -146,8 +166,9 @@ def write(
             if whole is None:
                 continue
             split = whole["split"]
-            n_recordings[split] = n_recordings.get(split, 0) + 1
-            n_clips[split] = n_clips.get(split, 0) + len(whole.get("clips", ()))
+            n_recordings[split] += 1
+            n_clips[split] += len(whole.get("clips", ()))
+            n_unusable[split] += whole["id"] in unusable
             places = {
                 name: manifest.path_in_manifest(whole[name], path)
                 for name in ("media", "image")
@@ -161,6 +182,7 @@ def write(
     counts = (
         f"{counted(n, 'recording')} in {split}"
         + (f" with {counted(n_clips[split], 'clip')}" if n_clips[split] else "")
+        + (f" ({n_unusable[split]} cannot be used)" if n_unusable[split] else "")
         for split, n in n_recordings.items()
     )
     print(f"{path}: {', '.join(counts)}")

@@ -9,7 +9,8 @@ r"""Builds a corpus of narrated videos out of a folder: the recipe of YouCook-Ja
 
 In: a folder of videos, nested at will.
 Out: spans of speech of 5 to 50 s as clips, N/N/N random ones of them for training,
-validation and evaluation. Every video is in one split, and so are its near-duplicates.
+validation and evaluation. Every video is in one split, and so are its near-duplicates;
+with more videos, all that OUT_DIR/manifest.jsonl has keep theirs.
 OUT_DIR/manifest.jsonl, data_card.json and .md, failures.jsonl (videos that could not be
 used, and why; the exit status is then 1), notes.jsonl (which of several audio tracks
 was taken, and the like) and the review page. Clips that were rejected
@@ -21,6 +22,7 @@ Differs: near-duplicates are looked for; another segmenter is the default (the p
     is --segmenter=inaspeech).
 """
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -32,7 +34,7 @@ from avl_tf import media, program, settings, whole_files
 from avl_tf.errors import UserError
 from avl_tf.media import Limits
 from avl_tf.wording import counted
-from data_prep import failures, findings, manifest, media_files, processes
+from data_prep import failures, findings, manifest, media_files, processes, splits
 from data_prep.builder import (
     clip_corpus,
     data_card,
@@ -46,6 +48,7 @@ from data_prep.builder.decisions import Decisions, read_decisions
 from data_prep.builder.video_scan import Scan, ScanTask
 from data_prep.failures import Failure
 from data_prep.findings import Finding
+from data_prep.manifest import Recording
 from data_prep.manifest_line import require_language
 
 settings.define_flags(BuildConfig)
@@ -67,6 +70,7 @@ _REVIEW = flags.DEFINE_boolean("review", True, "Write the review page.")
 _LICENCES = flags.DEFINE_string(
     "licences", "", "Under which licences the videos are, for the data card."
 )
+_KEEP = flags.DEFINE_boolean("keep_splits", True, splits.KEEP)
 _WORKERS = flags.DEFINE_integer(
     "workers", None, "Worker processes; the number of cores if left out.", 1, 1000
 )
@@ -82,8 +86,10 @@ def main() -> None:
     decided = read_decisions(_DECISIONS.value) if _DECISIONS.value else Decisions()
     track = settings.from_flags(manifest.SoundConfig).track
     path_of, failed, n_others = _list_videos(_VIDEOS.value)
+    path = os.path.join(_OUT_DIR.value, "manifest.jsonl")
+    earlier = manifest.read_earlier(path) if _KEEP.value else {}
     with whole_files.used(_OUT_DIR.value, "scans", "review"):
-        _build(config, decided, path_of, failed, n_others, track)
+        _build(config, decided, path_of, failed, n_others, track, earlier)
 
 
 def _build(
@@ -93,6 +99,7 @@ def _build(
     failed: list[Failure],
     n_others: int,
     track: int | str | None,
+    earlier: dict[str, Recording],
 ) -> None:
     wanted = media.Wanted(_LANGUAGE.value, track)
     scans = _scan_all(path_of, config.segmenter, wanted)
@@ -109,16 +116,15 @@ def _build(
         for video, scan in scans.items()
         for note in scan.notes
     ]
-    path_of_notes = os.path.join(_OUT_DIR.value, "notes.jsonl")
-    manifest.write_text(path_of_notes, findings.to_lines(notes))
-    for text in findings.summary(notes).values():
-        print(f"note: {text}")
+    _note(notes)
     if not scans:
         raise UserError(
             f"{_VIDEOS.value}: none of {len(failed)} videos can be used, see "
             f"{path}; the first is {failed[0]['id']}: {failed[0]['reason']}"
         )
-    corpus = clip_corpus.build(scans, config, decided)
+    corpus = clip_corpus.build(scans, config, decided, earlier)
+    more = [dataclasses.replace(note, media=path_of[note.id]) for note in corpus.notes]
+    _note(more, notes)
     n_unknown = _check_decisions(decided, corpus)
     if _REVIEW.value:
         _write_review_page(corpus, path_of, decided)
@@ -133,6 +139,14 @@ def _build(
     data_card.write(_OUT_DIR.value, {**known, **card})
     _report(card, n_others)
     failures.require_none(failed, card["videos"]["found"], "videos", _OUT_DIR.value)
+
+
+def _note(notes: list[Finding], before: Sequence[Finding] = ()) -> None:
+    """Tells what is worth telling, and lists it after what was told before."""
+    path = os.path.join(_OUT_DIR.value, "notes.jsonl")
+    manifest.write_text(path, findings.to_lines([*before, *notes]))
+    for text in findings.summary(notes).values():
+        print(f"note: {text}")
 
 
 def _list_videos(folder: str) -> tuple[dict[str, str], list[Failure], int]:

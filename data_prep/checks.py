@@ -17,6 +17,7 @@ from avl_tf.media.tracks import ANY, Wanted
 from data_prep.findings import Finding
 from data_prep.manifest_line import fault_of
 from data_prep.media_files import sha256
+from data_prep.splits import rank
 
 Line = dict[str, Any]
 
@@ -89,7 +90,7 @@ def overlaps(lines: Sequence[Line]) -> dict[int, Finding]:
     for line in lines:
         for key in _identities(line):
             split = home.setdefault(key, line["split"])
-            if _rank(line["split"]) > _rank(split):
+            if rank(line["split"]) > rank(split):
                 home[key] = line["split"]
     found = {}
     for index, line in enumerate(lines):
@@ -104,12 +105,6 @@ def overlaps(lines: Sequence[Line]) -> dict[int, Finding]:
 def _identities(line: Line) -> Iterable[tuple[str, str]]:
     yield "id", line["id"]
     yield "recording", line.get("recording_id") or line["id"]
-
-
-def _rank(split: str) -> int:
-    if split in ("train", "all"):
-        return 0
-    return 1 if split.startswith(("val", "dev")) else 2
 
 
 def duplicate_ids(lines: Sequence[Line]) -> dict[int, Finding]:

@@ -4,22 +4,26 @@ r"""Makes a manifest of a folder of videos: any language, any names, no annotati
     python -m data_prep.folder --videos=videos --language=sw --manifest=sw.jsonl \
         --splits=train=0.8,val=0.1,eval=0.1 --seed=0
 
+A split is a hash of the seed and the id (data_prep/splits.py), and what an earlier
+manifest has keeps its split, so that a corpus can grow.
+
 In: a folder; what is below it counts too. Files are media by their suffix, in whatever
 case; hidden files and others are left out and listed.
 Out: a recording a file, with its path below the folder as id. Files of the same content
 are parts of one recording, and so in one split. What cannot be decoded is in the
-manifest as well: data_prep.extract tells the reason in failures.jsonl. The same files
-give the same manifest.
+manifest as well: data_prep.extract tells the reason in failures.jsonl; it fills no
+split. The same files give the same manifest.
 """
 
 import os
+import shlex
 
 from absl import flags
 
 from avl_tf import comma_lists, program, settings
 from avl_tf.errors import UserError
 from avl_tf.wording import counted
-from data_prep import adapter, checks, manifest, media_files
+from data_prep import adapter, checks, manifest, media_files, splits
 from data_prep.adapter import AdapterConfig
 from data_prep.findings import Finding
 from data_prep.manifest_line import require_language, require_split_name
@@ -41,6 +45,10 @@ _SPLITS = flags.DEFINE_list(
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Seed of the deal to splits.", lower_bound=0, upper_bound=settings.SEEDS
 )
+_KEEP = flags.DEFINE_boolean("keep_splits", True, splits.KEEP)
+# Kinds of findings: of such a file no record can be made.
+_UNUSABLE = ("missing", "dead", "silent")
+_LONG_S = 30
 _MEDIA = media_files.VIDEO_SUFFIXES + media_files.AUDIO_SUFFIXES
 
 
@@ -61,7 +69,9 @@ def main() -> None:
     if not ids:
         raise UserError(_nothing_in(folder, listing))
     paths = [os.path.abspath(os.path.join(folder, name)) for name in ids]
-    recording_of, findings = _recordings(ids, paths)
+    keep = bool(shares) and _KEEP.value
+    earlier = manifest.read_earlier(config.manifest) if keep else {}
+    recording_of, findings = _recordings(ids, paths, earlier)
     lines = [
         {
             "id": name,
@@ -88,24 +98,66 @@ def main() -> None:
         _without_ours(listing.files, ids, folder, config),
         "no media, by its suffix",
     )
-    lines = adapter.sift(config, lines, findings, strict=False)
+    listed: list[Finding] = []
+    lines = adapter.sift(config, lines, findings, strict=False, listed=listed)
+    unusable = {finding.id for finding in listed if finding.kind in _UNUSABLE}
     if shares:
-        recordings = [line["recording_id"] for line in lines]
-        split_of = manifest.split_by_recording(recordings, shares, _SEED.value)
-        lines = [{**line, "split": split_of[line["recording_id"]]} for line in lines]
-    adapter.write(config, lines)
+        notes: list[Finding] = []
+        lines = _deal(lines, recording_of, shares, earlier, unusable, notes)
+        adapter.add_notes(config, listed, notes)
+    adapter.write(config, lines, unusable=unusable)
+    _tell_of_long(lines, config)
 
 
-def _recordings(ids, paths):
-    """Id -> recording id, the first of the files that are the same; and the others."""
+def _recordings(ids, paths, earlier):
+    """Id -> recording id, one of the files that are the same; and the others."""
     recording_of, findings = {name: name for name in ids}, []
     for group in checks.identical_files(paths):
-        first, *others = sorted(group, key=lambda index: os.path.islink(paths[index]))
-        for other in others:
-            recording_of[ids[other]] = ids[first]
-            detail = f"the same content as {ids[first]}"
-            findings.append(Finding("duplicates", ids[other], detail, paths[other]))
+        group = sorted(group, key=lambda index: os.path.islink(paths[index]))
+        first = manifest.recording_id([ids[index] for index in group], earlier)
+        for index in sorted(group):
+            if ids[index] != first:
+                recording_of[ids[index]] = first
+                detail = f"the same content as {first}"
+                findings.append(Finding("duplicates", ids[index], detail, paths[index]))
     return recording_of, findings
+
+
+def _deal(lines, recording_of, shares, earlier, unusable, notes):
+    """Gives lines their splits; a file that was dropped as a copy counts as well."""
+    groups: dict[str, list[str]] = {line["recording_id"]: [] for line in lines}
+    for name, recording in recording_of.items():
+        if recording in groups:
+            groups[recording].append(name)
+    left = {line["id"] for line in lines}
+    unusable = unusable | {name for name in recording_of if name not in left}
+    kept = {name: recording.split for name, recording in earlier.items()}
+    dealt = splits.deal(
+        list(groups.values()), shares, _SEED.value, kept, unusable, notes
+    )
+    split_of = dict(zip(groups, dealt, strict=True))
+    return [{**line, "split": split_of[line["recording_id"]]} for line in lines]
+
+
+def _tell_of_long(lines, config):
+    """Says what becomes of long videos, and what to do instead."""
+    videos = [
+        line
+        for line in lines
+        if media_files.has_suffix(line["media"], media_files.VIDEO_SUFFIXES)
+    ]
+    n_long = sum(line.get("duration_s", 0) > _LONG_S for line in videos)
+    if n_long:
+        out_dir = os.path.join(os.path.dirname(config.manifest), "corpus")
+        values = {"videos": _VIDEOS.value, "language": _LANGUAGE.value}
+        command = [f"--{k}={v}" for k, v in {**values, "out_dir": out_dir}.items()]
+        what = "is" if n_long == 1 else "are"
+        print(
+            f"note: {n_long} of {counted(len(videos), 'video')} {what} longer than "
+            f"{_LONG_S} s. A file is one clip here, of which a model hears --clip_s at "
+            "a time (10 s if left out). This cuts the speech in them into clips:\n"
+            f"    python -m data_prep.build {shlex.join(command)}"
+        )
 
 
 def _shares():
@@ -117,7 +169,7 @@ def _shares():
     except ValueError as error:
         raise UserError(f"--splits: {error}.") from error
     if shares:
-        manifest.require_shares(shares)
+        splits.require_shares(shares)
     return shares
 
 

@@ -18,9 +18,8 @@ start at once.
 """
 
 import dataclasses
-import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from avl_tf import json_text
@@ -28,6 +27,7 @@ from avl_tf.errors import UserError
 from avl_tf.settings import setting
 from avl_tf.settings.sound import Wanted, check_audio_track
 from avl_tf.whole_files import replacing
+from data_prep import splits
 from data_prep.manifest_line import fault_of
 
 # Of the corpora that are dealt here; published ones may have others.
@@ -182,23 +182,13 @@ def parse_audio_track(text: str | None) -> int | str | None:
     return int(text) if text and text.strip().isdecimal() else text
 
 
-def require_shares(fractions: Mapping[str, float]) -> None:
-    """Makes sure that fractions are shares of 1; ValueError if not."""
-    shares = list(fractions.values())
-    if not all(share > 0 for share in shares) or abs(sum(shares) - 1) > 1e-6:
-        raise UserError(
-            f"the fractions of the splits are {shares}: expected numbers above 0 that "
-            "sum to 1."
-        )
-
-
 def split_by_recording(
     recording_ids: Iterable[str], fractions: Mapping[str, float], seed: int
 ) -> dict[str, str]:
-    """Deals recordings to splits at random.
+    """Deals recordings to splits, each by a hash of the seed and its id.
 
-    Which comes first is decided by a hash of the seed and the id, so that recordings
-    that are added later move few of the others.
+    So recordings that are added later move none of the others, but where one of them
+    had to fill a split.
 
     Args:
         recording_ids: in any order; an id that comes twice counts once.
@@ -206,28 +196,40 @@ def split_by_recording(
         seed: another seed, another deal.
 
     Returns:
-        Recording id -> split. A split's number of recordings is its share of them,
-        rounded; at least one.
+        Recording id -> split. Sizes are near their shares, as drawn at random; at
+        least one.
 
     Raises:
-        ValueError: the fractions are not shares of 1, or there are fewer recordings
+        UserError: the fractions are not shares of 1, or there are fewer recordings
             than splits.
     """
-    require_shares(fractions)
-    shares = list(fractions.values())
+    ids = sorted(set(recording_ids))
+    dealt = splits.deal([[name] for name in ids], fractions, seed)
+    return dict(zip(ids, dealt, strict=True))
 
-    def place(recording_id: str) -> bytes:
-        return hashlib.sha256(f"{seed}:{recording_id}".encode()).digest()
 
-    order = sorted(set(recording_ids), key=place)
-    if len(order) < len(shares):
-        raise UserError(f"{len(order)} recordings cannot fill {len(shares)} splits.")
-    sizes = [max(1, round(share * len(order))) for share in shares]
-    while extra := sum(sizes) - len(order):
-        # The largest split pays for what rounding has added or lost.
-        sizes[sizes.index(max(sizes))] -= 1 if extra > 0 else -1
-    names = [name for name, n in zip(fractions, sizes, strict=True) for _ in range(n)]
-    return dict(zip(order, names, strict=True))
+def read_earlier(path: str) -> dict[str, Recording]:
+    """The recordings of a manifest that is to be made anew, by id; {} if there is none.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    if not os.path.isfile(path) or not os.path.getsize(path):
+        return {}
+    try:
+        recordings, _ = sift_manifest(path)
+    except UserError as error:
+        raise UserError(
+            f"{error} Its splits are to be kept: mend it, or deal all anew by "
+            "--nokeep_splits."
+        ) from error
+    return {recording.id: recording for recording in recordings}
+
+
+def recording_id(group: Sequence[str], earlier: Mapping[str, Recording]) -> str:
+    """What the recording of some files is called: as one of them, and as earlier."""
+    names = (earlier[name].recording_id for name in group if name in earlier)
+    return next((name for name in names if name in group), group[0])
 
 
 def _write(path: str, pieces: Iterable[str]) -> None:

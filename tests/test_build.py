@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import made_media
 import narrated
 import pytest
 from programs import fails_in_one_line, run
@@ -113,6 +114,47 @@ def test_build_again_decodes_nothing_and_applies_decisions(built, videos):
     path.write_text(json.dumps(decided))
     done = run("data_prep.build", *arguments, f"--decisions={path}")
     fails_in_one_line(done, "1 of 1 decisions are about other clips", "another.mp4")
+
+
+@pytest.mark.slow
+def test_build_of_more_videos_moves_none(tmp_path):
+    videos, out, new = (tmp_path / name for name in ("videos", "out", "new"))
+    videos.mkdir()
+    speeds = [0.85 + 0.05 * seed for seed in range(8)]
+    for seed, speed in enumerate(speeds[:6]):
+        narrated.write_narrated(videos / f"{seed}.mp4", speed=speed, seed=seed)
+    made_media.make_media(
+        videos / "tone.mp4", map(made_media.numbered, range(30)), made_media.sine(3)
+    )
+    # With this seed no split has to be filled.
+    arguments = [f"--videos={videos}", "--language=sw", "--noreview", "--seed=1"]
+    done = run("data_prep.build", *arguments, f"--out_dir={out}")
+    assert done.returncode == 0 and " filled (" not in done.stdout, done.stderr
+    assert "1 without a clip (tone.mp4: no speech is found in it)" in done.stdout
+    (note,) = (n for n in _read(out / "notes.jsonl") if n["kind"] == "without a clip")
+    assert note["media"] == str(videos / "tone.mp4")
+    before = {r.id: r for r in read_manifest(str(out / "manifest.jsonl"))}
+    assert {r.split for r in before.values()} == {"train", "val", "eval"}
+    for seed in (6, 7):
+        narrated.write_narrated(videos / f"{seed}.mp4", speed=speeds[seed], seed=seed)
+    shutil.copy(videos / "3.mp4", videos / "3 (1).mp4")
+    shutil.copytree(out / "scans", new / "scans")
+    for folder in (out, new):
+        done = run("data_prep.build", *arguments, f"--out_dir={folder}")
+        after = {r.id: r for r in read_manifest(str(folder / "manifest.jsonl"))}
+        assert len(after) == 9 and after["3 (1).mp4"].split == after["3.mp4"].split
+        if folder == out:
+            assert {name: after[name] for name in before} == before
+            assert "moved" not in done.stdout
+        assert all(after[name].split == before[name].split for name in before)
+    # Another seed deals anew only if that is asked for.
+    anew = (*arguments, f"--out_dir={out}", "--seed=3")
+    run("data_prep.build", *anew)
+    kept = {r.id: r.split for r in read_manifest(str(out / "manifest.jsonl"))}
+    assert all(kept[name] == before[name].split for name in before)
+    run("data_prep.build", *anew, "--nokeep_splits")
+    dealt = {r.id: r.split for r in read_manifest(str(out / "manifest.jsonl"))}
+    assert dealt != kept
 
 
 @pytest.mark.parametrize(

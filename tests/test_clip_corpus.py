@@ -12,7 +12,7 @@ from data_prep.builder.clip_selection import VideoClip
 from data_prep.builder.decisions import Decisions, read_decisions
 from data_prep.builder.fingerprints import Fingerprint
 from data_prep.builder.video_scan import Scan
-from data_prep.manifest import read_manifest, write_manifest
+from data_prep.manifest import read_earlier, read_manifest, write_manifest
 
 
 def _clips(video, n):
@@ -69,12 +69,14 @@ def test_deal_draws_the_numbers_wanted_and_keeps_groups_together():
 def test_deal_gives_every_split_its_share_of_too_few_clips():
     groups = [_clips(str(i), 4) for i in range(32)]
     wanted = {"train": 10000, "val": 3000, "eval": 3000}
-    dealt = clip_selection.deal(groups, wanted, seed=3)
-    assert {split: len(clips) for split, clips in dealt.items()} == {
-        "train": 80,
-        "val": 24,
-        "eval": 24,
-    }
+    n_clips = {split: 0 for split in wanted}
+    for seed in range(50):
+        dealt = clip_selection.deal(groups, wanted, seed)
+        assert sum(map(len, dealt.values())) == 128
+        for split, clips in dealt.items():
+            n_clips[split] += len(clips) / 50
+    # Four standard errors of the mean: 4 clips * sqrt(32 * 0.23 / 50) * 4.
+    assert n_clips == pytest.approx({"train": 80, "val": 24, "eval": 24}, abs=6)
 
 
 def test_deal_of_three_videos_fills_three_splits():
@@ -83,6 +85,34 @@ def test_deal_of_three_videos_fills_three_splits():
         groups = [_clips(str(i), 5) for i in range(3)]
         dealt = clip_selection.deal(groups, wanted, seed)
         assert [len(dealt[split]) for split in wanted] == [5, 3, 3]
+
+
+def test_fewer_videos_than_splits_fill_the_largest_or_those_that_were_filled():
+    wanted = {"train": 10, "val": 3, "eval": 4}
+    for seed in range(10):
+        dealt = clip_selection.deal([_clips("a", 2)], wanted, seed)
+        assert [len(dealt[split]) for split in wanted] == [2, 0, 0]
+        two = [_clips("a", 2), _clips("b", 2)]
+        dealt = clip_selection.deal(two, wanted, seed)
+        assert [len(dealt[split]) for split in wanted] == [2, 0, 2]
+        dealt = clip_selection.deal(two, wanted, seed, {"a": "val", "b": "train"})
+        assert dealt["val"] == two[0] and dealt["train"] == two[1]
+
+
+def test_more_videos_move_none_and_replace_few_clips():
+    wanted = {"train": 100, "val": 30, "eval": 30}
+    for seed in range(30):
+        groups = [_clips(f"{i}", 8) for i in range(40)]
+        more = [*groups, *(_clips(f"new {i}", 8) for i in range(4))]
+        before = clip_selection.deal(groups, wanted, seed)
+        after = clip_selection.deal(more[::-1], wanted, seed)
+        split_of = {c.video: s for s, clips in after.items() for c in clips}
+        for split, clips in before.items():
+            assert {split_of.get(c.video, split) for c in clips} == {split}
+            gone, come = set(clips) - set(after[split]), set(after[split]) - set(clips)
+            assert len(gone) <= len(come)
+            # What leaves makes room for clips of new videos, and for nothing else.
+            assert all(c.video.startswith("new") for c in come)
 
 
 def test_deal_follows_its_seed():
@@ -156,11 +186,85 @@ def test_near_duplicates_are_one_recording_in_one_split(scans, kind, tmp_path):
         assert clip_corpus.build(scans, without, Decisions()).duplicates == []
 
 
+def _earlier(lines, tmp_path):
+    path = str(tmp_path / "earlier.jsonl")
+    write_manifest(path, lines)
+    return read_earlier(path)
+
+
+def _lines(corpus, scans):
+    paths = {video: f"/videos/{video}" for video in scans}
+    return clip_corpus.manifest_lines(corpus, scans, paths, "ja", "/x/m.jsonl")
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_corpus_that_grows_or_shrinks_keeps_its_splits(kept, tmp_path):
+    everything = {f"{seed:02d}.mp4": _scan(seed) for seed in range(30)}
+    for seed in range(8):
+        config = BuildConfig(seed=seed)
+        first = list(everything)[3:27]
+        scans = {video: everything[video] for video in first}
+        corpus = clip_corpus.build(scans, config, Decisions())
+        before = {line["id"]: line["split"] for line in _lines(corpus, scans)}
+        earlier = _earlier(_lines(corpus, scans), tmp_path) if kept else {}
+        # A copy of a video, with a name that comes before, is in its split.
+        copy = f"0 copy of {first[5]}"
+        for videos in (everything, {v: everything[v] for v in first[4:]}):
+            videos = {copy: everything[first[5]], **videos}
+            corpus = clip_corpus.build(videos, config, Decisions(), earlier)
+            after = {line["id"]: line for line in _lines(corpus, videos)}
+            filled = {n.id for n in corpus.notes if n.kind in ("filled", "moved")}
+            for video in set(before) & set(after) - filled:
+                assert after[video]["split"] == before[video]
+            assert after[copy]["split"] == after[first[5]]["split"]
+            if kept:
+                assert after[copy]["recording_id"] == first[5]
+
+
+def test_what_must_move_goes_to_train_and_is_told(tmp_path):
+    scans = {f"{seed:02d}.mp4": _scan(seed) for seed in range(30)}
+    config = BuildConfig()
+    corpus = clip_corpus.build(scans, config, Decisions())
+    lines = _lines(corpus, scans)
+    split_of = {line["id"]: line["split"] for line in lines}
+    home = {
+        split: [v for v in split_of if split_of[v] == split] for split in config.wanted
+    }
+    train, tested = home["train"][0], home["eval"][0]
+    # It sounds as one of the training videos and looks as one of the evaluation's.
+    prints = {
+        "audio": scans[train].fingerprints["audio"],
+        "frames": scans[tested].fingerprints["frames"],
+    }
+    scans["both.mp4"] = Scan(100.0, scans[train].speech, prints)
+    earlier = _earlier(lines, tmp_path)
+    corpus = clip_corpus.build(scans, config, Decisions(), earlier)
+    after = {line["id"]: line["split"] for line in _lines(corpus, scans)}
+    assert after == {**split_of, tested: "train", "both.mp4": "train"}
+    told = [note for note in corpus.notes if note.kind == "moved"]
+    assert [note.id for note in told] == [tested]
+    assert told[0].detail == "from eval to train, where copies of it are"
+
+
+def test_videos_without_a_clip_are_named(scans):
+    scans["quiet.mp4"] = Scan(9.0, (), _scan(90).fingerprints)
+    scans["short.mp4"] = _scan(91, speech=[(1.0, 2.0), (10.0, 70.0)])
+    notes = clip_corpus.build(scans, BuildConfig(), Decisions()).notes
+    assert {
+        note.id: note.detail for note in notes if note.kind == "without a clip"
+    } == {
+        "quiet.mp4": "no speech is found in it",
+        "short.mp4": "of 2 segments of speech 1 too short (--min_s=5), 1 too long "
+        "(--max_s=50)",
+    }
+
+
 def test_rejected_clips_and_videos_leave_without_a_replacement(scans):
     config = BuildConfig(n_train=10, n_val=3, n_eval=3)
     before = clip_corpus.build(scans, config, Decisions())
     clip, kept = before.drawn["train"][0], before.drawn["val"][0]
     video = before.drawn["eval"][0].video
+    n_drawn = sum(map(len, before.drawn.values()))
     decided = Decisions(
         clips={clip.id: "rejected", kept.id: "accepted"}, videos={video: "rejected"}
     )
@@ -177,13 +281,13 @@ def test_rejected_clips_and_videos_leave_without_a_replacement(scans):
     card = clip_corpus.describe(after, scans, config, decided, n_failed=2)
     assert card["review"] == {
         "accepted_clips": 1,
-        "undecided_clips": 16 - len(gone) - 1,
+        "undecided_clips": n_drawn - len(gone) - 1,
         "rejected_clips": len(gone),
         "rejected_videos": 1,
     }
     assert card["videos"]["found"] == 14
     assert card["speech_share"] == pytest.approx(0.2)
-    assert card["segments_of_speech"]["not_drawn"] == 24 - 16
+    assert card["segments_of_speech"]["not_drawn"] == 24 - n_drawn
 
 
 def test_all_rejected_is_an_error(scans):

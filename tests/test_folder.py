@@ -136,11 +136,92 @@ def test_splits_are_dealt_by_the_seed(tmp_path):
     _adapt(folder, manifest, splits)
     first = manifest.read_bytes()
     counts = collections.Counter(line["split"] for line in lines(manifest).values())
-    assert counts == {"train": 16, "val": 2, "eval": 2}
+    assert set(counts) == {"train", "val", "eval"} and counts["train"] > 10
     _adapt(folder, manifest, splits, "--seed=0")
     assert manifest.read_bytes() == first
-    _adapt(folder, manifest, splits, "--seed=1")
+    done = _adapt(folder, manifest, splits, "--seed=1")
+    assert manifest.read_bytes() == first
+    assert " kept split (" in done.stdout and "--nokeep_splits deals" in done.stdout
+    _adapt(folder, manifest, splits, "--seed=1", "--nokeep_splits")
     assert manifest.read_bytes() != first
+    manifest.write_text("no manifest\n")
+    done = _adapt(folder, manifest, splits)
+    fails_in_one_line(done, "m.jsonl, line 1", "--nokeep_splits")
+    assert manifest.read_text() == "no manifest\n"
+    _adapt(folder, manifest, splits, "--nokeep_splits")
+    assert manifest.read_bytes() == first
+
+
+@pytest.mark.parametrize("drop", ["", "duplicates"])
+def test_a_folder_that_grows_keeps_its_splits(tmp_path, drop):
+    folder, manifest = tmp_path / "videos", tmp_path / "m.jsonl"
+    folder.mkdir()
+    flags = ("--splits=train=0.6,eval=0.4", "--nocheck_media", f"--drop={drop}")
+    for index in range(30):
+        (folder / f"{index}.mp4").write_text(f"no matter what, {index}")
+    _adapt(folder, manifest, *flags)
+    before = lines(manifest)
+    (folder / "100.mp4").write_text("another")
+    (folder / "deep").mkdir()
+    (folder / "deep" / "101.mp4").write_text("one more")
+    for index in range(0, 30, 3):
+        shutil.copy(folder / f"{index}.mp4", folder / f"{index} (1).mp4")
+    for index in range(1, 30, 7):
+        (folder / f"{index}.mp4").unlink()
+    anew = tmp_path / "anew.jsonl"
+    for path in (manifest, anew):
+        _adapt(folder, path, *flags)
+        after = lines(path)
+        for name, line in before.items():
+            if name in after:
+                assert after[name]["split"] == line["split"]
+        for line in after.values():
+            assert line["split"] == after.get(line["recording_id"], line)["split"]
+    # A copy whose name comes first names no recording that had a name.
+    assert all(
+        lines(manifest)[name] == before[name] for name in before if name in after
+    )
+
+
+def test_files_that_cannot_be_used_fill_no_split(tmp_path):
+    folder, manifest = tmp_path / "videos", tmp_path / "m.jsonl"
+    folder.mkdir()
+    for index in range(4):
+        made_media.make_media(
+            folder / f"{index}.mp4",
+            map(made_media.numbered, range(10)),
+            made_media.sine(1, hz=300 + 50 * index),
+            fps=10,
+        )
+    for index in range(8):
+        (folder / f"dead {index}.mp4").write_text(f"no video, {index}")
+    for seed in range(4):
+        splits = "--splits=train=0.5,eval=0.5"
+        done = _adapt(folder, manifest, splits, f"--seed={seed}", "--nokeep_splits")
+        found = lines(manifest)
+        assert len(found) == 12
+        assert {found[f"{index}.mp4"]["split"] for index in range(4)} == {
+            "train",
+            "eval",
+        }
+        dead = collections.Counter(
+            line["split"] for name, line in found.items() if name.startswith("dead")
+        )
+        for split, n_dead in dead.items():
+            assert f" in {split} ({n_dead} cannot be used)" in done.stdout
+
+
+def test_long_videos_are_steered_to_the_builder(tmp_path):
+    folder, manifest = tmp_path / "my videos", tmp_path / "m.jsonl"
+    video(folder / "short.mp4")
+    assert "data_prep.build" not in _adapt(folder, manifest).stdout
+    made_media.make_media(
+        folder / "long.mp4", [made_media.numbered(0)] * 32, made_media.sine(32), fps=1
+    )
+    done = _adapt(folder, manifest)
+    assert "1 of 2 videos is longer than 30 s" in done.stdout
+    command = f"data_prep.build '--videos={folder}' --language=sw --out_dir="
+    assert command in done.stdout
 
 
 def test_checked_media_are_told_and_dropped(tree, tmp_path):
@@ -187,7 +268,7 @@ def test_mistakes_end_in_one_line(tree, tmp_path):
     fails_in_one_line(_adapt(tree, manifest, "--split=a/b"), "names files")
     fails_in_one_line(
         _adapt(tree / "deep" / "er", manifest, "--splits=train=0.5,val=0.5"),
-        "1 recordings cannot fill 2 splits",
+        "1 recording cannot fill 2 splits",
     )
     done = run("data_prep.folder", f"--videos={tree}", f"--manifest={manifest}")
     fails_in_one_line(done, "--language")

@@ -138,13 +138,16 @@ def test_recordings_are_dealt_by_seed_and_share():
     ids = [f"video {i}" for i in range(103)]
     shares = {"train": 0.8, "val": 0.1, "eval": 0.1}
     dealt = manifest.split_by_recording(ids, shares, 0)
-    assert collections.Counter(dealt.values()) == {"train": 83, "val": 10, "eval": 10}
+    counts = collections.Counter(dealt.values())
+    # Four standard deviations of a binomial distribution.
+    assert counts["train"] == pytest.approx(82.4, abs=16.3)
+    assert counts["val"] == pytest.approx(10.3, abs=12.2)
     # Neither order nor repetition matters; the seed does.
     assert manifest.split_by_recording(ids[::-1] + ids, shares, 0) == dealt
     assert manifest.split_by_recording(ids, shares, 1) != dealt
-    # One more recording moves few others.
+    # One more recording moves no others.
     more = manifest.split_by_recording([*ids, "another"], shares, 0)
-    assert sum(more[name] != dealt[name] for name in ids) <= 3
+    assert {name: more[name] for name in ids} == dealt
 
 
 @pytest.mark.parametrize("n", [3, 4, 5, 7, 10])
@@ -159,5 +162,5 @@ def test_shares_that_cannot_be_dealt_are_errors():
     for shares in ({"a": 0.5}, {"a": 1.5, "b": -0.5}, {}, {"a": float("nan")}):
         with pytest.raises(ValueError, match="numbers above 0 that sum to 1"):
             manifest.split_by_recording(["x", "y"], shares, 0)
-    with pytest.raises(ValueError, match="1 recordings cannot fill 2 splits"):
+    with pytest.raises(ValueError, match="1 recording cannot fill 2 splits"):
         manifest.split_by_recording(["x", "x"], {"a": 0.5, "b": 0.5}, 0)

@@ -15,7 +15,8 @@ from data_prep.builder import clip_selection, data_card, near_duplicates, segmen
 from data_prep.builder.clip_selection import VideoClip
 from data_prep.builder.decisions import Decisions
 from data_prep.builder.video_scan import Scan
-from data_prep.manifest import SPLITS, path_in_manifest
+from data_prep.findings import Finding
+from data_prep.manifest import SPLITS, Recording, path_in_manifest, recording_id
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,11 @@ class BuildConfig:
     )
     min_s: float = setting(5.0, "Shortest clip, in seconds (the paper: 5).", lower=0.1)
     max_s: float = setting(50.0, "Longest clip, in seconds (the paper: 50).", lower=0.1)
-    n_train: int = setting(10000, "Clips for training, at most (the paper).")
+    n_train: int = setting(
+        10000,
+        "Clips for training, at most (the paper). The three numbers are also the "
+        "shares of the videos that the splits get.",
+    )
     n_val: int = setting(3000, "Clips for validation, at most (the paper).")
     n_eval: int = setting(3000, "Clips for evaluation, at most (the paper).")
     seed: int = setting(
@@ -74,9 +79,11 @@ class ClipCorpus:
     Attributes:
         drawn: split -> the clips that were drawn for it, all of which are reviewed.
         kept: split -> those that are not rejected.
-        groups: all videos, in groups that are in one split.
+        groups: all videos, in groups that are in one split, which are named by their
+            first.
         duplicates: the groups of several, {"videos": [...], "same": [kind, ...]}.
         segments: counts of segments of speech, by what became of them.
+        notes: which videos gave no clip, and what is to be told of the splits.
     """
 
     drawn: dict[str, list[VideoClip]]
@@ -84,10 +91,14 @@ class ClipCorpus:
     groups: list[list[str]]
     duplicates: list[dict[str, list[str]]]
     segments: dict[str, int]
+    notes: list[Finding]
 
 
 def build(
-    scans: Mapping[str, Scan], config: BuildConfig, decided: Decisions
+    scans: Mapping[str, Scan],
+    config: BuildConfig,
+    decided: Decisions,
+    earlier: Mapping[str, Recording] | None = None,
 ) -> ClipCorpus:
     """Makes a corpus of videos.
 
@@ -95,14 +106,18 @@ def build(
         scans: video -> its scan; none of them failed.
         config: BuildConfig.
         decided: what people decided on the clips that these scans and settings give.
+        earlier: video -> its line of the manifest so far; it keeps its split.
 
     Raises:
         ValueError: there is no clip, or none is left.
     """
-    clips_of, segments = _cut(scans, config)
+    earlier = earlier or {}
+    clips_of, segments, notes = _cut(scans, config)
     groups, duplicates = _group(scans, config.near_duplicates)
+    groups = [_called(recording_id(group, earlier), group) for group in groups]
     clips = [[clip for video in group for clip in clips_of[video]] for group in groups]
-    drawn = clip_selection.deal(clips, config.wanted, config.seed)
+    kept_in = {video: line.split for video, line in earlier.items()}
+    drawn = clip_selection.deal(clips, config.wanted, config.seed, kept_in, notes)
     kept = {
         split: [clip for clip in clips if decided.keeps(clip)]
         for split, clips in drawn.items()
@@ -112,7 +127,7 @@ def build(
         what = "The one clip is" if n_drawn == 1 else f"All {n_drawn} clips are"
         raise UserError(f"{what} rejected: nothing is left.")
     segments["not_drawn"] = sum(map(len, clips_of.values())) - n_drawn
-    return ClipCorpus(drawn, kept, groups, duplicates, segments)
+    return ClipCorpus(drawn, kept, groups, duplicates, segments, notes)
 
 
 def manifest_lines(
@@ -189,11 +204,17 @@ def _pause_s(config: BuildConfig) -> float:
     return default if config.pause_s is None else config.pause_s
 
 
+def _called(name: str, group: list[str]) -> list[str]:
+    """A group with the video first that names it."""
+    return [name, *(video for video in group if video != name)]
+
+
 def _cut(
     scans: Mapping[str, Scan], config: BuildConfig
-) -> tuple[dict[str, list[VideoClip]], dict[str, int]]:
-    """Cuts all videos: video -> clips, and counts of segments."""
+) -> tuple[dict[str, list[VideoClip]], dict[str, int], list[Finding]]:
+    """Cuts all videos: video -> clips, counts of segments, who gave no clip."""
     clips_of, counts = {}, {"found": 0, "too_short": 0, "too_long": 0}
+    notes = []
     for video, scan in scans.items():
         spans = segmenters.join(scan.speech, _pause_s(config))
         fitting, n_short, n_long = clip_selection.of_length(
@@ -203,6 +224,15 @@ def _cut(
         counts["found"] += len(spans)
         counts["too_short"] += n_short
         counts["too_long"] += n_long
+        if not fitting:
+            detail = "no speech is found in it"
+            if spans:
+                detail = (
+                    f"of {counted(len(spans), 'segment')} of speech {n_short} too "
+                    f"short (--min_s={config.min_s:g}), {n_long} too long "
+                    f"(--max_s={config.max_s:g})"
+                )
+            notes.append(Finding("without a clip", video, detail))
     if not any(clips_of.values()):
         raise UserError(
             f"No clip of {config.min_s:g} to {config.max_s:g} s: of "
@@ -210,7 +240,7 @@ def _cut(
             f"{counted(len(scans), 'video')} {counts['too_short']} are too short and "
             f"{counts['too_long']} too long. See --min_s, --max_s, --pause_s."
         )
-    return clips_of, counts
+    return clips_of, counts, notes
 
 
 def _group(

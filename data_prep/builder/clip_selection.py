@@ -3,15 +3,17 @@
 Source: the cascade paper, section 3.1 (YouCook-Japanese): segments of speech of 5 to 50
 s; 10k, 3k and 3k of them at random for training, validation and evaluation, a video in
 one split only; what people reject leaves afterwards, without a replacement.
+Differs: a video's split is its own, whatever other videos there are, so that a corpus
+    can grow. Of few clips more than needed, a split may get less than it wants.
 """
 
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
-
+from data_prep import splits
 from data_prep.builder.segmenters import Span
+from data_prep.findings import Finding
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -51,28 +53,41 @@ def of_length(
 
 
 def deal(
-    groups: Sequence[Sequence[VideoClip]], wanted: Mapping[str, int], seed: int
+    groups: Sequence[Sequence[VideoClip]],
+    wanted: Mapping[str, int],
+    seed: int,
+    kept: Mapping[str, str] | None = None,
+    notes: list[Finding] | None = None,
 ) -> dict[str, list[VideoClip]]:
     """Deals groups of videos to splits, then draws clips from what a split has got.
 
+    Both by hashes (data_prep/splits.py): more videos move none of the others, and
+    replace few of the clips that are drawn.
+
     Args:
         groups: the clips of videos that must stay together.
-        wanted: split -> its number of clips. With fewer clips in all, every split gets
-            its share of them.
+        wanted: split -> its number of clips at most, and so its share of the videos.
         seed: another seed, another deal.
+        kept: video -> the split that it has already, which it keeps.
+        notes: as in splits.deal, of videos.
 
     Returns:
-        Split -> its clips, at most as many as wanted, sorted.
+        Split -> its clips, at most as many as wanted, sorted. With fewer groups than
+        splits, the largest splits are filled, or those of `kept`.
     """
-    random = np.random.default_rng(seed)
+    kept = kept or {}
     groups = [group for group in groups if group]
-    pools: dict[str, list[VideoClip]] = {s: [] for s, n in wanted.items() if n}
-    for index in random.permutation(len(groups)):
-        # The one that has the least of what it is to have; of equals the largest.
-        neediest = min(pools, key=lambda s: (len(pools[s]) / wanted[s], -wanted[s]))
-        pools[neediest] += groups[index]
-    chosen = {}
-    for split, pool in pools.items():
-        picks = random.permutation(len(pool))[: wanted[split]]
-        chosen[split] = sorted(sorted(pool)[pick] for pick in picks)
+    videos = [sorted({clip.video for clip in group}) for group in groups]
+    chosen: dict[str, list[VideoClip]] = {s: [] for s, n in wanted.items() if n}
+    held = {kept.get(video) for group in videos for video in group}
+    first = sorted(chosen, key=lambda split: (split not in held, -wanted[split]))
+    total = sum(wanted[split] for split in first[: len(groups)])
+    shares = {split: wanted[split] / total for split in first[: len(groups)]}
+    for group, split in zip(
+        groups, splits.deal(videos, shares, seed, kept, notes=notes), strict=True
+    ):
+        chosen[split] += group
+    for split, pool in chosen.items():
+        pool.sort(key=lambda clip: splits.place(seed, clip.id))
+        chosen[split] = sorted(pool[: wanted[split]])
     return chosen
