@@ -127,6 +127,28 @@ def test_an_empty_split_takes_what_is_new_before_what_was_trained_on():
         assert of == {**kept, "new": "eval"} and not _ids(notes, "moved")
 
 
+def test_an_empty_split_takes_what_was_trained_on_last():
+    kept = {str(i): "train" if i < 12 else "eval" for i in range(20)}
+    for seed in range(30):
+        groups = [[name] for name in kept]
+        of, notes = _deal(groups, seed, kept=kept)
+        (told,) = (note for note in notes if note.kind == "moved")
+        assert told.detail == "from eval to val, as val would be empty"
+        assert of == {**kept, told.id: "val"}
+        of, notes = _deal([*groups, ["new"]], seed, kept=kept)
+        assert of == {**kept, "new": "val"} and not _ids(notes, "moved")
+
+
+def test_the_order_of_recordings_says_nothing():
+    n_filled = 0
+    for seed in range(60):
+        names = [[f"{i}"] for i in range(8)]
+        of, notes = _deal(names, seed)
+        n_filled += len(_ids(notes, "filled"))
+        assert _deal(names[::-1], seed)[0] == of
+    assert n_filled
+
+
 def test_files_that_cannot_be_used_fill_no_split():
     for seed in range(100):
         names = [f"{i}" for i in range(12)]
