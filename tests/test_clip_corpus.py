@@ -6,11 +6,11 @@ import re
 import numpy as np
 import pytest
 
+from avl_tf.near_duplicates import Fingerprint
 from data_prep.builder import clip_corpus, clip_selection, data_card, decisions
 from data_prep.builder.clip_corpus import BuildConfig
 from data_prep.builder.clip_selection import VideoClip
 from data_prep.builder.decisions import Decisions, read_decisions
-from data_prep.builder.fingerprints import Fingerprint
 from data_prep.builder.video_scan import Scan
 from data_prep.manifest import read_earlier, read_manifest, write_manifest
 

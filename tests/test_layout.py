@@ -13,7 +13,7 @@ ROOMS = [
     *("errors", "keras_settings", "json_text", "fields", "comma_lists", "wording"),
     *("flagfiles", "settings"),
     *("terminal", "whole_files", "media", "program", "files", "processors"),
-    *("audio", "images", "losses", "metrics", "layers"),
+    *("audio", "images", "losses", "metrics", "layers", "near_duplicates"),
     *("torch_weights", "backbones", "still_images", "records", "dataset", "model"),
     *(
         "checkpoint_files",

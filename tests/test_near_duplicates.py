@@ -5,16 +5,14 @@ import narrated
 import numpy as np
 import pytest
 
-from avl_tf import media
-from data_prep.builder import near_duplicates
+from avl_tf import media, near_duplicates
+from avl_tf.near_duplicates import Fingerprint, Match
 from data_prep.builder.fingerprints import (
     FRAMES_FPS,
     FRAMES_SHORT_SIDE,
     AudioFingerprint,
-    Fingerprint,
     FramesFingerprint,
 )
-from data_prep.builder.near_duplicates import Match
 
 RATE = narrated.RATE
 

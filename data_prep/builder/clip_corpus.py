@@ -8,10 +8,11 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from avl_tf import near_duplicates
 from avl_tf.errors import UserError
 from avl_tf.settings import SEEDS, setting
 from avl_tf.wording import counted
-from data_prep.builder import clip_selection, data_card, near_duplicates, segmenters
+from data_prep.builder import clip_selection, data_card, segmenters
 from data_prep.builder.clip_selection import VideoClip
 from data_prep.builder.decisions import Decisions
 from data_prep.builder.video_scan import Scan

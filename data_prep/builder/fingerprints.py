@@ -5,17 +5,14 @@ their times. A copy at another bit rate, size or level, or cut at its ends, has 
 the same hashes, all shifted by the same time; near_duplicates finds them.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from avl_tf.media import SAMPLE_RATE
+from avl_tf.near_duplicates import Fingerprint, pack, thin
 
 FRAMES_FPS = 2.0
 # Pixels that the decoder scales the shorter side to; hash_frame does the rest.
 FRAMES_SHORT_SIDE = 36
-# Hashes of both kinds are below 2 to the power of this.
-HASH_BITS = 43
 
 # Chosen by measurement: of speech and music cut by 3.41 s at its start and encoded anew
 # a third of the hashes stay at 64 kbit/s and a fifteenth at 24 (AAC); windows half as
@@ -31,13 +28,6 @@ _GRID, _COLOUR_GRID = (5, 8), (2, 2)
 _MIN_CONTRAST = 8.0
 # Levels; less is a plain background, or the encoder's doing.
 _MIN_STEP, _MIN_TINT = 3.0, 10.0
-
-
-class Fingerprint(NamedTuple):
-    """Hashes, uint64 [N], in the order of their times, float32 [N] in seconds."""
-
-    hashes: np.ndarray
-    times_s: np.ndarray
 
 
 class AudioFingerprint:
@@ -69,9 +59,9 @@ class AudioFingerprint:
         steps = np.diff(np.log(powers @ _BANDS + 1e-12), axis=1)
         steps = np.concatenate([self._steps, steps])
         self._steps = steps[-_LAG:]
-        hashes = _pack(steps[_LAG:] > steps[:-_LAG])
+        hashes = pack(steps[_LAG:] > steps[:-_LAG])
         loud = np.mean(np.square(windows), axis=1) > _SILENCE
-        kept = np.flatnonzero(loud[len(loud) - len(hashes) :] & _is_kept(hashes))
+        kept = np.flatnonzero(loud[len(loud) - len(hashes) :] & thin(hashes, _KEPT))
         times_s = (kept + self._n_hashed) * _HOP / SAMPLE_RATE
         self._found.append(Fingerprint(hashes[kept], times_s.astype(np.float32)))
         self._n_hashed += len(hashes)
@@ -112,7 +102,7 @@ class FramesFingerprint:
             blue - green > _MIN_TINT,
         )
         self._hashes.append(
-            int(_pack(np.concatenate([b.ravel() for b in bits])[None])[0])
+            int(pack(np.concatenate([b.ravel() for b in bits])[None])[0])
         )
         self._times_s.append(time_s)
 
@@ -128,17 +118,6 @@ def _cells(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     rows = [part.mean(axis=0) for part in np.array_split(image, shape[0])]
     columns = np.array_split(np.stack(rows), shape[1], axis=1)
     return np.stack([part.mean(axis=1) for part in columns], axis=1)
-
-
-def _is_kept(hashes: np.ndarray) -> np.ndarray:
-    """Chooses hashes by all of their bits, mixed by Knuth's multiplication."""
-    return ((hashes * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)) % _KEPT == 0
-
-
-def _pack(bits: np.ndarray) -> np.ndarray:
-    """Makes numbers, uint64 [N], of bits, bool [N, at most 64]."""
-    powers = np.uint64(1) << np.arange(bits.shape[1], dtype=np.uint64)
-    return bits.astype(np.uint64) @ powers
 
 
 def _bands() -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Which videos are the same, or in good part: fingerprints in, groups out.
+"""Which recordings are the same, or in good part: fingerprints in, groups out.
 
 Nothing is compared with everything: hashes that several videos have are found by
 sorting, so that thousands of videos take seconds.
@@ -12,19 +12,27 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.builder.fingerprints import HASH_BITS, Fingerprint
-
+# Hashes of all kinds are below 2 to the power of this.
+HASH_BITS = 43
 # For each kind of fingerprint: how many different hashes must agree on a shift (a still
 # picture has one only), and which part of the shorter video must be shared: an opening
 # that all videos of a channel have makes no copies of them.
-_LIMITS = {"audio": (4, 0.3), "frames": (1, 0.5)}
-KINDS = tuple(_LIMITS)
+_LIMITS = {"audio": (4, 0.3), "frames": (1, 0.5), "log_mel": (4, 0.5)}
+# What the fingerprints of media are of; "log_mel" is of records (avl_tf.overlap).
+KINDS = ("audio", "frames")
 # A video is looked at in pieces of this length, and a piece is shared if one hash is.
 _PIECE_S = 5.0
 _SHIFT_TOLERANCE_S = 1.0
 # Of many videos with one hash, each is compared with the next few only: copies have
 # many hashes in common, and a group is what hangs together.
 _N_NEIGHBOURS = 8
+
+
+class Fingerprint(NamedTuple):
+    """Hashes, uint64 [N], in the order of their times, float32 [N] in seconds."""
+
+    hashes: np.ndarray
+    times_s: np.ndarray
 
 
 class Match(NamedTuple):
@@ -40,7 +48,7 @@ def find_matches(fingerprints: Sequence[Fingerprint], kind: str) -> list[Match]:
 
     Args:
         fingerprints: one a video.
-        kind: what they are of, one of KINDS.
+        kind: what they are of: "audio", "frames" or "log_mel".
     """
     min_hashes, min_share = _LIMITS[kind]
     firsts = [_first_times(fingerprint) for fingerprint in fingerprints]
@@ -97,6 +105,21 @@ def group(n_videos: int, matches: Iterable[Match]) -> list[list[int]]:
     for video in range(n_videos):
         groups.setdefault(root(video), []).append(video)
     return list(groups.values())
+
+
+def pack(bits: np.ndarray) -> np.ndarray:
+    """Makes hashes, uint64 [N], of bits, bool [N, at most HASH_BITS]."""
+    powers = np.uint64(1) << np.arange(bits.shape[1], dtype=np.uint64)
+    return bits.astype(np.uint64) @ powers
+
+
+def thin(hashes: np.ndarray, kept: int) -> np.ndarray:
+    """Chooses one in `kept` hashes by all of their bits, so that copies keep the same.
+
+    Returns:
+        bool [N], by Knuth's multiplication.
+    """
+    return ((hashes * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)) % kept == 0
 
 
 def _first_times(fingerprint: Fingerprint) -> Fingerprint:
