@@ -123,7 +123,10 @@ def _build(
             f"{path}; the first is {failed[0]['id']}: {failed[0]['reason']}"
         )
     corpus = clip_corpus.build(scans, config, decided, earlier)
-    more = [dataclasses.replace(note, media=path_of[note.id]) for note in corpus.notes]
+    more = [
+        dataclasses.replace(note, media=path_of.get(note.id, ""))
+        for note in corpus.notes
+    ]
     _note(more, notes)
     n_unknown = _check_decisions(decided, corpus)
     if _REVIEW.value:

@@ -25,6 +25,11 @@ _KEPT = (
     "another: --nokeep_splits deals all anew"
 )
 
+_SMALL = (
+    "less than half of its share, by chance: another --seed, with --nokeep_splits, "
+    "deals otherwise"
+)
+
 
 def rank(split: str) -> int:
     """0 is training, 1 validation, 2 evaluation: what a recording is kept from most."""
@@ -73,7 +78,8 @@ def deal(
         unusable: ids of recordings that no record can be made of. They fill no split.
         notes: takes what is worth telling: "moved" for each id that does not keep its
             split, "filled" for those that were put into an empty split, "kept split"
-            where seed and shares say otherwise.
+            where seed and shares say otherwise; and, if nothing is kept, "small split"
+            with the name of a split.
 
     Returns:
         The split of each group. A split that would be empty gets the nearest group of
@@ -121,6 +127,11 @@ def deal(
         for group, *ways in zip(groups, hashed, first, dealt, strict=True):
             for name in group:
                 notes += _told(name, kept.get(name), shares, *ways)
+        sizes = collections.Counter(dealt[i] for i in movable)
+        for split in splits if not kept else ():
+            if sizes[split] < shares[split] * len(movable) / 2:
+                of_all = f"{sizes[split]} of {counted(len(movable), 'recording')}"
+                notes.append(Finding("small split", split, f"{of_all}, {_SMALL}"))
     return dealt
 
 

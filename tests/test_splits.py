@@ -68,6 +68,18 @@ def test_sizes_are_near_their_shares():
     assert _deal(names, seed=1)[0] != of
 
 
+def test_a_split_that_chance_left_small_is_told():
+    n_told = 0
+    for seed in range(40):
+        of, notes = _deal([[f"{i}"] for i in range(24)], seed)
+        counts = collections.Counter(of.values())
+        small = {split for split in SHARES if counts[split] < 12 * SHARES[split]}
+        assert _ids(notes, "small split") == small
+        n_told += len(small)
+    assert n_told
+    assert any("1 of 24 recordings, less than half" in note.detail for note in notes)
+
+
 def test_a_copy_with_a_longer_name_goes_where_the_original_is():
     names = [f"{i}.mp4" for i in range(100)]
     alone, _ = _deal([[name] for name in names])
