@@ -1,15 +1,17 @@
 """Speech is found where it is, and neither in noise nor in music."""
 
 import importlib.util
+import pathlib
 import subprocess
 import sys
+import time
 
 import narrated
 import numpy as np
 import pytest
 from programs import environment
 
-from data_prep.builder import segmenters
+from data_prep.builder import segmenter_process, segmenters
 
 _TOLERANCE_S = 0.35
 
@@ -49,11 +51,54 @@ def test_silero_finds_nothing_in_nothing():
     assert _segment("silero", narrated.noise(5, 0.3), 16000) == []
 
 
-def test_silero_runs_where_tensorflow_was_loaded_first():
-    script = """
-import tensorflow
+def test_silero_hears_each_recording_by_itself():
+    waveform, _ = narrated.scene()
+    one, other = segmenters.make("silero"), segmenters.make("silero")
+    for start in range(0, len(waveform), 16000):
+        one.feed(waveform[start : start + 16000])
+        other.feed(waveform[start : start + 16000] / 2)
+    expected = one.finish()
+    assert other.finish() != expected
+    # A process that has heard another recording begins anew.
+    for _ in range(2):
+        again = segmenters.make("silero")
+        again.feed(waveform)
+        assert again._probabilities == one._probabilities[: len(again._probabilities)]
+        assert again.finish() == expected
+
+
+def test_silero_that_ends_is_told_and_costs_one_recording():
+    waveform, expected = narrated.scene()
+    segmenter = segmenters.make("silero")
+    segmenter._process._process.kill()
+    with pytest.raises(RuntimeError, match="silero_process ended with status -9"):
+        segmenter.feed(waveform)
+    segmenter = segmenters.make("silero")
+    segmenter.finish()
+    segmenter._process._process.kill()  # while nobody needs it
+    segmenter._process._process.wait()
+    assert len(_segment("silero", waveform, 16000)) == len(expected)
+
+
+def test_a_silero_that_is_dropped_leaves_no_process():
+    segmenter = segmenters.make("silero")
+    segmenter.feed(np.zeros(1000, np.float32))
+    status = pathlib.Path(f"/proc/{segmenter._process._process.pid}/status")
+    assert "silero" in status.with_name("cmdline").read_text()
+    del segmenter
+    give_up = time.monotonic() + 60
+    while status.exists() and "State:\tZ" not in status.read_text():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("first", ["tensorflow", "data_prep.builder.segmenters"])
+def test_silero_and_tensorflow_share_no_process(first):
+    script = f"""
+import {first}, tensorflow
 from data_prep.builder import segmenters
 segmenters.make("silero").finish()
+assert "silero" not in open("/proc/self/maps").read()
 """
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
@@ -72,8 +117,8 @@ def test_inaspeech_joins_what_its_sections_part(monkeypatch):
 @needs_inaspeech
 @pytest.mark.slow
 def test_inaspeech_tells_how_its_process_ended(monkeypatch):
-    segmenters._inaspeech_process.cache_clear()
-    monkeypatch.setattr(segmenters.sys, "executable", "/bin/false")
+    monkeypatch.setattr(segmenter_process, "_idle", {})
+    monkeypatch.setattr(segmenter_process.sys, "executable", "/bin/false")
     with pytest.raises(RuntimeError, match="ended with status 1"):
         _segment("inaspeech", narrated.noise(2), 16000)
 

