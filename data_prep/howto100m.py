@@ -22,6 +22,7 @@ import numpy as np
 from avl_tf.audio import AudioConfig
 from avl_tf.errors import UserError
 from avl_tf.records import AUTHORS_2D, AUTHORS_3D, Clip, Record, RecordsSpec
+from avl_tf.wording import counted
 from data_prep.annotations import read_table
 from data_prep.captions import Captions
 
@@ -75,7 +76,8 @@ class Tree:
         captioned = [video in self._captions.by_video for video in self.ids]
         self.notes = []
         if captions and not all(captioned):
-            self.notes.append(f"{captioned.count(False)} videos have no captions")
+            without = counted(captioned.count(False), "video")
+            self.notes.append(f"{without} without captions")
         described = repr((self._paths, captioned)).encode()
         self.fingerprint = hashlib.sha256(described).hexdigest()
 

@@ -25,6 +25,7 @@ from absl import flags
 
 from avl_tf import program, settings
 from avl_tf.errors import UserError
+from avl_tf.wording import counted
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import read_rows
@@ -91,8 +92,9 @@ def main() -> None:
     adapter.write(config, lines, cutter)
     if cutter and (cutter.n_left_out or cutter.n_without_clips):
         print(
-            f"note: {cutter.n_left_out} captions have no span inside of their video "
-            f"and make no clip; {cutter.n_without_clips} videos have none that does"
+            f"note: {counted(cutter.n_left_out, 'caption')} without a span inside of "
+            "the video, which makes no clip; "
+            f"{counted(cutter.n_without_clips, 'video')} without one that does"
         )
 
 

@@ -95,7 +95,7 @@ def test_the_program_is_resumable_and_its_clips_are_the_authors(tree):
     arguments = [f"--captions={tree}/caption.pickle", "--split=train"]
     done = _run(tree, *arguments)
     assert done.returncode == 0, done.stderr
-    assert "3 videos have no captions" in done.stdout
+    assert "3 videos without captions" in done.stdout
     assert "5 recordings in 3 shards" in done.stdout
 
     opened = records.open_records(f"{tree}/r/train")
@@ -185,7 +185,7 @@ def test_captions_are_the_clips_of_a_video(tree, kind):
     ]
     assert [c.label for c in videos.take(2).clips] == ["mix"]
     assert videos.take(1).clips == ()
-    assert videos.notes == ["3 videos have no captions"]
+    assert videos.notes == ["3 videos without captions"]
 
 
 def test_spectrograms_may_lie_in_a_tree_of_their_own(tree):

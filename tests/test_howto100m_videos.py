@@ -90,12 +90,12 @@ def test_captions_become_clips_of_a_length(tree, kind):
         {"start_s": 3.0, "end_s": 4.0, "label": "later"},
     ]
     assert report(tree / "m.jsonl") == {"uncaptioned": ["_97kyZVWVG0"]}
-    assert "1 captions have no span" in done.stdout
+    assert "1 caption without a span" in done.stdout
 
     # With the length of the video known, what lies behind it makes no clip.
     done = _adapt(tree, "--clips=asr", flag, "--min_clip_s=0.45")
     assert len(lines(tree / "m.jsonl")["nVbIUDjzWY4"]["clips"]) == 3
-    assert "2 captions have no span inside of their video" in done.stdout
+    assert "2 captions without a span inside of the video" in done.stdout
 
 
 def test_wrong_flags_and_files_end_in_one_line(tree):
