@@ -25,6 +25,7 @@ def load(
     path: str | os.PathLike,
     weights_2d: str | os.PathLike = "",
     weights_3d: str | os.PathLike = "",
+    weights: str = "",
 ) -> "Embedder":
     """Loads a trained model, to embed speech and videos with it.
 
@@ -37,6 +38,9 @@ def load(
         path: a run directory or an export of one, local or remote.
         weights_2d, weights_3d: files of the weights of the CNNs that the run's records
             name, where those are not a package's own.
+        weights: which of a run are taken: "best" (by --best_metric), "last", or "" for
+            those that stand for it, the best if it keeps them. Those that an export
+            was made with must be these.
 
     Returns:
         The model, with embed_audio, embed_video, similarity, languages, embedding_dim.
@@ -44,9 +48,10 @@ def load(
     Raises:
         FileNotFoundError: the folder is neither, or the run has no checkpoint yet, or
             there is no such file of weights.
-        ValueError: the model is damaged, or has no use for such weights.
+        ValueError: the model is damaged, has no use for such weights of CNNs, or does
+            not keep the weights asked for.
     """
     from avl_tf import trained  # it imports TensorFlow, which takes seconds
 
-    weights = (os.fspath(weights_2d), os.fspath(weights_3d))
-    return trained.load(os.fspath(path), *weights)
+    of_cnns = (os.fspath(weights_2d), os.fspath(weights_3d))
+    return trained.load(os.fspath(path), *of_cnns, weights)

@@ -181,8 +181,8 @@ def test_a_check_that_cannot_be_run_is_told(run, monkeypatch):
 def test_weights_that_are_not_finite_are_told_and_not_exported(run, monkeypatch):
     load_model = runs.load_model
 
-    def spoilt(run_dir):
-        model, info = load_model(run_dir)
+    def spoilt(run_dir, kind):
+        model, info = load_model(run_dir, kind)
         model.get_layer("visual_gate_fc").bias.assign(np.full(16, np.nan))
         return model, info
 

@@ -83,6 +83,12 @@ def recall_interval(percent: np.ndarray | float, n: int) -> np.ndarray:
     )
 
 
+def widest_interval(n: int) -> float:
+    """How wide, in points, the 95 % interval of a recall of n queries can be."""
+    low, high = recall_interval(50.0, n)
+    return float(high - low)
+
+
 def compare(
     found_a: Mapping[str, np.ndarray],
     found_b: Mapping[str, np.ndarray],

@@ -56,10 +56,15 @@ _OF_MACHINES = (
 )
 
 
-def export(run_dir: str) -> str:
+def export(run_dir: str, weights: str = "") -> str:
     """Exports a run's model to the next RUN_DIR/export/N and checks the export.
 
-    The folder's assets.extra/ holds run.json and flags.txt, for avl_tf.evaluate.
+    The folder's assets.extra/ holds run.json, which says whose weights these are, and
+    flags.txt, for avl_tf.evaluate.
+
+    Args:
+        run_dir: of the run.
+        weights: "best", "last", or "" for those that stand for the run.
 
     Returns:
         The folder written.
@@ -69,11 +74,11 @@ def export(run_dir: str) -> str:
             embed as the model does, or it cannot be written. It is not kept.
         RuntimeError: such a process cannot use it at all, which is a defect of ours.
     """
-    model, info = runs.load_model(run_dir)
+    model, info = runs.load_model(run_dir, weights)
     try:
         with versions.temporary_folder(run_dir) as temporary:
             _write(model, info, temporary)
-            runs.copy_settings(run_dir, files.join(temporary, "assets.extra"))
+            runs.copy_settings(run_dir, info, files.join(temporary, "assets.extra"))
             _check(model, info, temporary)
             final = versions.keep(temporary, run_dir)
     except _OF_MACHINES as error:

@@ -15,7 +15,7 @@ from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import branch, build_model, filters_well, visual_input
 from avl_tf.records import RecordSet
-from avl_tf.runs import RunInfo
+from avl_tf.runs import RunInfo, Weights
 from avl_tf.trained.embedder import Embedder, InvalidItem, Tower
 
 
@@ -24,7 +24,8 @@ class Trained:
     """What is known of a model before it is loaded.
 
     evaluation: how it was evaluated in training; None for an imported run.
-    log_mel_reference: that of dataset.ClipConfig in its training.
+    log_mel_reference: that of dataset.ClipConfig in its training. weights: which are
+    meant, "best", "last", or "" for those that stand for the run.
     """
 
     path: str
@@ -32,6 +33,7 @@ class Trained:
     info: RunInfo
     evaluation: EvaluationConfig | None
     log_mel_reference: str
+    weights: str = ""
 
     def load(self, weights_2d: str = "", weights_3d: str = "") -> Embedder:
         """Reads the weights; see the function load."""
@@ -44,14 +46,22 @@ class Trained:
                 )
             if file and not os.path.isfile(file):
                 raise FileNotFoundError(f"{argument}={file}: no such file.")
-        towers = _of_export if self.is_export else _of_run
+        towers, found = self._towers()
         return Embedder(
-            self.info,
-            towers(self.path, self.info),
+            dataclasses.replace(self.info, weights=found),
+            towers,
             (self.evaluation or EvaluationConfig()).evaluation_clip_s,
             "clip" in (self.info.log_mel_reference, self.log_mel_reference),
             weights,
         )
+
+    def _towers(self) -> tuple[dict[str, Tower], Weights | None]:
+        """The model by its branches, and which weights it has."""
+        if not self.is_export:
+            return _of_run(self.path, self.info, self.weights)
+        if self.info.weights:
+            runs.weights.tell(self.path, self.info.weights, self.info.parent)
+        return _of_export(self.path, self.info), self.info.weights
 
     def as_read(self, records: RecordSet) -> RecordSet:
         """The set as the model reads it; ValueError if it cannot."""
@@ -60,32 +70,52 @@ class Trained:
         return records
 
 
-def load(path: str, weights_2d: str = "", weights_3d: str = "") -> Embedder:
+def load(
+    path: str, weights_2d: str = "", weights_3d: str = "", weights: str = ""
+) -> Embedder:
     """Loads a run directory or an export; see avl_tf.load."""
-    return look(path).load(weights_2d, weights_3d)
+    return look(path, weights).load(weights_2d, weights_3d)
 
 
-def look(path: str) -> Trained:
-    """Looks at a run directory or an export; FileNotFoundError if it is neither."""
+def look(path: str, weights: str = "") -> Trained:
+    """Looks at a run directory or an export.
+
+    Args:
+        path: the folder.
+        weights: "best", "last", or "" for those that stand for the run.
+
+    Raises:
+        FileNotFoundError: it is neither, or the run has no checkpoint yet.
+        ValueError: there are no such weights, or a file is damaged.
+    """
     if runs.exists(path):
-        return look_at_run(path)
+        return look_at_run(path, weights)
     if runs.exists(files.join(path, "assets.extra")):
-        return look_at_export(path)
+        return look_at_export(path, weights)
     raise FileNotFoundError(
         f"{path}: neither a run directory nor an export of one{_advice(path)}."
     )
 
 
-def look_at_run(path: str) -> Trained:
-    """Looks at a run directory; FileNotFoundError if it is none."""
-    return _look(path, path, is_export=False)
+def look_at_run(path: str, weights: str = "") -> Trained:
+    """Looks at a run directory; raises as look, if it is none too."""
+    found = _look(path, path, weights, is_export=False)
+    runs.weights.find(path, weights)
+    return found
 
 
-def look_at_export(path: str) -> Trained:
-    """Looks at an export; FileNotFoundError if it is none."""
+def look_at_export(path: str, weights: str = "") -> Trained:
+    """Looks at an export; raises as look, if it is none too."""
     if not runs.exists(files.join(path, "assets.extra")):
         raise FileNotFoundError(f"{path}: not an export of a run{_advice(path)}.")
-    return _look(path, files.join(path, "assets.extra"), is_export=True)
+    found = _look(path, files.join(path, "assets.extra"), weights, is_export=True)
+    held = found.info.weights
+    if weights and weights != (held.kind if held else ""):
+        raise UserError(
+            f"{path} was exported with {held or 'weights that it does not name'}, not "
+            f"the {weights}: export the run again with --weights={weights}."
+        )
+    return found
 
 
 def _advice(path: str) -> str:
@@ -102,7 +132,7 @@ def _advice(path: str) -> str:
     return f" (is {min(meant)} meant?)" if meant else ""
 
 
-def _look(path: str, settings_dir: str, is_export: bool) -> Trained:
+def _look(path: str, settings_dir: str, weights: str, is_export: bool) -> Trained:
     info = runs.read_info(settings_dir)
     flags_path = files.join(settings_dir, runs.FLAGS)
     config, clips = None, ClipConfig()
@@ -113,17 +143,18 @@ def _look(path: str, settings_dir: str, is_export: bool) -> Trained:
             )
         config = settings.from_flags(EvaluationConfig, flag_values)
         clips = settings.from_flags(ClipConfig, flag_values)
-    return Trained(path, is_export, info, config, clips.log_mel_reference)
+    return Trained(path, is_export, info, config, clips.log_mel_reference, weights)
 
 
-def _of_run(path: str, info: RunInfo) -> dict[str, Tower]:
+def _of_run(path: str, info: RunInfo, weights: str) -> tuple[dict[str, Tower], Weights]:
     filtered = filters_well()
     model = build_model(info.model, initialize=False, minimal_filtering=filtered)
-    runs.load_weights(model, path)
-    return {
+    found = runs.load_weights(model, path, weights)
+    towers = {
         name: evaluation.embed_function(branch(model, name))
         for name in info.model.branches
     }
+    return towers, found
 
 
 def _of_export(path: str, info: RunInfo) -> dict[str, Tower]:

@@ -44,6 +44,8 @@ class Embedder:
         languages: those of the speech of the model's own stage, not of its parents'.
         embedding_dim: D.
         clip_s: seconds that speech is padded or cut to, as in the model's evaluation.
+        weights: which of its training's weights it has (runs.Weights); None is not
+            known, of an older export.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class Embedder:
         """
         self.languages: tuple[str, ...] = info.languages
         self.embedding_dim: int = info.model.embedding_dim
-        self.clip_s = clip_s
+        self.clip_s, self.weights = clip_s, info.weights
         self._info, self._towers = info, towers
         self._hears_clips_alone, self._weights = hears_clips_alone, weights
         self._backbones: dict[str, Backbone] = {}

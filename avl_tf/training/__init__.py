@@ -102,6 +102,8 @@ def train_stage(
         directions = [metrics.direction(p) for p in metrics.pairs(info.model.branches)]
         history = History(run_dir, stage.best_metric, sets, directions)
         admission.check_stage(stage)
+        if index == 0:
+            admission.warn_of_sizes(stage, evaluated, sets)
 
         state = _make_state(strategy, stage, info)
         take_step = steps.train_step(strategy, state, stage, steps_per_epoch)
@@ -162,6 +164,9 @@ def train_stage(
             )
             dealt = _distribute(strategy, dataset.read(batches, records), n_workers)
             loop.train(take_step, dealt, steps_per_epoch, strategy)
+        if index == 0:
+            with checkpoints.writing():
+                runs.settle(run_dir)
         log.close()
         return history.to_json()
 

@@ -13,7 +13,7 @@ from absl import logging
 from avl_tf import files, runs, settings
 from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
-from avl_tf.evaluation import EvaluationConfig
+from avl_tf.evaluation import EvaluationConfig, caveats
 from avl_tf.model import ModelConfig
 from avl_tf.records import RecordSet
 from avl_tf.settings.stage import StageConfig
@@ -98,6 +98,19 @@ def run_info(
     return info
 
 
+def warn_of_sizes(
+    stage: StageConfig, evaluated: EvaluationConfig, sets: Mapping[str, RecordSet]
+) -> None:
+    """Warns of sets too small to tell models apart, and to choose weights by."""
+    n = {k: evaluated.evaluation_population or s.n_clips for k, s in sets.items()}
+    notes = [caveats.of_size(name, size) for name, size in n.items()]
+    if stage.best_metric:
+        chosen_by = n[stage.best_metric.partition("/")[0]]
+        notes.append(caveats.of_metric(stage.best_metric, chosen_by))
+    for note in filter(None, notes):
+        logging.warning("%s", note)
+
+
 def _as_trainable(parent: runs.RunInfo, encoder: str) -> runs.RunInfo:
     """The parent, its frozen features those of an encoder that is now to be trained.
 
@@ -126,10 +139,13 @@ def is_resumed(run_dir: str, info: runs.RunInfo, flags_text: str) -> bool:
         )
     with tf.io.gfile.GFile(flags_path) as stream:
         # A setting that an earlier version did not have was as its default is now.
-        before = {**_values(_DEFAULTS), **_values(stream.read())}
+        before = {
+            **runs.weights.flag_values(_DEFAULTS),
+            **runs.weights.flag_values(stream.read()),
+        }
     changed = [
         f"{name}={before[name]} then, {value} now"
-        for name, value in _values(flags_text).items()
+        for name, value in runs.weights.flag_values(flags_text).items()
         if before[name] != value
     ]
     old = runs.read_info(run_dir)
@@ -148,9 +164,3 @@ def is_resumed(run_dir: str, info: runs.RunInfo, flags_text: str) -> bool:
             "another --run_dir, or delete this one to train anew."
         )
     return True
-
-
-def _values(flags_text: str) -> dict[str, str]:
-    """The lines of a flags.txt by the names of the flags."""
-    lines = [line for line in flags_text.splitlines() if "=" in line]
-    return dict(line.split("=", 1) for line in lines)

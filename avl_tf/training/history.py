@@ -4,33 +4,20 @@ from collections.abc import Collection
 
 import tensorflow as tf
 
-from avl_tf import checkpoint_files, fields, files, metrics, runs, settings
+from avl_tf import checkpoint_files, files, metrics, runs, settings
 from avl_tf.errors import UserError
 from avl_tf.evaluation import tables
 from avl_tf.settings.stage import StageConfig
-
-_FILE = "recall.json"
-_CHECK = fields.record(
-    {
-        "history": fields.items(
-            fields.record(
-                {
-                    "step": fields.whole(0),
-                    "sets": fields.mapping(fields.mapping(fields.number())),
-                },
-                others=True,
-            )
-        )
-    },
-    others=True,
-)
 
 
 class History:
     """Evaluations in order: {"step", "epoch", "sets": {name: metrics}}.
 
-    The first is from before the first step. Best and end follow from the entries alone,
-    so that a resumed run takes the same decisions.
+    The first is from before the first step. Of equals the later one is the best: where
+    a metric cannot tell, training is believed in. To wait for (patience) it is none the
+    better. Both follow from the entries alone, so that a resumed run takes the same
+    decisions; one that an earlier version began keeps the best that this had kept, the
+    first of equals, until there is another as good.
     """
 
     def __init__(
@@ -46,7 +33,10 @@ class History:
             ValueError: best_metric names no set or no metric.
         """
         self.entries: list[dict] = []
-        self._path = files.join(run_dir, _FILE)
+        self._run_dir = run_dir
+        self._path = files.join(run_dir, runs.weights.RECALLS)
+        self._kept: int | None = None
+        self._n_read = 0
         self._set, self._keys = _parse_metric(best_metric, set_names, directions)
 
     def read(self, step: int) -> None:
@@ -55,11 +45,14 @@ class History:
         Raises:
             ValueError: the evaluation before the first step is not there.
         """
-        entries = []
+        entries, self._kept = [], None
         if tf.io.gfile.exists(self._path):
-            written = _read(self._path)["history"]
-            entries = [one for one in written if one["step"] <= step]
-        self.entries = entries
+            written = runs.weights.read_recalls(self._run_dir)
+            entries = [one for one in written["history"] if one["step"] <= step]
+            stands = written.get("stands")
+            if isinstance(stands, int) and 0 <= stands < len(entries):
+                self._kept = stands
+        self.entries, self._n_read = entries, len(entries)
         if not self.entries or self.entries[0]["step"]:
             raise UserError(
                 f"{self._path}: the evaluation before the first step is lost. Put the "
@@ -77,23 +70,34 @@ class History:
 
     @property
     def best(self) -> int | None:
-        """Index of the best evaluation, the first of equals; None without a metric."""
-        if not self._set or not self.entries:
+        """Index of the best evaluation, the last of equals; None without a metric."""
+        best = self._equals()
+        if not best:
             return None
-        values = [self._value(entry) for entry in self.entries]
-        return values.index(max(values))
+        # See the class: what an earlier version kept of equals.
+        kept = self._kept in best and best[-1] < self._n_read
+        return self._kept if kept else best[-1]
 
     def is_over(self, patience: int) -> bool:
         """Whether the last `patience` evaluations were no better than one before."""
-        best = self.best
-        if not patience or best is None:
+        best = self._equals()
+        if not patience or not best:
             return False
-        return len(self.entries) - 1 - best >= patience
+        return len(self.entries) - 1 - best[0] >= patience
+
+    def _equals(self) -> list[int]:
+        """Indices of the evaluations than which none is better."""
+        if not self._set:
+            return []
+        values = [self._value(entry) for entry in self.entries]
+        highest = max(values, default=0.0)
+        return [at for at, value in enumerate(values) if value == highest]
 
     def _value(self, entry: dict) -> float:
         found = [entry["sets"][self._set][key] for key in self._keys]
         lower_is_better = self._keys[0].endswith("MedR")
-        return sum(found) * (-1 if lower_is_better else 1)
+        # Sums that are equal on paper differ in their last bits.
+        return round(sum(found) * (-1 if lower_is_better else 1), 9)
 
 
 def unfinished(run_dir: str) -> str:
@@ -110,7 +114,7 @@ def unfinished(run_dir: str) -> str:
     stage = settings.from_flags(StageConfig, given)
     step = int(newest.rpartition("-")[2])
     try:
-        recalls = files.read_json(files.join(run_dir, _FILE))["history"][0]["sets"]
+        recalls = runs.weights.read_recalls(run_dir)["history"][0]["sets"]
         directions = tables.directions(recalls.values())
         history = History(run_dir, stage.best_metric, recalls, directions)
         history.read(step)
@@ -133,29 +137,18 @@ def read_finished(run_dir: str) -> tuple[list[dict], int]:
         FileNotFoundError: nothing was evaluated yet.
         ValueError: the file is damaged.
     """
-    path = files.join(run_dir, _FILE)
+    path = files.join(run_dir, runs.weights.RECALLS)
     if not tf.io.gfile.exists(path):
-        raise FileNotFoundError(f"{run_dir}: no evaluation yet (no {_FILE} in it).")
-    found = _read(path)
+        raise FileNotFoundError(
+            f"{run_dir}: no evaluation yet (no {runs.weights.RECALLS} in it)."
+        )
+    found = runs.weights.read_recalls(run_dir)
     try:
         entries, stands = found["history"], found["stands"]
         entries[stands]
     except (KeyError, TypeError, IndexError) as error:
         raise UserError(f"{path}: not the history of a training.") from error
     return entries, stands
-
-
-def _read(path: str) -> dict:
-    """Reads a recall.json; UserError if it is no history."""
-    value = files.read_json(path)
-    try:
-        _CHECK(value, "")
-    except UserError as error:
-        raise UserError(
-            f"{path}: not the history of a training ({error}). Put the file back, or "
-            "delete the run directory to train anew."
-        ) from None
-    return value
 
 
 def _parse_metric(
@@ -171,7 +164,7 @@ def _parse_metric(
     if set_name not in set_names or not set(keys) <= set(known):
         raise UserError(
             f"--best_metric={text}: expected SET/METRIC with a SET of --evaluate "
-            f"({', '.join(set_names) or 'there is none'}) and a METRIC such as R@10 or "
+            f"({', '.join(set_names) or 'there is none'}) and a METRIC such as MRR or "
             f"{known[0]}."
         )
     return set_name, keys

@@ -20,12 +20,16 @@ from avl_tf import checkpoint_files, fields, files
 from avl_tf.errors import UserError
 from avl_tf.model import ModelConfig, build_model
 from avl_tf.records import FeatureSpec, RecordSet
+from avl_tf.runs import weights as weights
+from avl_tf.runs.weights import FLAGS as FLAGS
+from avl_tf.runs.weights import Weights as Weights
+from avl_tf.runs.weights import best_prefix as best_prefix
+from avl_tf.runs.weights import checkpoint_prefix as checkpoint_prefix
 from avl_tf.settings.stored import FEATURES_CHECK
 
-# 1: no number was written. 2: the number was added.
-_FORMAT = 2
+# 1: no number was written. 2: the number was added. 3: the weights that stand.
+_FORMAT = 3
 _INFO = "run.json"
-FLAGS = "flags.txt"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +40,8 @@ class RunInfo:
     "clip". records_fingerprint, languages: of the training records.
     evaluation_fingerprints: of the sets it is evaluated on, by their names. parent: run
     directory of the stage before, or None. synthetic: whether any training data, the
-    parent's too, was generated.
+    parent's too, was generated. weights: those that stand for the run since its
+    training ended, or that an export holds; None is not known.
     """
 
     model: ModelConfig
@@ -49,15 +54,16 @@ class RunInfo:
     parent: str | None
     synthetic: bool
     evaluation_fingerprints: dict[str, str] = dataclasses.field(default_factory=dict)
+    weights: Weights | None = None
 
 
-def copy_settings(run_dir: str, folder: str) -> None:
-    """Copies run.json, and flags.txt if the run has one, into another folder."""
+def copy_settings(run_dir: str, info: RunInfo, folder: str) -> None:
+    """Writes run.json, and flags.txt if the run has one, into another folder."""
     tf.io.gfile.makedirs(folder)
-    for name in (_INFO, FLAGS):
-        source = files.join(run_dir, name)
-        if tf.io.gfile.exists(source):
-            tf.io.gfile.copy(source, files.join(folder, name), overwrite=True)
+    write_info(folder, info)
+    source = files.join(run_dir, FLAGS)
+    if tf.io.gfile.exists(source):
+        tf.io.gfile.copy(source, files.join(folder, FLAGS), overwrite=True)
 
 
 def write_info(run_dir: str, info: RunInfo) -> None:
@@ -95,6 +101,8 @@ def read_info(run_dir: str) -> RunInfo:
     for name in ("features_2d", "features_3d"):
         value[name] = FeatureSpec(**value[name]) if value[name] else None
     value["languages"] = tuple(value["languages"])
+    if value["weights"]:
+        value["weights"] = Weights(**value["weights"])
     return RunInfo(**value)
 
 
@@ -110,6 +118,7 @@ _CHECK = fields.record(
         "parent": fields.nullable(fields.text(empty=True)),
         "synthetic": fields.boolean,
         "evaluation_fingerprints": fields.mapping(fields.text(empty=True)),
+        "weights": fields.nullable(weights.CHECK),
     }
 )
 
@@ -122,8 +131,9 @@ def _brought_up(value: Any) -> dict[str, Any]:
     fields.whole(1)(written, "format")
     if written > _FORMAT:
         raise UserError(f"its format is {written}, this version knows {_FORMAT}")
-    # Runs of before it was kept.
+    # Runs of before they were kept.
     value.setdefault("evaluation_fingerprints", {})
+    value.setdefault("weights", None)
     return value
 
 
@@ -171,37 +181,41 @@ def as_read(records: RecordSet, config: ModelConfig) -> RecordSet:
     return dataclasses.replace(records, spec=spec)
 
 
-def checkpoint_prefix(run_dir: str) -> str:
-    """The folder of a run's checkpoints."""
-    return files.join(run_dir, "checkpoints")
-
-
-def best_prefix(run_dir: str) -> str:
-    """The folder of the checkpoint that is kept by --best_metric."""
-    return files.join(run_dir, "best")
-
-
-def load_model(run_dir: str) -> tuple[keras.Model, RunInfo]:
-    """Builds a run's model with its best checkpoint's weights, or else its last's.
+def load_model(run_dir: str, kind: str = "") -> tuple[keras.Model, RunInfo]:
+    """Builds a run's model with its weights: by default those that stand for it.
 
     Without minimal filtering: a graph of it is the same wherever it is traced.
 
+    Args:
+        run_dir: a run directory.
+        kind: "best", "last", or "" for what stands; see weights.find.
+
+    Returns:
+        The model, and the run's information with the weights that these are.
+
     Raises:
         FileNotFoundError: there is no run, or it has no checkpoint yet.
+        ValueError: it keeps no such weights, or they are damaged.
     """
     info = read_info(run_dir)
     model = build_model(info.model, initialize=False)
-    load_weights(model, run_dir)
-    return model, info
+    found = load_weights(model, run_dir, kind)
+    return model, dataclasses.replace(info, weights=found)
 
 
-def load_weights(model: keras.Model, run_dir: str) -> None:
-    """Reads the weights that stand for a run into a model of the same shape."""
-    path = checkpoint_files.newest(best_prefix(run_dir)) or checkpoint_files.newest(
-        checkpoint_prefix(run_dir)
-    )
-    if path is None:
-        raise FileNotFoundError(
-            f"{run_dir}: no checkpoint yet. Run avl_tf.train with this --run_dir again."
-        )
+def load_weights(model: keras.Model, run_dir: str, kind: str = "") -> Weights:
+    """Reads weights of a run into a model of the same shape, and logs which."""
+    path, found = weights.find(run_dir, kind)
     checkpoint_files.restore(tf.train.Checkpoint(model=model), path).expect_partial()
+    weights.tell(run_dir, found, read_info(run_dir).parent)
+    return found
+
+
+def settle(run_dir: str) -> Weights:
+    """Writes into the run.json of a training that has ended what stands for it."""
+    _, found = weights.find(run_dir)
+    info = read_info(run_dir)
+    weights.tell(run_dir, found, info.parent)
+    if info.weights != found:
+        write_info(run_dir, dataclasses.replace(info, weights=found))
+    return found
