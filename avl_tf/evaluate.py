@@ -32,6 +32,13 @@ _REFERENCE = flags.DEFINE_enum(
     ["stored", "clip"],
     "Whose loudest bin is 0 dB: as stored in the records, or each clip's own.",
 )
+_WEIGHTS = flags.DEFINE_enum(
+    "weights",
+    None,
+    ["best", "last"],
+    "Of a run: the best by its --best_metric, or the last; by default the best if it "
+    "keeps them. A model to --compare is taken with the same, if it has them.",
+)
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
@@ -57,6 +64,7 @@ def main() -> None:
         log_mel_reference=_REFERENCE.value,
         output=_OUTPUT.value,
         intervals=_INTERVALS.value,
+        weights=_WEIGHTS.value or "",
     )
 
 

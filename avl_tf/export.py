@@ -12,12 +12,18 @@ from avl_tf import program
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "Run directory of a trained stage.", required=True
 )
+_WEIGHTS = flags.DEFINE_enum(
+    "weights",
+    None,
+    ["best", "last"],
+    "The best by --best_metric, or the last; by default the best if it keeps them.",
+)
 
 
 def main() -> None:
     from avl_tf import serving
 
-    print(serving.export(_RUN_DIR.value))
+    print(serving.export(_RUN_DIR.value, _WEIGHTS.value or ""))
 
 
 def cli() -> None:

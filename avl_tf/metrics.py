@@ -263,12 +263,15 @@ def retrieval_metrics(
     return summary(embedding_ranks(audio_embedding, visual_embedding), n_queries)
 
 
-def chance(n: int, directions: Iterable[str] = DIRECTIONS) -> dict[str, float]:
+def chance(
+    n: int, directions: Iterable[str] = DIRECTIONS, n_queries: int | None = None
+) -> dict[str, float]:
     """The expected metrics of a random ranking of n candidates, as summary has them."""
-    values: dict[str, float] = {"n": n}
+    total = n if n_queries is None else n_queries
+    values: dict[str, float] = {"n": total}
     for name in directions:
         for k in ALL_CUTOFFS:
-            values[f"{name}/R@{k}"] = 100.0 * min(k, n) / n
-        values[f"{name}/MRR"] = mean_reciprocal_rank(np.arange(1, n + 1))
+            values[f"{name}/R@{k}"] = 100.0 * min(k, n) / total
+        values[f"{name}/MRR"] = mean_reciprocal_rank(np.arange(1, n + 1), n_queries)
         values[f"{name}/MedR"] = (n + 1) / 2
     return values

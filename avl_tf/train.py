@@ -29,13 +29,12 @@ def main() -> None:
     from avl_tf.evaluation import tables
 
     result = training.train_flags(flags.FLAGS, _RUN_DIR.value, _INIT_FROM.value)
-    rows = [
-        {"stage": f"epoch {entry['epoch']}", "set": name, **values}
-        for entry in result["history"]
-        for name, values in entry["sets"].items()
-    ]
-    if rows:
+    if rows := tables.history_rows(result["history"]):
         print(tables.markdown(rows, tables.SET_COLUMNS))
+        stands = result["history"][result["stands"]]["epoch"]
+        metric = flags.FLAGS["best_metric"].value
+        why = f"the best {metric}" if metric else "the last"
+        print(f"\nEpoch {stands}, {why}, stands for {_RUN_DIR.value}.")
 
 
 def cli() -> None:

@@ -70,7 +70,8 @@ def compared(folder):
 
 def _lines(text, *start):
     rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines()]
-    return [row[1:-1] for row in rows if row[1 : 1 + len(start)] == list(start)]
+    rows = [row[1:-1] for row in rows if len(row) > 2]
+    return [row for row in rows if row[: len(start)] == list(start)]
 
 
 def test_what_is_not_given_is_as_in_training(folder, compared):
@@ -102,9 +103,106 @@ def test_a_comparison_says_what_it_compares_and_is_written(folder, compared):
         f"{one['b']:.1f}",
         f"{one['difference']:+.1f}",
     ]
-    assert line[7:] == [f"{one['p_value']:.4f}", "32"]
+    assert line[7:] == [f"{one['p_value']:.4f}", "31.2", "32"]
     assert one["a"] == found["sets"]["x"]["v2a/R@10"]
     assert one["difference"] == one["a"] - one["b"] != 0
+
+
+def test_every_table_has_chance(folder, compared):
+    done, _ = compared
+    (row,) = _lines(done.stdout, "x (synthetic), chance")
+    assert row[1:] == 2 * ["3.1", "15.6", "31.2", "16.5"] + ["32"]
+    (line,) = _lines(done.stdout, "x (synthetic)", "MRR")
+    assert line[4:] == ["0.127", "32"]
+    population = evaluate(folder, "--evaluation_population=64", output="chance.json")
+    (row,) = _lines(population.stdout, "x (synthetic), chance")
+    assert row[1:5] == ["1.6", "7.8", "15.6", "16.5"]
+
+
+def test_what_is_heard_and_a_set_too_small_are_told(folder):
+    done = evaluate(folder, "--evaluation_clip_s=1.5", "--resamples=9")
+    assert "x: 32 clips of 2.0 s, of which the first 1.5 s are heard: 32" in done.stderr
+    assert "x: n = 32 is too small to tell models apart" in done.stderr
+    done = evaluate(folder, "--evaluation_clip_s=0", "--resamples=9", output="own.json")
+    assert "x: 32 clips of 2.0 s, heard whole." in done.stderr
+    found = json.loads((folder / "own.json").read_text())
+    assert found["clip_s"] == {"x": 7.0}
+
+
+@pytest.fixture(scope="module")
+def unlearnt(folder):
+    """From a; its steps make all worse, so that a stands for it."""
+    done = run(
+        "avl_tf.train",
+        f"--records={folder}/records/train",
+        f"--evaluate=x={folder}/records/train",
+        f"--init_from={folder}/a",
+        f"--run_dir={folder}/unlearnt",
+        *("--clip_s=2", "--clips_per_recording=8", "--batch_size=32"),
+        *("--evaluation_clip_s=2", "--epochs=1", "--learning_rate=9"),
+        "--best_metric=x/R@10",
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_train_prints_chance_and_what_stands(folder, unlearnt):
+    rows = [row[0] for row in _lines(unlearnt.stdout)][2:]
+    assert rows == ["chance", "epoch 0", "epoch 1"]
+    assert f"Epoch 0, the best x/R@10, stands for {folder}/unlearnt." in unlearnt.stdout
+    assert "--best_metric=x/R@10 can hardly tell" in unlearnt.stderr
+
+
+def test_weights_are_those_asked_for_and_named(folder, unlearnt):
+    said = f"/unlearnt: its weights are of epoch 0 (those of {folder}/a, unchanged)"
+    best = {"kind": "best", "step": 0, "epoch": 0, "of_epochs": 1} | {
+        "metric": "x/R@10",
+        "n": 32,
+    }
+    found = {}
+    for kind in ("", "best", "last"):
+        more = [f"--weights={kind}"] if kind else []
+        done = evaluate(folder, *more, a="unlearnt", output=f"w{kind}.json")
+        assert done.returncode == 0, done.stderr
+        assert (said in done.stderr) == (kind != "last")
+        assert ("can hardly tell which" in done.stderr) == (kind != "last")
+        found[kind] = json.loads((folder / f"w{kind}.json").read_text())
+    assert found[""]["weights"] == found["best"]["weights"] == best
+    assert found["last"]["weights"]["epoch"] == 1
+    assert found[""]["sets"] == found["best"]["sets"] != found["last"]["sets"]
+    done = run("avl_tf.export", f"--run_dir={folder}/unlearnt", "--weights=last")
+    assert done.returncode == 0 and said not in done.stderr
+    export = f"--export={folder}/unlearnt/export/1"
+    fails_in_one_line(
+        run("avl_tf.evaluate", export, "--weights=best"),
+        "exported with epoch 1 of 1 (step 2), the last, not the best",
+    )
+    done = run("avl_tf.evaluate", export, f"--output={folder}/e.json", "--resamples=9")
+    of_export = json.loads((folder / "e.json").read_text())
+    assert of_export["weights"] == found["last"]["weights"]
+    assert of_export["sets"]["x"]["a2v/R@10"] == pytest.approx(
+        found["last"]["sets"]["x"]["a2v/R@10"]
+    )
+
+
+def test_a_comparison_takes_the_same_weights_of_both_where_there_are_such(
+    folder, unlearnt
+):
+    compare = f"--compare={folder}/unlearnt"
+    for kind, epoch in (("last", 1), ("best", 0)):
+        arguments = [compare, f"--weights={kind}", "--resamples=9"]
+        done = evaluate(folder, *arguments, a="unlearnt", output="c.json")
+        assert done.returncode == 0, done.stderr
+        comparison = json.loads((folder / "c.json").read_text())["comparison"]
+        assert [comparison["weights"][m]["epoch"] for m in "ab"] == [epoch, epoch]
+        assert all(one["difference"] == 0 for one in comparison["sets"]["x"].values())
+    arguments = [f"--compare={folder}/a", "--weights=best", "--resamples=9"]
+    done = evaluate(folder, *arguments, a="unlearnt", output="c.json")
+    assert done.returncode == 0, done.stderr
+    assert "/a was trained without --best_metric" in done.stderr
+    fails_in_one_line(
+        evaluate(folder, "--weights=best"), "/a was trained without --best_metric"
+    )
 
 
 def test_run_export_and_saved_ranks_compare_alike(folder, compared):

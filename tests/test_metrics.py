@@ -224,3 +224,10 @@ def test_chance_is_the_mean_over_random_rankings():
         mean = {key: mean[key] + values[key] / n_trials for key in mean}
     for key, value in metrics.chance(n).items():
         assert mean[key] == pytest.approx(value, abs=1.2), key
+
+
+def test_chance_with_missing_queries_counts_them_as_misses():
+    found, whole = metrics.chance(968, n_queries=1000), metrics.chance(968)
+    assert found["n"] == 1000 and found["a2v/R@10"] == 1.0
+    assert found["v2a/MRR"] == pytest.approx(0.968 * whole["v2a/MRR"])
+    assert found["a2v/MedR"] == whole["a2v/MedR"] == 484.5

@@ -120,6 +120,7 @@ INFO = runs.RunInfo(
     parent=None,
     synthetic=False,
     evaluation_fingerprints={"val": "0f"},
+    weights=runs.Weights("last", 4, 2, 2),
 )
 
 
@@ -145,6 +146,10 @@ INFO = runs.RunInfo(
         (("synthetic",), "no", "'synthetic' must be true or false"),
         (("parent",), ["x"], "'parent' must be a text"),
         (("evaluation_fingerprints",), {"val": 1}, "'evaluation_fingerprints.val'"),
+        (("weights",), 1, "'weights' must be an object"),
+        (("weights", "kind"), "newest", "'weights.kind' must be one of"),
+        (("weights", "step"), -1, "'weights.step' must be"),
+        (("weights", "epoch"), "1", "'weights.epoch' must be"),
         (("format",), -1, "'format' must be"),
         (("format",), "2", "'format' must be"),
         (("format",), 99, "its format is 99"),

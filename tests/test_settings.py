@@ -232,7 +232,7 @@ def test_a_number_that_is_not_finite_is_told(value, tmp_path):
         *("--embedding_dim=1000000000000", "--embedding_dim=0", "--image_width=inf"),
         *("--learning_rate=nan", "--learning_rate=0", "--margin=-1", "--ema_decay=1"),
         *("--clips_per_recording=10000000", "--shuffle_clips=9999999999"),
-        *("--evaluation_population=-1", "--evaluation_clip_s=0", "--clip_norm=inf"),
+        *("--evaluation_population=-1", "--evaluation_clip_s=-1", "--clip_norm=inf"),
     ],
 )
 def test_what_no_machine_can_do_is_told_with_the_limits(argument):

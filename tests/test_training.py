@@ -1,9 +1,11 @@
 import dataclasses
 import json
+import re
 import resource
 import shutil
 import subprocess
 import sys
+import time
 
 import corpus
 import numpy as np
@@ -195,6 +197,85 @@ def test_a_run_directory_of_other_settings_is_left_alone(trained, sets):
     assert before == {
         p: p.stat().st_mtime_ns for p in run_dir.rglob("*") if p.is_file()
     }
+
+
+def test_a_finished_run_goes_on_with_more_epochs(sets, tmp_path):
+    whole = _train(tmp_path / "whole", _stage(sets, epochs=3))
+    _train(tmp_path / "raised", _stage(sets, epochs=1))
+    assert _train(tmp_path / "raised", _stage(sets, epochs=3)) == whole
+    weights = [
+        runs.load_model(str(tmp_path / name))[0].get_weights()
+        for name in ("whole", "raised")
+    ]
+    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+    flags_text = [(tmp_path / n / "flags.txt").read_text() for n in ("whole", "raised")]
+    assert flags_text[0] == flags_text[1]
+    with pytest.raises(ValueError, match="--epochs=3 then, 2 now"):
+        _train(tmp_path / "raised", _stage(sets, epochs=2))
+
+
+def test_a_learning_rate_that_falls_over_all_epochs_holds_their_number(sets, tmp_path):
+    stage = {"evaluate": (), "final_learning_rate": 1e-5}
+    _train(tmp_path / "run", _stage(sets, epochs=0, **stage))
+    with pytest.raises(ValueError, match="--epochs=0 then, 2 now"):
+        _train(tmp_path / "run", _stage(sets, epochs=2, **stage))
+
+
+def test_the_time_that_is_left_is_not_reckoned_by_the_step_that_traces(
+    sets, tmp_path, caplog, monkeypatch
+):
+    caplog.set_level("INFO", logger="absl")
+    real, passed = training.steps.train_step, [0]
+
+    class SlowAtFirst:
+        """Its first step takes an hour."""
+
+        @staticmethod
+        def monotonic():
+            return time.monotonic() + 3600 * min(1, passed[0])
+
+    def slow_at_first(*arguments):
+        take_step, passed[0] = real(*arguments), 0
+
+        def step(*batch):
+            found = take_step(*batch)
+            passed[0] += 1
+            return found
+
+        return step
+
+    monkeypatch.setattr(training.steps, "train_step", slow_at_first)
+    monkeypatch.setattr(training.loop, "time", SlowAtFirst)
+    # One step an epoch; and four.
+    for name, batch_size in (("one", 128), ("four", 32)):
+        caplog.clear()
+        stage = _stage(sets, evaluate=(), batch_size=batch_size, epochs=6)
+        _train(tmp_path / name, stage)
+        told = [m for m in caplog.messages if "(of 6): loss" in m]
+        assert len(told) == 6
+        lefts = [re.search(r", (\d+):(\d\d):(\d\d) left", m) for m in told]
+        assert (lefts[0] is None) == (name == "one")
+        for left in filter(None, lefts):
+            assert int(left[1]) == 0 and int(left[2]) < 2, told
+
+
+def test_what_is_cut_and_what_is_too_small_is_told_before_training(
+    sets, tmp_path, caplog
+):
+    caplog.set_level("INFO", logger="absl")
+    stage, evaluated = _stage(sets, epochs=0, best_metric="x/R@10")
+    evaluated = dataclasses.replace(evaluated, evaluation_clip_s=1.5)
+    clips = dataclasses.replace(CLIPS, clip_sampling="annotated", clip_s=1.0)
+    _train(tmp_path / "run", (stage, evaluated), clips=clips)
+    said = (
+        "of 64 clips to train on are 64 longer and cut, 0 shorter than the 1 s of",
+        "x: 32 clips of 2.0 s, of which the first 1.5 s are heard: 32 of 32 are longer",
+        "x: n = 32 is too small to tell models apart",
+        "--best_metric=x/R@10 can hardly tell",
+        "--best_metric=x/MRR counts every rank",
+    )
+    for each in said:
+        assert sum(each in message for message in caplog.messages) == 1, each
 
 
 def test_a_setting_that_did_not_exist_then_was_as_its_default_is(trained, sets):

@@ -7,13 +7,14 @@ import shutil
 import corpus
 import numpy as np
 import pytest
+from programs import run
 
 import avl_tf
-from avl_tf import runs, serving, trained, training
+from avl_tf import reporting, runs, serving, trained, training
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.runs import Weights
-from avl_tf.training.stage_config import StageConfig
+from avl_tf.settings.stage import StageConfig
 
 CLIPS = ClipConfig(clip_s=2.0, clips_per_recording=8)
 SMALL = {"audio_widths": (8, 8, 16), "embedding_dim": 16}
@@ -162,3 +163,44 @@ def test_a_run_json_of_before_names_no_weights(folder, tmp_path):
     path.write_text(json.dumps({**value, "format": 2}))
     assert runs.read_info(str(tmp_path / "run")).weights is None
     assert avl_tf.load(str(tmp_path / "run")).weights == Weights("last", 4, 2, 2)
+
+
+def test_the_report_warns_of_epoch_0_and_of_a_small_set(folder, tmp_path):
+    said = ("its weights are of epoch 0 (those of", "val: n = 32 is too small to tell")
+    for name, texts in (("best", said), ("last", said[1:])):
+        page = reporting.write(str(folder / name), str(tmp_path / name))
+        with open(page) as stream:
+            text = stream.read()
+        assert [each in text for each in said] == [each in texts for each in said]
+
+
+@pytest.mark.slow
+def test_a_cascades_table_warns_of_the_stages_that_stand_at_epoch_0(folder):
+    flags = {
+        "records": folder / "records" / "train",
+        "clip_s": 2,
+        "clips_per_recording": 8,
+        "batch_size": 32,
+        "evaluation_clip_s": 2,
+        "epochs": 1,
+        "learning_rate": 0.01,
+        "visual_scale": 20,
+    }
+    for name, more in (
+        ("first", {"audio_widths": "8,8,16", "embedding_dim": 16, "epochs": 8}),
+        ("worse", {"learning_rate": 9, "best_metric": "val/MRR"}),
+    ):
+        lines = [f"--{flag}={value}\n" for flag, value in (flags | more).items()]
+        (folder / f"{name}.flags").write_text("".join(lines))
+    done = run(
+        "avl_tf.cascade",
+        f"--run_dir={folder}/cascade",
+        f"--stages=aa={folder}/first.flags,bb={folder}/worse.flags@aa",
+        f"--evaluate=val={folder}/records/train",
+        "--noexport",
+    )
+    assert done.returncode == 0, done.stderr
+    said = f"bb: its weights are of epoch 0 (those of {folder}/cascade/aa, unchanged)"
+    assert said in done.stdout
+    assert said in (folder / "cascade" / "cascade.md").read_text()
+    assert "aa: its weights" not in done.stdout

@@ -31,6 +31,7 @@ def train(
     own = [stage.name for stage in stages]
     rows: list[dict] = []
     lines: dict[str, lineage.Line] = {}
+    notes: list[str] = []
     parents = {stage.parent for stage in stages} - set(own)
     before = {parent: lineage.line_of(parent) for parent in parents}
     for stage in stages:
@@ -41,13 +42,16 @@ def train(
             parent = files.join(run_dir, parent)
         keras.utils.clear_session()
         result = training.train_flags(stage.flag_values, stage_dir, parent)
-        this = stage.name, runs.read_info(stage_dir).languages
+        info = runs.read_info(stage_dir)
+        this = stage.name, info.languages
+        if info.weights and info.weights.metric:
+            notes.append(runs.weights.warning(stage.name, info.weights, parent))
         lines[stage.name] = (*(before | lines)[stage.parent], this)
         rows += lineage.stage_rows(stage.name, stage.parent, result, sets)
         if export and not tf.io.gfile.exists(serving.folder(stage_dir)):
             logging.info("exported %s", serving.export(stage_dir))
     rows = lineage.random_rows(sets, tables.directions(rows)) + rows
-    text = lineage.table(rows, lines, sets)
+    text = "\n\n".join([lineage.table(rows, lines, sets), *filter(None, notes)])
     files.write_json(
         files.join(run_dir, "cascade.json"),
         {"synthetic": lineage.is_synthetic(sets), "rows": rows},

@@ -9,7 +9,7 @@ from absl import flags, logging
 
 from avl_tf import evaluation, files, processors, settings, trained
 from avl_tf.errors import UserError
-from avl_tf.evaluation import comparison, rankings, tables
+from avl_tf.evaluation import caveats, comparison, rankings, tables
 from avl_tf.evaluation.rankings import RankedSet
 from avl_tf.records import RecordSet
 from avl_tf.settings.evaluation import EvaluationConfig, ResamplingConfig
@@ -25,6 +25,7 @@ def evaluate(
     log_mel_reference: str | None = None,
     output: str | None = None,
     intervals: bool = False,
+    weights: str = "",
 ) -> None:
     """Evaluates a model, prints the tables and writes the results.
 
@@ -38,6 +39,8 @@ def evaluate(
         output: JSON file of the results; None is evaluation/recall.json of a run, or
             recall.json here of an export.
         intervals: print the table with the confidence intervals too.
+        weights: "best" or "last", of the other model too if it keeps them; "" for
+            those that stand for a run.
 
     Raises:
         ValueError, FileNotFoundError: a model or a set is not there or does not fit.
@@ -46,11 +49,12 @@ def evaluate(
     given = evaluation.parse_sets(
         settings.from_flags(EvaluationConfig, flag_values).evaluate
     )
-    model = trained.look_at_export(path) if is_export else trained.look_at_run(path)
+    look = trained.look_at_export if is_export else trained.look_at_run
+    model = look(path, weights)
     if not output:
         folder = "" if is_export else files.join(model.path, "evaluation")
         output = files.join(folder, "recall.json")
-    other = _open_other(compare) if compare else None
+    other = _open_other(compare, weights) if compare else None
     models = [each for each in (model, other) if isinstance(each, Trained)]
     config = _evaluation_config(models, flag_values)
     sets = given or evaluation.parse_sets(config.evaluate)
@@ -61,7 +65,8 @@ def evaluate(
         )
 
     processors.log("evaluation")
-    ranked = _rank(model, read[0], config, log_mel_reference)
+    settled = evaluation.by_set(read[0], config)
+    ranked, of_model = _rank(model, read[0], settled, log_mel_reference)
     unwritten: list[str] = []
     # At once: what took hours is there to be compared with, whatever comes next.
     ranks_path = output.removesuffix(".json") + "_ranks.json"
@@ -73,12 +78,21 @@ def evaluate(
         for name, records in sets.items()
     }
     rows = comparison.rows(ranked, labels, resampling)
-    print(tables.markdown(rows.values(), ("set",)))
+    both = [
+        row
+        for name, values in rows.items()
+        for row in (values, {**values["chance"], "set": f"{labels[name]}, chance"})
+    ]
+    print(tables.markdown(both, ("set",)))
     if intervals:
         print(f"\n{tables.intervals(rows.values())}")
+    for row in rows.values():
+        del row["chance"]
     found_intervals = {name: row.pop("intervals") for name, row in rows.items()}
     results = {
         "model": model.path,
+        "weights": of_model,
+        "clip_s": {name: of_set.clip_s for name, of_set in ranked.items()},
         "sets": rows,
         "settings": {
             **dataclasses.asdict(config),
@@ -88,15 +102,18 @@ def evaluate(
         "intervals": found_intervals,
     }
     if compare and other is not None:
-        against = (
-            other
+        against, of_other = (
+            (other, None)
             if isinstance(other, dict)
-            else _rank(other, read[1], config, log_mel_reference)
+            else _rank(other, read[1], settled, log_mel_reference)
         )
         found = comparison.differences(ranked, against, resampling)
         names = (model.path, compare)
         print(f"\n{comparison.table(names, ranked, labels, found, resampling)}")
-        results["comparison"] = comparison.to_json(names, found)
+        results["comparison"] = {
+            **comparison.to_json(names, found),
+            "weights": {"a": of_model, "b": of_other},
+        }
     with _told_later(output, unwritten):
         files.write_json(output, results)
     if unwritten:
@@ -115,8 +132,15 @@ def _told_later(path: str, unwritten: list[str]) -> Iterator[None]:
         unwritten.append(f"{path} ({files.reason(error)})")
 
 
-def _open_other(path: str) -> Trained | dict[str, RankedSet]:
-    return rankings.read(path) if path.endswith(".json") else trained.look(path)
+def _open_other(path: str, weights: str) -> Trained | dict[str, RankedSet]:
+    if path.endswith(".json"):
+        return rankings.read(path)
+    try:
+        return trained.look(path, weights)
+    except UserError as error:
+        other = trained.look(path)
+        logging.warning("%s Those that stand for it are compared.", error)
+        return other
 
 
 def _evaluation_config(
@@ -146,14 +170,20 @@ def _evaluation_config(
 def _rank(
     model: Trained,
     sets: Mapping[str, RecordSet],
-    config: EvaluationConfig,
+    settled: Mapping[str, EvaluationConfig],
     log_mel_reference: str | None,
-) -> dict[str, RankedSet]:
+) -> tuple[dict[str, RankedSet], dict | None]:
+    """The ranks by set, and which weights these are of, as recall.json has it."""
     if not model.is_export and (note := history.unfinished(model.path)):
         logging.warning("%s: %s.", model.path, note)
-    embed = model.load().embed
+    embedder = model.load()
+    found = embedder.weights
+    if found and found.metric and found.n:
+        if note := caveats.of_metric(found.metric, found.n):
+            logging.warning("%s: %s", model.path, note)
     reference = log_mel_reference or model.log_mel_reference
-    return {
-        name: evaluation.rank_set(embed, records, config, reference)
+    ranked = {
+        name: evaluation.rank_set(embedder.embed, records, settled[name], reference)
         for name, records in sets.items()
     }
+    return ranked, dataclasses.asdict(found) if found else None

@@ -1,15 +1,18 @@
 """Evaluation of a model on sets of records: embeddings, then ranks."""
 
 import collections
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from avl_tf import dataset, metrics
 from avl_tf.comma_lists import parse_named
 from avl_tf.errors import UserError
+from avl_tf.evaluation import caveats, clip_lengths
 from avl_tf.evaluation.rankings import RankedSet
 from avl_tf.model import by_branch
 from avl_tf.records import RecordSet, open_records
@@ -27,6 +30,30 @@ def parse_sets(items: Iterable[str]) -> dict[str, RecordSet]:
     """
     named = parse_named(items, "evaluate", "RECORDS")
     return {name: open_records(path) for name, path in named.items()}
+
+
+def by_set(
+    sets: Mapping[str, RecordSet], config: EvaluationConfig, told: bool = True
+) -> dict[str, EvaluationConfig]:
+    """The settings of each set's evaluation: evaluation_clip_s is no longer 0.
+
+    Logs how much of the clips is heard, and warns of sets that are too small to tell
+    models apart; not told is without a word.
+    """
+    found = {}
+    for name, records in sets.items():
+        lengths = clip_lengths.of_set(records)
+        clip_s = clip_lengths.heard_s(lengths, config.evaluation_clip_s)
+        found[name] = dataclasses.replace(config, evaluation_clip_s=clip_s)
+        if not told:
+            continue
+        n_cut, _ = clip_lengths.count(lengths, clip_s)
+        level = logging.WARNING if n_cut else logging.INFO
+        logging.log(level, "%s", clip_lengths.summary(name, lengths, clip_s))
+        n_queries = config.evaluation_population or records.n_clips
+        if note := caveats.of_size(name, n_queries):
+            logging.warning("%s", note)
+    return found
 
 
 def embed_function(model: keras.Model) -> EmbedFunction:
@@ -119,7 +146,7 @@ def rank_set(
     Args:
         embed: as from embed_function.
         records: the evaluation set.
-        config: all but its list of sets is used.
+        config: all but its list of sets is used; see by_set.
         log_mel_reference: that of dataset.ClipConfig.
 
     Raises:
@@ -132,9 +159,12 @@ def rank_set(
             f"{records.name} has {records.n_clips} clips. It is their number together "
             "with those that are missing."
         )
+    clip_s = config.evaluation_clip_s
+    if not clip_s:
+        clip_s = clip_lengths.heard_s(clip_lengths.of_set(records), 0)
     batches = dataset.evaluation_batches(
         records,
-        config.evaluation_clip_s,
+        clip_s,
         config.evaluation_batch_size,
         log_mel_reference,
     )
@@ -143,5 +173,5 @@ def rank_set(
         clip_ids=tuple(clip_ids),
         ranks=metrics.ranks_of_pairs(embeddings, metrics.pairs(embeddings)),
         n_queries=config.evaluation_population or len(clip_ids),
-        clip_s=config.evaluation_clip_s,
+        clip_s=clip_s,
     )

@@ -34,11 +34,15 @@ def rows(
     labels: Mapping[str, str],
     resampling: ResamplingConfig,
 ) -> dict[str, dict]:
-    """The metrics of one model on each set, with "set", its label, and "intervals"."""
+    """The metrics of one model on each set.
+
+    Beside them "set", its label, "intervals" and "chance", both by the metrics' keys.
+    """
     return {
         name: {
             "set": labels[name],
             **of_set.metrics(),
+            "chance": of_set.chance(),
             "intervals": significance.confidence_intervals(
                 of_set.ranks, resampling, of_set.n_queries
             ),
@@ -77,7 +81,12 @@ def table(
 ) -> str:
     """The table of the differences of models A and B, under a line that explains it."""
     lines = [
-        {"set": labels[name], "n": of_set.n_queries, "differences": found[name]}
+        {
+            "set": labels[name],
+            "n": of_set.n_queries,
+            "chance": of_set.chance(),
+            "differences": found[name],
+        }
         for name, of_set in ranked.items()
     ]
     return (

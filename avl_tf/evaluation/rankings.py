@@ -31,6 +31,10 @@ class RankedSet:
         """Summarises the ranks; see metrics.summary."""
         return metrics.summary(self.ranks, self.n_queries)
 
+    def chance(self) -> dict[str, float]:
+        """What a random ranking is expected to reach; see metrics.chance."""
+        return metrics.chance(len(self.clip_ids), self.ranks, self.n_queries)
+
 
 def matched(a: RankedSet, b: RankedSet, name: str) -> dict[str, np.ndarray]:
     """The ranks of b in the order of a's clips, by clip id.

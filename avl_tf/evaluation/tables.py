@@ -33,12 +33,27 @@ def markdown(rows: Iterable[Mapping], columns: tuple[str, ...]) -> str:
     return _layout(header, cells, len(columns))
 
 
+def history_rows(history: Sequence[Mapping]) -> list[dict]:
+    """The rows of a training's evaluations: chance on each set, then every epoch."""
+    first = history[0]["sets"]
+    chance = [
+        {"stage": "chance", "set": name, **metrics.chance(values["n"], of)}
+        for name, values in first.items()
+        for of in [directions([values])]
+    ]
+    return chance + [
+        {"stage": f"epoch {entry['epoch']}", "set": name, **values}
+        for entry in history
+        for name, values in entry["sets"].items()
+    ]
+
+
 def intervals(rows: Iterable[Mapping]) -> str:
     """Formats every metric with its confidence interval, a line a metric.
 
     Args:
-        rows: mappings with "set", "n", metrics by their keys, and "intervals", (low,
-            high) by the same keys.
+        rows: mappings with "set", "n", metrics by their keys, and by the same keys
+            "intervals", (low, high), and "chance".
     """
     rows = list(rows)
     of_rows = directions(rows)
@@ -48,18 +63,21 @@ def intervals(rows: Iterable[Mapping]) -> str:
             f"{_number(key, row[key])} {_span(key, row['intervals'][key])}"
             for key in (f"{direction}/{name}" for direction in of_rows)
         ]
+        + [_number(f"{of_rows[0]}/{name}", row["chance"][f"{of_rows[0]}/{name}"])]
         + [str(row["n"])]
         for row in rows
         for name in metrics.METRICS
     ]
-    return _layout(["set", "metric", *map(metrics.title, of_rows), "n"], cells, 2)
+    titles = map(metrics.title, of_rows)
+    return _layout(["set", "metric", *titles, "chance", "n"], cells, 2)
 
 
 def comparison(rows: Iterable[Mapping]) -> str:
     """Formats the difference of two models, a line a metric and direction.
 
     Args:
-        rows: mappings with "set", "n" and "differences", a Difference a metric's key.
+        rows: mappings with "set", "n", and by the metrics' keys "differences", each a
+            Difference, and "chance".
     """
     cells = []
     for row in rows:
@@ -70,10 +88,10 @@ def comparison(rows: Iterable[Mapping]) -> str:
                 + [_number(key, value) for value in (of.a, of.b)]
                 + [_number(key, of.difference, "+"), _span(key, of.interval, "+")]
                 + [f"{of.p_value:.4f}" if of.p_value >= 1e-4 else "<0.0001"]
-                + [str(row["n"])]
+                + [_number(key, row["chance"][key]), str(row["n"])]
             )
-    header = ["set", "query", "metric", "A", "B", "A - B", "95 % interval", "p", "n"]
-    return _layout(header, cells, 3)
+    header = ["set", "query", "metric", "A", "B", "A - B", "95 % interval", "p"]
+    return _layout([*header, "chance", "n"], cells, 3)
 
 
 def directions(rows: Sequence[Mapping]) -> list[str]:

@@ -12,6 +12,7 @@ import re
 import struct
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
@@ -31,7 +32,8 @@ class Entry:
     """One record of a shard, or the rest of the shard behind a damaged frame.
 
     fault says what is wrong, "" is nothing known. n_bytes counts the frame too.
-    id, recording_id and n_clips are unknown where a fault hides them.
+    id, recording_id and n_clips are unknown where a fault hides them. lengths_s:
+    of the clips or the record, if they were asked for.
     """
 
     shard: str
@@ -43,18 +45,41 @@ class Entry:
     n_clips: int = 0
     n_records: int = 1
     fault: str = ""
+    lengths_s: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         name = f"{self.id:.80}, " if self.id else ""
         return f"record {self.index} ({name}at byte {self.offset}): {self.fault}"
 
 
-def list_records(records: RecordSet) -> Iterator[Entry]:
-    """Lists the records of all shards in order, without reading their arrays."""
-    list_shard = functools.partial(_list_shard, records)
+def list_records(records: RecordSet, with_lengths: str = "") -> Iterator[Entry]:
+    """Lists the records of all shards in order, without reading their arrays.
+
+    Args:
+        records: the set.
+        with_lengths: "clips", "records", or "" for none.
+    """
+    list_shard = functools.partial(_list_shard, records, with_lengths)
     with concurrent.futures.ThreadPoolExecutor(_LISTED_AT_ONCE) as pool:
         for entries in pool.map(list_shard, records.shards):
             yield from entries
+
+
+def lengths(records: RecordSet, of_clips: bool = True) -> np.ndarray:
+    """Reads off the seconds of every clip, or record, of those that are read.
+
+    Returns:
+        float64 [N], in their order; those of damaged records are left out.
+    """
+    begin = {(span.shard, span.offset): span.n_records for span in records.spans}
+    found: list[float] = []
+    left = 0
+    for entry in list_records(records, "clips" if of_clips else "records"):
+        left = begin.get((entry.shard, entry.offset), left)
+        if left > 0:
+            found += entry.lengths_s
+        left -= entry.n_records
+    return np.array(found)
 
 
 def verify(records: RecordSet, entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -87,7 +112,7 @@ def records_at(path: tf.Tensor, offset: tf.Tensor) -> tf.data.Dataset:
     return tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
 
 
-def _list_shard(records: RecordSet, shard: str) -> list[Entry]:
+def _list_shard(records: RecordSet, with_lengths: str, shard: str) -> list[Entry]:
     path, expected = records.path(shard), records.spec.shards[shard].n_records
     size = tf.io.gfile.stat(path).length
     entries: list[Entry] = []
@@ -109,7 +134,7 @@ def _list_shard(records: RecordSet, shard: str) -> list[Entry]:
             if offset + n_bytes + _AROUND > size:
                 return [*entries, rest("the file ends within it")]
             entry = Entry(shard, len(entries), offset, n_bytes + _AROUND)
-            entries.append(_with_header(entry, stream, n_bytes))
+            entries.append(_with_header(entry, stream, n_bytes, with_lengths))
             offset += n_bytes + _AROUND
     if len(entries) < expected:
         entries.append(rest(f"the file ends before it, {expected} were written"))
@@ -123,7 +148,7 @@ def _open(path: str):
     return open(path.removeprefix("file://"), "rb", buffering=0)
 
 
-def _with_header(entry: Entry, stream, n_bytes: int) -> Entry:
+def _with_header(entry: Entry, stream, n_bytes: int, with_lengths: str) -> Entry:
     """Adds what stands before the arrays; all of an older record, which mixes them."""
     read = stream.read(min(n_bytes, _HEADER_BYTES))
     try:
@@ -136,9 +161,22 @@ def _with_header(entry: Entry, stream, n_bytes: int) -> Entry:
             id=found["id"].bytes_list.value[0].decode(),
             recording_id=found["recording_id"].bytes_list.value[0].decode(),
             n_clips=max(1, len(found["clip_starts_s"].float_list.value)),
+            lengths_s=_lengths(found, with_lengths),
         )
     except (DecodeError, IndexError, UnicodeDecodeError):
         return dataclasses.replace(entry, fault="it is not a record")
+
+
+def _lengths(found, of: str) -> tuple[float, ...]:
+    """Seconds of the clips of a record's header; of none, those of the record."""
+    names = {"": (), "records": ("{}_s",), "clips": ("clip_{}s_s", "{}_s")}
+    for name in names[of]:
+        starts, ends = (
+            found[name.format(edge)].float_list.value for edge in ("start", "end")
+        )
+        if starts:
+            return tuple(end - start for start, end in zip(starts, ends, strict=False))
+    return ()
 
 
 def _first_field(message: bytes) -> tuple[int, int]:

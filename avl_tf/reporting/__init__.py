@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from avl_tf import files, metrics, runs
-from avl_tf.evaluation import tables
+from avl_tf.evaluation import caveats, tables
 from avl_tf.evaluation.significance import recall_interval
 from avl_tf.reporting import charts, page
 from avl_tf.reporting.charts import Measured
@@ -73,6 +73,12 @@ def _of_run(run_dir: str, name: str = "") -> list[Part]:
             f"{entry['epoch']} of {entries[-1]['epoch']} stands for the run."
         )
     ]
+    notes = [caveats.of_size(k, int(of["n"])) for k, of in entry["sets"].items()]
+    if found := info.weights:
+        notes.append(runs.weights.warning(run_dir, found, info.parent))
+        if found.metric and found.n:
+            notes.append(caveats.of_metric(found.metric, found.n))
+    parts += [Paragraph(note, warning=True) for note in notes if note]
     if not entry["sets"]:
         parts.append(Paragraph("It was trained without --evaluate.", warning=True))
     else:

@@ -56,11 +56,6 @@ class Weights:
         of = f" of {self.of_epochs}" if self.of_epochs else ""
         return f"epoch {self.epoch}{of} (step {self.step}), {why}"
 
-    @property
-    def are_untrained(self) -> bool:
-        """Whether they are from before the first step."""
-        return self.step == 0
-
 
 _NUMBER = fields.nullable(fields.whole(0))
 CHECK = fields.record(
@@ -178,10 +173,16 @@ def tell(path: str, weights: Weights, parent: str | None) -> None:
         weights: those taken.
         parent: the run's parent.
     """
-    if not weights.are_untrained:
-        if weights.step is not None:
-            logging.info("%s: its weights are of %s", path, weights)
-        return
+    if note := warning(path, weights, parent):
+        logging.warning("%s", note)
+    elif weights.step is not None:
+        logging.info("%s: its weights are of %s", path, weights)
+
+
+def warning(path: str, weights: Weights, parent: str | None) -> str:
+    """Says that weights are those of before the first step; "" of others. As tell."""
+    if weights.step != 0:
+        return ""
     start = f"those of {parent}, unchanged" if parent else "untrained"
     why = "it has taken no step"
     if weights.kind == BEST:
@@ -189,4 +190,4 @@ def tell(path: str, weights: Weights, parent: str | None) -> None:
             f"no later evaluation had as good a {weights.metric or 'metric'}. "
             "--weights=last takes the last ones"
         )
-    logging.warning("%s: its weights are of epoch 0 (%s): %s.", path, start, why)
+    return f"{path}: its weights are of epoch 0 ({start}): {why}."

@@ -2,7 +2,10 @@
 
 import dataclasses
 
+from avl_tf.errors import UserError
 from avl_tf.settings import SEEDS, setting
+
+_SHORTEST_S = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,10 +18,9 @@ class EvaluationConfig:
         "itself stands in double quotes.",
     )
     evaluation_clip_s: float = setting(
-        51.2,
+        0.0,
         "Seconds that evaluation clips are padded or cut to (the authors: 51.2 for "
-        "YouCook2, 30.72 for MSR-VTT).",
-        lower=0.1,
+        "YouCook2, 30.72 for MSR-VTT); 0 hears each set's clips whole, up to 51.2.",
         upper=86_400,
     )
     evaluation_batch_size: int = setting(
@@ -31,6 +33,13 @@ class EvaluationConfig:
         "Queries that recall is divided by when clips are missing and count as misses "
         "(MSR-VTT: 1000, of which 968 have sound); 0 is the clips there are.",
     )
+
+    def __post_init__(self) -> None:
+        if 0 < self.evaluation_clip_s < _SHORTEST_S:
+            raise UserError(
+                f"--evaluation_clip_s={self.evaluation_clip_s}: expected {_SHORTEST_S} "
+                "or more, or 0 to hear each set's clips whole."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

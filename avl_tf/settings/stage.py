@@ -74,7 +74,7 @@ class StageConfig:
     keep_checkpoints: int = setting(2, "Checkpoints kept, the newest.", lower=1)
     best_metric: str = setting(
         "",
-        "SET/METRIC, as in val/a2v/R@10, or val/R@10 for the mean of both directions: "
+        "SET/METRIC, as in val/MRR for both directions together, or val/a2v/R@10: "
         "the weights of the best evaluation are kept, and stand for the run. Choose on "
         "validation, never on test records. Empty: the last weights (the authors).",
     )

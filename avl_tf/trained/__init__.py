@@ -13,6 +13,7 @@ from avl_tf import evaluation, files, runs, settings
 from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
+from avl_tf.evaluation.clip_lengths import LONGEST_S
 from avl_tf.model import branch, build_model, filters_well, visual_input
 from avl_tf.records import RecordSet
 from avl_tf.runs import RunInfo, Weights
@@ -50,7 +51,7 @@ class Trained:
         return Embedder(
             dataclasses.replace(self.info, weights=found),
             towers,
-            (self.evaluation or EvaluationConfig()).evaluation_clip_s,
+            (self.evaluation and self.evaluation.evaluation_clip_s) or LONGEST_S,
             "clip" in (self.info.log_mel_reference, self.log_mel_reference),
             weights,
         )

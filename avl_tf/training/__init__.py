@@ -103,7 +103,8 @@ def train_stage(
         history = History(run_dir, stage.best_metric, sets, directions)
         admission.check_stage(stage)
         if index == 0:
-            admission.warn_of_sizes(stage, evaluated, sets)
+            admission.tell(stage, clips, records, evaluated, sets)
+        settled = evaluation.by_set(sets, evaluated, told=index == 0)
 
         state = _make_state(strategy, stage, info)
         take_step = steps.train_step(strategy, state, stage, steps_per_epoch)
@@ -123,16 +124,17 @@ def train_stage(
         log = TensorBoardLog(run_dir if index == 0 else None)
         if index == 0:
             with checkpoints.writing():
+                # More --epochs than when it was begun may be asked for.
+                files.write_text(files.join(run_dir, runs.FLAGS), flags_text)
                 if not resumed:
-                    files.write_text(files.join(run_dir, runs.FLAGS), flags_text)
                     runs.write_info(run_dir, info)
                 log.text("flags", f"```\n{flags_text}```")
         embed = evaluation.embed_function(state.model)
 
         def rank_sets() -> dict[str, dict[str, float]]:
-            reference = clips.log_mel_reference
+            ref = clips.log_mel_reference
             return {
-                name: evaluation.rank_set(embed, one, evaluated, reference).metrics()
+                name: evaluation.rank_set(embed, one, settled[name], ref).metrics()
                 for name, one in sets.items()
             }
 

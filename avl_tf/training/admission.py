@@ -13,12 +13,14 @@ from absl import logging
 from avl_tf import files, runs, settings
 from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
-from avl_tf.evaluation import EvaluationConfig, caveats
+from avl_tf.evaluation import EvaluationConfig, caveats, clip_lengths
 from avl_tf.model import ModelConfig
 from avl_tf.records import RecordSet
 from avl_tf.settings.stage import StageConfig
 from avl_tf.training import history
 
+# Training records whose headers are read at the start, for the lengths of clips.
+_MOST_TOLD = 100_000
 _DEFAULTS = settings.to_flagfile(
     StageConfig(), ClipConfig(), EvaluationConfig(), ModelConfig(visual_dims=())
 )
@@ -98,17 +100,35 @@ def run_info(
     return info
 
 
-def warn_of_sizes(
-    stage: StageConfig, evaluated: EvaluationConfig, sets: Mapping[str, RecordSet]
+def tell(
+    stage: StageConfig,
+    clips: ClipConfig,
+    records: RecordSet,
+    evaluated: EvaluationConfig,
+    sets: Mapping[str, RecordSet],
 ) -> None:
-    """Warns of sets too small to tell models apart, and to choose weights by."""
-    n = {k: evaluated.evaluation_population or s.n_clips for k, s in sets.items()}
-    notes = [caveats.of_size(name, size) for name, size in n.items()]
+    """Logs how many training clips are cut or padded; warns of a poor --best_metric."""
+    if records.n_records <= _MOST_TOLD and not files.is_remote(records.folder):
+        annotated = clips.clip_sampling == "annotated"
+        lengths = clip_lengths.of_set(records, annotated)
+        n_cut, n_padded = clip_lengths.count(lengths, clips.clip_s)
+        what = "clips" if annotated else "recordings"
+        cut = "" if clips.clip_sampling == "random" else f"{n_cut} longer and cut, "
+        logging.info(
+            "%s: of %d %s to train on are %s%d shorter than the %g s of --clip_s and "
+            "padded",
+            records.name,
+            len(lengths),
+            what,
+            cut,
+            n_padded,
+            clips.clip_s,
+        )
     if stage.best_metric:
-        chosen_by = n[stage.best_metric.partition("/")[0]]
-        notes.append(caveats.of_metric(stage.best_metric, chosen_by))
-    for note in filter(None, notes):
-        logging.warning("%s", note)
+        n = evaluated.evaluation_population
+        n = n or sets[stage.best_metric.partition("/")[0]].n_clips
+        if note := caveats.of_metric(stage.best_metric, n):
+            logging.warning("%s", note)
 
 
 def _as_trainable(parent: runs.RunInfo, encoder: str) -> runs.RunInfo:
@@ -125,6 +145,9 @@ def _as_trainable(parent: runs.RunInfo, encoder: str) -> runs.RunInfo:
 
 def is_resumed(run_dir: str, info: runs.RunInfo, flags_text: str) -> bool:
     """Whether a run directory holds this very run, begun before.
+
+    It may now have more epochs: nothing before the last depends on their number, unless
+    the learning rate falls over all of them.
 
     Raises:
         ValueError: it holds another run, or an imported one.
@@ -143,10 +166,11 @@ def is_resumed(run_dir: str, info: runs.RunInfo, flags_text: str) -> bool:
             **runs.weights.flag_values(_DEFAULTS),
             **runs.weights.flag_values(stream.read()),
         }
+    now = runs.weights.flag_values(flags_text)
     changed = [
         f"{name}={before[name]} then, {value} now"
-        for name, value in runs.weights.flag_values(flags_text).items()
-        if before[name] != value
+        for name, value in now.items()
+        if before[name] != value and not _goes_further(name, before, now)
     ]
     old = runs.read_info(run_dir)
     if old.parent != info.parent:
@@ -164,3 +188,10 @@ def is_resumed(run_dir: str, info: runs.RunInfo, flags_text: str) -> bool:
             "another --run_dir, or delete this one to train anew."
         )
     return True
+
+
+def _goes_further(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    """Whether a setting is the number of epochs, raised where it can be."""
+    if name != "--epochs" or float(now["--final_learning_rate"]):
+        return False
+    return int(now[name]) > int(before[name])

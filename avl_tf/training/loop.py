@@ -58,7 +58,8 @@ class Loop:
         stage, last_step = self.stage, self.stage.epochs * steps_per_epoch
         log_every = min(_LOG_EVERY, steps_per_epoch)
         evaluate_every = stage.evaluate_every * steps_per_epoch
-        started, since = time.monotonic(), int(self.state.step.numpy())
+        # Seconds of a step; the first one, which traces and compiles, is none to go by.
+        clock = _Clock()
         for batch in batches:
             at = int(self.state.step.numpy()) + 1
             logged = at % log_every == 0 or at % steps_per_epoch == 0 or at == last_step
@@ -70,21 +71,21 @@ class Loop:
                     self.run_dir, what, stage, at - 1, strategy, batch
                 )
             if logged:
-                seconds = (time.monotonic() - started) / (at - since)
                 self._log(
                     at,
                     {name: float(value) for name, value in measured.items()},
-                    seconds,
+                    clock.seconds(at),
                     steps_per_epoch,
                 )
-                started, since = time.monotonic(), at
+            if logged or not clock.runs:
+                clock.start(at)
             if at % evaluate_every == 0 or at == last_step:
                 self.evaluate(at // steps_per_epoch)
                 self.save()
                 over = self.history.is_over(stage.patience)
                 if stage.patience and devices.as_chief(strategy, over):
                     return
-                started = time.monotonic()
+                clock.start(at)
             elif stage.checkpoint_every and at % stage.checkpoint_every == 0:
                 self.save()
             if at == last_step:
@@ -129,27 +130,46 @@ class Loop:
         self,
         at: int,
         measured: Mapping[str, float],
-        seconds: float,
+        seconds: float | None,
         steps_per_epoch: int,
     ) -> None:
-        """Tells how the training stands; seconds is the time of a step."""
-        stage, clips_per_second = self.stage, self.stage.batch_size / seconds
-        measured = {**measured, "clips_per_second": clips_per_second}
+        """Tells how the training stands; seconds is the time of a step, if known."""
+        stage, speed = self.stage, ""
+        if seconds:
+            measured = {**measured, "clips_per_second": stage.batch_size / seconds}
+            left = (stage.epochs * steps_per_epoch - at) * seconds
+            speed = (
+                f", {measured['clips_per_second']:.0f} clips/s, "
+                f"{datetime.timedelta(seconds=round(left))} left"
+            )
         self.log.measurements(measured, at)
         epoch, in_epoch = divmod(at, steps_per_epoch)
         place = f"epoch {epoch}"
         if in_epoch:
             place = f"epoch {epoch + 1}, step {in_epoch} of {steps_per_epoch}"
-        left = (stage.epochs * steps_per_epoch - at) * seconds
         logging.info(
-            "%s, %s (of %d): loss %.3f, %.0f clips/s, %s left",
+            "%s, %s (of %d): loss %.3f%s",
             self.run_dir,
             place,
             stage.epochs,
             measured["loss"],
-            clips_per_second,
-            datetime.timedelta(seconds=round(left)),
+            speed,
         )
+
+
+class _Clock:
+    """Takes the time of steps, from a step on."""
+
+    runs = False
+
+    def start(self, step: int) -> None:
+        self.runs, self._step, self._started = True, step, time.monotonic()
+
+    def seconds(self, step: int) -> float | None:
+        """Seconds a step since the start; None before it."""
+        if not self.runs:
+            return None
+        return (time.monotonic() - self._started) / (step - self._step)
 
 
 def brief(values: dict[str, float]) -> str:
@@ -160,4 +180,5 @@ def brief(values: dict[str, float]) -> str:
         for d in tables.directions([values])
     ]
     cutoffs = "/".join(str(k) for k in metrics.CUTOFFS)
-    return f"R@{cutoffs} {', '.join(recalls)} (n={values['n']})"
+    mrr = "/".join(f"{values[f'{d}/MRR']:.3f}" for d in tables.directions([values]))
+    return f"R@{cutoffs} {', '.join(recalls)}, MRR {mrr} (n={values['n']})"
