@@ -34,7 +34,15 @@ from avl_tf import media, program, settings, whole_files
 from avl_tf.errors import UserError
 from avl_tf.media import Limits
 from avl_tf.wording import counted
-from data_prep import failures, findings, manifest, media_files, processes, splits
+from data_prep import (
+    earlier_manifest,
+    failures,
+    findings,
+    manifest,
+    media_files,
+    processes,
+    splits,
+)
 from data_prep.builder import (
     clip_corpus,
     data_card,
@@ -46,9 +54,9 @@ from data_prep.builder import (
 from data_prep.builder.clip_corpus import BuildConfig, ClipCorpus
 from data_prep.builder.decisions import Decisions, read_decisions
 from data_prep.builder.video_scan import Scan, ScanTask
+from data_prep.earlier_manifest import Earlier
 from data_prep.failures import Failure
 from data_prep.findings import Finding
-from data_prep.manifest import Recording
 from data_prep.manifest_line import require_language
 
 settings.define_flags(BuildConfig)
@@ -87,7 +95,7 @@ def main() -> None:
     track = settings.from_flags(manifest.SoundConfig).track
     path_of, failed, n_others = _list_videos(_VIDEOS.value)
     path = os.path.join(_OUT_DIR.value, "manifest.jsonl")
-    earlier = manifest.read_earlier(path) if _KEEP.value else {}
+    earlier = earlier_manifest.read_earlier(path) if _KEEP.value else {}
     with whole_files.used(_OUT_DIR.value, "scans", "review"):
         _build(config, decided, path_of, failed, n_others, track, earlier)
 
@@ -99,7 +107,7 @@ def _build(
     failed: list[Failure],
     n_others: int,
     track: int | str | None,
-    earlier: dict[str, Recording],
+    earlier: dict[str, Earlier],
 ) -> None:
     wanted = media.Wanted(_LANGUAGE.value, track)
     scans = _scan_all(path_of, config.segmenter, wanted)
@@ -119,22 +127,27 @@ def _build(
     _note(notes)
     if not scans:
         raise UserError(
-            f"{_VIDEOS.value}: none of {len(failed)} videos can be used, see "
-            f"{path}; the first is {failed[0]['id']}: {failed[0]['reason']}"
+            f"{_VIDEOS.value}: none of {counted(len(failed), 'video')} can be used, "
+            f"see {path}; the first is {failed[0]['id']}: {failed[0]['reason']}"
         )
+    more: list[Finding] = []
+    length_of = {video: round(scan.duration_s, 3) for video, scan in scans.items()}
+    earlier = earlier_manifest.follow(earlier, path_of, length_of, more)
     corpus = clip_corpus.build(scans, config, decided, earlier)
-    more = [
+    more += [
         dataclasses.replace(note, media=path_of.get(note.id, ""))
         for note in corpus.notes
     ]
-    _note(more, notes)
-    n_unknown = _check_decisions(decided, corpus)
-    if _REVIEW.value:
-        _write_review_page(corpus, path_of, decided)
     path = os.path.join(_OUT_DIR.value, "manifest.jsonl")
     lines = clip_corpus.manifest_lines(corpus, scans, path_of, _LANGUAGE.value, path)
     if track is not None:
         lines = [{**line, "audio_track": track} for line in lines]
+    # That clips change is this program's purpose.
+    more += earlier_manifest.overwritten(earlier, lines, except_for=["clips"])
+    _note(more, notes)
+    n_unknown = _check_decisions(decided, corpus)
+    if _REVIEW.value:
+        _write_review_page(corpus, path_of, decided)
     manifest.write_manifest(path, lines)
     card = clip_corpus.describe(corpus, scans, config, decided, len(failed))
     card["review"]["decisions_on_other_clips"] = n_unknown
@@ -164,8 +177,9 @@ def _list_videos(folder: str) -> tuple[dict[str, str], list[Failure], int]:
     ]
     if not ids:
         raise UserError(
-            f"{folder}: no video in it or below, of {len(listing.files)} files. Videos "
-            "are files that end in .mp4, .mkv, .webm, .mov and so on."
+            f"{folder}: no video in it or below, of "
+            f"{counted(len(listing.files), 'file')}. Videos are files that end in "
+            ".mp4, .mkv, .webm, .mov and so on."
         )
     failed = []
     for name in listing.unreadable:

@@ -23,7 +23,14 @@ from absl import flags
 from avl_tf import comma_lists, program, settings
 from avl_tf.errors import UserError
 from avl_tf.wording import counted
-from data_prep import adapter, checks, manifest, media_files, splits
+from data_prep import (
+    adapter,
+    checks,
+    earlier_manifest,
+    manifest,
+    media_files,
+    splits,
+)
 from data_prep.adapter import AdapterConfig
 from data_prep.findings import Finding
 from data_prep.manifest_line import require_language, require_split_name
@@ -69,8 +76,8 @@ def main() -> None:
     if not ids:
         raise UserError(_nothing_in(folder, listing))
     paths = [os.path.abspath(os.path.join(folder, name)) for name in ids]
-    keep = bool(shares) and _KEEP.value
-    earlier = manifest.read_earlier(config.manifest) if keep else {}
+    before = _earlier(config.manifest, shares) if _KEEP.value else {}
+    earlier = before if shares else {}
     recording_of, findings = _recordings(ids, paths, earlier)
     lines = [
         {
@@ -101,12 +108,28 @@ def main() -> None:
     listed: list[Finding] = []
     lines = adapter.sift(config, lines, findings, strict=False, listed=listed)
     unusable = {finding.id for finding in listed if finding.kind in _UNUSABLE}
+    notes: list[Finding] = []
+    path_of = dict(zip(ids, paths, strict=True))
+    length_of = {line["id"]: line.get("duration_s") for line in lines}
+    earlier = earlier_manifest.follow(before, path_of, length_of, notes)
     if shares:
-        notes: list[Finding] = []
         lines = _deal(lines, recording_of, shares, earlier, unusable, notes)
-        adapter.add_notes(config, listed, notes)
+    else:
+        notes += _undealt(lines, earlier)
+    notes += earlier_manifest.overwritten(earlier, lines)
+    adapter.add_notes(config, listed, notes)
     adapter.write(config, lines, unusable=unusable)
     _tell_of_long(lines, config)
+
+
+def _earlier(path, shares):
+    """What is there already; without splits to keep, it may be anything."""
+    try:
+        return earlier_manifest.read_earlier(path)
+    except UserError:
+        if shares:
+            raise
+        return {}
 
 
 def _recordings(ids, paths, earlier):
@@ -114,7 +137,7 @@ def _recordings(ids, paths, earlier):
     recording_of, findings = {name: name for name in ids}, []
     for group in checks.identical_files(paths):
         group = sorted(group, key=lambda index: os.path.islink(paths[index]))
-        first = manifest.recording_id([ids[index] for index in group], earlier)
+        first = earlier_manifest.recording_id([ids[index] for index in group], earlier)
         for index in sorted(group):
             if ids[index] != first:
                 recording_of[ids[index]] = first
@@ -137,6 +160,15 @@ def _deal(lines, recording_of, shares, earlier, unusable, notes):
     )
     split_of = dict(zip(groups, dealt, strict=True))
     return [{**line, "split": split_of[line["recording_id"]]} for line in lines]
+
+
+def _undealt(lines, earlier):
+    """Notes on recordings that had another split before, and no --splits now."""
+    for line in lines:
+        old = earlier.get(line["id"])
+        if old and old.split != line["split"]:
+            detail = f"from {old.split} to {line['split']}, as --splits is not given"
+            yield Finding("moved", line["id"], detail, line["media"])
 
 
 def _tell_of_long(lines, config):

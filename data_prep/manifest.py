@@ -19,7 +19,7 @@ start at once.
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from avl_tf import json_text
@@ -206,30 +206,6 @@ def split_by_recording(
     ids = sorted(set(recording_ids))
     dealt = splits.deal([[name] for name in ids], fractions, seed)
     return dict(zip(ids, dealt, strict=True))
-
-
-def read_earlier(path: str) -> dict[str, Recording]:
-    """The recordings of a manifest that is to be made anew, by id; {} if there is none.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    if not os.path.isfile(path) or not os.path.getsize(path):
-        return {}
-    try:
-        recordings, _ = sift_manifest(path)
-    except UserError as error:
-        raise UserError(
-            f"{error} Its splits are to be kept: mend it, or deal all anew by "
-            "--nokeep_splits."
-        ) from error
-    return {recording.id: recording for recording in recordings}
-
-
-def recording_id(group: Sequence[str], earlier: Mapping[str, Recording]) -> str:
-    """What the recording of some files is called: as one of them, and as earlier."""
-    names = (earlier[name].recording_id for name in group if name in earlier)
-    return next((name for name in names if name in group), group[0])
 
 
 def _write(path: str, pieces: Iterable[str]) -> None:

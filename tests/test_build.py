@@ -147,6 +147,15 @@ def test_build_of_more_videos_moves_none(tmp_path):
             assert {name: after[name] for name in before} == before
             assert "moved" not in done.stdout
         assert all(after[name].split == before[name].split for name in before)
+    # Nor does another name.
+    (videos / "3 (1).mp4").unlink()
+    (videos / "4.mp4").rename(videos / "renamed.mp4")
+    done = run("data_prep.build", *arguments, f"--out_dir={out}")
+    kept = {r.id: r.split for r in read_manifest(str(out / "manifest.jsonl"))}
+    assert kept["renamed.mp4"] == before["4.mp4"].split
+    told = {n["kind"]: n["id"] for n in _read(out / "notes.jsonl")}
+    assert told["renamed"] == "renamed.mp4" and told["gone"] == "3 (1).mp4"
+    (videos / "renamed.mp4").rename(videos / "4.mp4")
     # Another seed deals anew only if that is asked for.
     anew = (*arguments, f"--out_dir={out}", "--seed=3")
     run("data_prep.build", *anew)

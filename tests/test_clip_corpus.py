@@ -12,7 +12,8 @@ from data_prep.builder.clip_corpus import BuildConfig
 from data_prep.builder.clip_selection import VideoClip
 from data_prep.builder.decisions import Decisions, read_decisions
 from data_prep.builder.video_scan import Scan
-from data_prep.manifest import read_earlier, read_manifest, write_manifest
+from data_prep.earlier_manifest import read_earlier
+from data_prep.manifest import read_manifest, write_manifest
 
 
 def _clips(video, n):

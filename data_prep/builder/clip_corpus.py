@@ -16,8 +16,9 @@ from data_prep.builder import clip_selection, data_card, segmenters
 from data_prep.builder.clip_selection import VideoClip
 from data_prep.builder.decisions import Decisions
 from data_prep.builder.video_scan import Scan
+from data_prep.earlier_manifest import recording_id
 from data_prep.findings import Finding
-from data_prep.manifest import SPLITS, Recording, path_in_manifest, recording_id
+from data_prep.manifest import SPLITS, Recording, path_in_manifest
 
 
 @dataclasses.dataclass(frozen=True)
