@@ -55,7 +55,8 @@ _SEED = flags.DEFINE_integer(
 _KEEP = flags.DEFINE_boolean("keep_splits", True, splits.KEEP)
 # Kinds of findings: of such a file no record can be made.
 _UNUSABLE = ("missing", "dead", "silent")
-_LONG_S = 30
+# Of what is longer, a model hears less than two thirds by default.
+_LONG_S = 15
 _MEDIA = media_files.VIDEO_SUFFIXES + media_files.AUDIO_SUFFIXES
 
 

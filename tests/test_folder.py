@@ -216,10 +216,10 @@ def test_long_videos_are_steered_to_the_builder(tmp_path):
     video(folder / "short.mp4")
     assert "data_prep.build" not in _adapt(folder, manifest).stdout
     made_media.make_media(
-        folder / "long.mp4", [made_media.numbered(0)] * 32, made_media.sine(32), fps=1
+        folder / "long.mp4", [made_media.numbered(0)] * 16, made_media.sine(16), fps=1
     )
     done = _adapt(folder, manifest)
-    assert "1 of 2 videos is longer than 30 s" in done.stdout
+    assert "1 of 2 videos is longer than 15 s" in done.stdout
     command = f"data_prep.build '--videos={folder}' --language=sw --out_dir="
     assert command in done.stdout
 
