@@ -160,7 +160,13 @@ def _deal(lines, recording_of, shares, earlier, unusable, notes):
         list(groups.values()), shares, _SEED.value, kept, unusable, notes
     )
     split_of = dict(zip(groups, dealt, strict=True))
-    return [{**line, "split": split_of[line["recording_id"]]} for line in lines]
+    lines = [{**line, "split": split_of[line["recording_id"]]} for line in lines]
+    filled = {line["split"] for line in lines if line["id"] not in unusable}
+    for split in sorted(shares.keys() - filled):
+        n_good = counted(len(left - unusable), "recording")
+        detail = f"nothing in it can be used, as {n_good} can be in all"
+        notes.append(Finding("empty split", split, detail))
+    return lines
 
 
 def _undealt(lines, earlier):

@@ -209,6 +209,13 @@ def test_files_that_cannot_be_used_fill_no_split(tmp_path):
         )
         for split, n_dead in dead.items():
             assert f" in {split} ({n_dead} cannot be used)" in done.stdout
+        assert "empty split" not in done.stdout
+    for index in range(1, 4):
+        (folder / f"{index}.mp4").unlink()
+    done = _adapt(folder, manifest, splits, "--nokeep_splits")
+    (name,) = {"train", "eval"} - {lines(manifest)["0.mp4"]["split"]}
+    told = f"1 empty split ({name}: nothing in it can be used, as 1 recording can be in"
+    assert told in done.stdout
 
 
 def test_long_videos_are_steered_to_the_builder(tmp_path):
