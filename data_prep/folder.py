@@ -55,7 +55,7 @@ _SEED = flags.DEFINE_integer(
 _KEEP = flags.DEFINE_boolean("keep_splits", True, splits.KEEP)
 # Kinds of findings: of such a file no record can be made.
 _UNUSABLE = ("missing", "dead", "silent")
-# Of what is longer, a model hears less than two thirds by default.
+# Of what is longer, training hears less than two thirds at a time by default.
 _LONG_S = 15
 _MEDIA = media_files.VIDEO_SUFFIXES + media_files.AUDIO_SUFFIXES
 
@@ -193,8 +193,9 @@ def _tell_of_long(lines, config):
         what = "is" if n_long == 1 else "are"
         print(
             f"note: {n_long} of {counted(len(videos), 'video')} {what} longer than "
-            f"{_LONG_S} s. A file is one clip here, of which a model hears --clip_s at "
-            "a time (10 s if left out). This cuts the speech in them into clips:\n"
+            f"{_LONG_S} s. A file is one clip here: training hears --clip_s of it at a "
+            "time (10 s if left out), evaluation the first 51.2 s. This cuts the "
+            "speech in them into clips:\n"
             f"    python -m data_prep.build {shlex.join(command)}"
         )
 
