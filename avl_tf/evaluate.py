@@ -30,7 +30,8 @@ _REFERENCE = flags.DEFINE_enum(
     "log_mel_reference",
     None,
     ["stored", "clip"],
-    "Whose loudest bin is 0 dB: as stored in the records, or each clip's own.",
+    "Whose loudest bin is 0 dB: as stored in the records, or each clip's own; if left "
+    "out as in the run's training.",
 )
 _WEIGHTS = flags.DEFINE_enum(
     "weights",
@@ -45,8 +46,12 @@ _OUTPUT = flags.DEFINE_string(
     "JSON file for the results; by default RUN_DIR/evaluation/recall.json, or "
     "recall.json here for an export. The ranks lie beside it as NAME_ranks.json.",
 )
-settings.define_flags(EvaluationConfig)
-settings.define_flags(ResamplingConfig)
+settings.define_flags(
+    EvaluationConfig,
+    heading="Evaluation",
+    default_is="as in the run's training",
+)
+settings.define_flags(ResamplingConfig, heading="Intervals and p values")
 program.require_one("run_dir", "export")
 
 

@@ -7,19 +7,11 @@ evaluate, train --init_from, cascade and export take the run as any other. Print
 became of every tensor. --export_pth writes a state_dict that the authors' code loads.
 """
 
-import dataclasses
-
-import tensorflow as tf
 from absl import flags
 
-from avl_tf import files, program, release, runs
+from avl_tf import program
 from avl_tf.errors import UserError
-from avl_tf.model import ModelConfig, build_model
-from avl_tf.records import AUTHORS_2D, AUTHORS_3D
-from avl_tf.release import text_branch
-from avl_tf.terminal import visible
-from avl_tf.torch_weights import state_dict
-from avl_tf.torch_weights.writer import write_state_dict
+from avl_tf.settings.stored import AUTHORS_2D, AUTHORS_3D
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "The authors' .pth: a release, or eN.pth of their train.py."
@@ -60,46 +52,27 @@ _TEXT = flags.DEFINE_boolean(
 _PARTIAL = flags.DEFINE_boolean(
     "allow_partial", False, "Take a checkpoint with missing or unexpected tensors."
 )
+program.require_one("checkpoint", "export_pth")
 
 
 def main() -> None:
-    if _CHECKPOINT.value and not _EXPORT_PTH.value:
-        _import(_CHECKPOINT.value)
-    elif _EXPORT_PTH.value and not _CHECKPOINT.value:
-        model, info = runs.load_model(_RUN_DIR.value)
-        state = release.to_state(model, info.model)
-        write_state_dict(_EXPORT_PTH.value, state)
-        print(f"{_EXPORT_PTH.value}: {len(state)} tensors")
-    else:
-        raise UserError("Give either --checkpoint to import or --export_pth to export.")
+    dims = _visual_dims()
 
+    from avl_tf.commands import importing
 
-def _import(source: str) -> None:
-    if runs.exists(_RUN_DIR.value):
-        raise UserError(f"{_RUN_DIR.value} holds a run already. Use another --run_dir.")
-    state = state_dict(source)
-    config = release.config_of(state, source, _visual_dims())
-    model = build_model(config, initialize=False)
-    text = dict(state) if _TEXT.value else {}
-    try:
-        parity = release.load_state(model, config, state)
-    except ValueError as error:
-        raise UserError(f"{source}: {error}") from error
-    _report(parity)
-    if (parity.missing or parity.unexpected) and not _PARTIAL.value:
-        raise UserError(
-            f"{source}: {len(parity.missing)} tensors missing, "
-            f"{len(parity.unexpected)} unexpected (listed above). --allow_partial "
-            "takes it all the same."
-        )
-    if _TEXT.value:
-        path = files.join(_RUN_DIR.value, "text_model", "1")
-        text_branch.export(model, config, text, source, path)
-    checkpoint = tf.train.Checkpoint(model=model)
-    checkpoint.save(files.join(runs.checkpoint_prefix(_RUN_DIR.value), "ckpt"))
-    # Last, so that a folder with a run.json is a whole run.
-    runs.write_info(_RUN_DIR.value, _info(config, source))
-    print(f"{_RUN_DIR.value}: {len(parity.placed)} tensors, {config}")
+    if _EXPORT_PTH.value:
+        importing.export_pth(_RUN_DIR.value, _EXPORT_PTH.value)
+        return
+    importing.import_checkpoint(
+        _CHECKPOINT.value or "",
+        _RUN_DIR.value,
+        visual_dims=dims,
+        backbones=(_BACKBONE_2D.value, _BACKBONE_3D.value),
+        log_mel_reference=_REFERENCE.value,
+        languages=tuple(_LANGUAGES.value),
+        text=_TEXT.value,
+        allow_partial=_PARTIAL.value,
+    )
 
 
 def _visual_dims() -> tuple[int, ...] | None:
@@ -115,42 +88,6 @@ def _visual_dims() -> tuple[int, ...] | None:
             "run has two at most, 2D and then 3D."
         )
     return dims
-
-
-def _report(parity: release.Parity) -> None:
-    for theirs, ours, shape in parity.placed:
-        print(f"{visible(theirs):44} -> {ours:36} {list(shape)}")
-    for title, keys in (
-        ("never read by the authors' forward pass", parity.unused),
-        ("text branch (--text exports it)", parity.text),
-        ("UNEXPECTED", parity.unexpected),
-        ("MISSING", parity.missing),
-    ):
-        if keys:
-            print(f"{len(keys)} {title}: {visible(', '.join(keys))}")
-
-
-def _info(config: ModelConfig, source: str) -> runs.RunInfo:
-    dims = config.visual_dims
-    named = (
-        (AUTHORS_2D, _BACKBONE_2D.value),
-        (AUTHORS_3D, _BACKBONE_3D.value),
-    )[: len(dims)]
-    streams = [
-        dataclasses.replace(authors, backbone=backbone, dim=dim)
-        for (authors, backbone), dim in zip(named, dims, strict=True)
-    ]
-    return runs.RunInfo(
-        model=config,
-        features_2d=streams[0],
-        features_3d=streams[1] if len(streams) > 1 else None,
-        log_mel_reference=_REFERENCE.value,
-        records=source,
-        records_fingerprint="",
-        languages=tuple(_LANGUAGES.value),
-        parent=None,
-        synthetic=False,
-    )
 
 
 def cli() -> None:

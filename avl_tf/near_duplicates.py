@@ -18,8 +18,6 @@ HASH_BITS = 43
 # picture has one only), and which part of the shorter video must be shared: an opening
 # that all videos of a channel have makes no copies of them.
 _LIMITS = {"audio": (4, 0.3), "frames": (1, 0.5), "log_mel": (4, 0.5)}
-# What the fingerprints of media are of; "log_mel" is of records (avl_tf.overlap).
-KINDS = ("audio", "frames")
 # A video is looked at in pieces of this length, and a piece is shared if one hash is.
 _PIECE_S = 5.0
 _SHIFT_TOLERANCE_S = 1.0

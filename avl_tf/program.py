@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from avl_tf import flagfiles, terminal
+from avl_tf import flag_help, flagfiles, terminal
 from avl_tf.errors import MediaError, UserError
 
 # A full disk, memory that does not suffice, a damaged file, a server that is gone; not
@@ -68,7 +68,9 @@ def run(main: Callable[..., None], n_arguments: int = 0) -> None:
             if not argument.isascii() and re.search("[\ud800-\udfff]", argument):
                 _fail(f"{argument!a}: not UTF-8, which every name must be. Rename it.")
         if {"--help", "--helpshort", "-h"}.intersection(argv):
-            _help(sys.modules[main.__module__].__doc__ or "")
+            module = main.__module__
+            print(flag_help.text(sys.modules[module].__doc__ or "", module))
+            sys.exit(0)
         return _parse(argv)
 
     app.run(guarded, flags_parser=parse)
@@ -94,21 +96,12 @@ def _stopped() -> NoReturn:
     sys.exit(130)
 
 
-def _help(description: str) -> NoReturn:
-    """Prints what a program does and all its flags, without those of absl itself."""
-    print(description)
-    for module in flags.FLAGS.flags_by_module_dict():
-        if not str(module).startswith(("absl", "tensorflow", "tf_keras")):
-            print(flags.FLAGS.module_help(module))
-    sys.exit(0)
-
-
 def _parse(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS([argv[0], *flagfiles.expand(argv[1:])])
-        missing = _missing()
+        missing = flag_help.missing()
     except flags.IllegalFlagValueError as error:
-        missing = _missing() or _fail(f"{error} --helpshort lists the flags.")
+        missing = flag_help.missing() or _fail(f"{error} --helpshort lists the flags.")
     except (UserError, OSError) as error:
         _fail(str(error))
     except flags.Error as error:
@@ -116,21 +109,6 @@ def _parse(argv: list[str]) -> list[str]:
     if missing:
         _fail(" ".join([*missing, "--helpshort lists the flags."]))
     return rest
-
-
-def _missing() -> list[str]:
-    """Tells of each required flag that was not given, or given empty."""
-    values = {name: flags.FLAGS[name].value for name in flags.FLAGS}
-    found: dict[str, None] = {}  # a validator of several flags is met at each of them
-    for name, value in values.items():
-        for validator in flags.FLAGS[name].validators:
-            names = list(validator.get_flags_names())
-            if len(names) > 1:
-                if not validator.checker({each: values[each] for each in names}):
-                    found[validator.message] = None
-            elif value in (None, "", []) and not validator.checker(None):
-                found[f"--{name} is required: {flags.FLAGS[name].help}"] = None
-    return list(found)
 
 
 def _fail(message: str) -> NoReturn:

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from avl_tf import json_text
 from avl_tf.errors import UserError
-from avl_tf.media import Limits
 from avl_tf.settings import setting
+from avl_tf.settings.limits import Limits
 from avl_tf.wording import counted
 from data_prep import checks, manifest
 from data_prep.checks import DEFECTS, Line
@@ -253,6 +253,8 @@ def _sift_clips(lines, find, drop, report) -> list[Line]:
 
 def _examine(lines, drop, report, limits) -> list[Line]:
     """Opens the media of all lines; those that can be opened get duration_s."""
+    from data_prep import listening  # its PyAV is slow, and only needed here
+
     usable = []
     found_before = checks.unusable_files(lines)
     bar = tqdm(lines, unit="file", desc="checking media", disable=None)
@@ -260,7 +262,7 @@ def _examine(lines, drop, report, limits) -> list[Line]:
         if index in found_before:
             usable.append(line)
             continue
-        finding, duration_s = checks.examine(line, limits, report)
+        finding, duration_s = listening.examine(line, limits, report)
         if finding:
             report.append(finding)
             if finding.kind in drop:

@@ -10,10 +10,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from avl_tf import json_text, media
-from avl_tf.media import DEFAULT_LIMITS, Limits, MediaError
-from avl_tf.media.file import MediaFile
-from avl_tf.media.tracks import ANY, Wanted
+from avl_tf import json_text
 from data_prep.findings import Finding
 from data_prep.manifest_line import fault_of
 from data_prep.media_files import sha256
@@ -32,11 +29,11 @@ DEFECTS = {
     "span": "a clip whose times are no span",
     "beyond": "a clip that starts after the end of its sound",
 }
-_FIRST_WINDOW_S, _LAST_WINDOW_S = 1, 600
 _HASHED = 1 << 16
 
 
-def _finding(kind: str, line: Line, detail: str) -> Finding:
+def finding(kind: str, line: Line, detail: str) -> Finding:
+    """What is wrong with a line."""
     return Finding(kind, line["id"], detail, line["media"] or "")
 
 
@@ -69,11 +66,11 @@ def unusable_files(lines: Sequence[Line]) -> dict[int, Finding]:
             if path == "":
                 continue
             if path is None:
-                found[index] = _finding("missing", line, f"no {name} file for it")
+                found[index] = finding("missing", line, f"no {name} file for it")
             elif not os.path.isfile(path):
-                found[index] = _finding("missing", line, f"{path}: no such file")
+                found[index] = finding("missing", line, f"{path}: no such file")
             elif not os.path.getsize(path):
-                found[index] = _finding("dead", line, f"{path}: an empty file")
+                found[index] = finding("dead", line, f"{path}: an empty file")
     return found
 
 
@@ -98,7 +95,7 @@ def overlaps(lines: Sequence[Line]) -> dict[int, Finding]:
             if line["split"] != home[key]:
                 where = f"'{line['split']}', and in '{home[key]}' too"
                 detail = f"{key[0]} '{key[1]}' is in {where}"
-                found[index] = _finding("overlap", line, detail)
+                found[index] = finding("overlap", line, detail)
     return found
 
 
@@ -116,7 +113,7 @@ def duplicate_ids(lines: Sequence[Line]) -> dict[int, Finding]:
         if key in seen:
             same = lines[seen[key]] == line
             detail = "the same again" if same else "the id of something else"
-            found[index] = _finding("duplicates", line, detail)
+            found[index] = finding("duplicates", line, detail)
         else:
             seen[key] = index
     return found
@@ -128,7 +125,7 @@ def bad_spans(line: Line) -> dict[int, Finding]:
     for index, clip in enumerate(line.get("clips", ())):
         start_s, end_s = clip["start_s"], clip["end_s"]
         if not 0 <= start_s < end_s < math.inf:
-            found[index] = _finding("span", line, f"a clip from {start_s} to {end_s} s")
+            found[index] = finding("span", line, f"a clip from {start_s} to {end_s} s")
     return found
 
 
@@ -138,7 +135,7 @@ def clips_beyond_end(line: Line) -> dict[int, Finding]:
         return {}
     stop_s = min(line["duration_s"], line.get("end_s") or math.inf)
     found = beyond_end(line.get("clips", ()), stop_s - line.get("start_s", 0.0))
-    return {index: _finding("beyond", line, text) for index, text in found.items()}
+    return {index: finding("beyond", line, text) for index, text in found.items()}
 
 
 def beyond_end(clips: Sequence[Mapping[str, Any]], length_s: float) -> dict[int, str]:
@@ -191,104 +188,3 @@ def _size(path: str) -> int:
 def _beginning(path: str) -> bytes:
     with open(path, "rb") as file:
         return file.read(_HASHED)
-
-
-def examine(
-    line: Line,
-    limits: Limits = DEFAULT_LIMITS,
-    notes: list[Finding] | None = None,
-) -> tuple[Finding | None, float]:
-    """Opens the files of a line and listens until the first sound.
-
-    The whole is not decoded, so damage further on is for data_prep.extract to find.
-
-    Args:
-        line: of a manifest.
-        limits: how large its pictures may be.
-        notes: takes what else is worth telling, such as which of several tracks is
-            meant.
-
-    Returns:
-        A finding ("dead" or "silent") or None; where the sound that is meant ends, in
-        seconds, or the pictures if there is none, 0 if it is dead.
-    """
-    path, duration_s = line["media"], 0.0
-    of_file: list[media.Note] = []
-    wanted = Wanted(line.get("language", "und"), line.get("audio_track"))
-    defect = None
-    try:
-        with MediaFile(path, limits=limits, notes=of_file, wanted=wanted) as file:
-            length_s = float(file.duration())
-            try:
-                file.stream("audio")
-            except MediaError as error:
-                defect = _finding("silent", line, str(error))
-            else:
-                length_s = float(file.sound_end())
-            if not line.get("image"):
-                file.stream("video")
-        if line.get("image") and not defect:
-            media.read_image(line["image"], limits)
-        if not defect:
-            span_s = line.get("start_s", 0.0), line.get("end_s")
-            if is_silent(path, *span_s, of_file, wanted):
-                detail = f"{path}: its sound is nothing but zeros"
-                defect = _finding("silent", line, detail)
-            elif clips_beyond_end({**line, "duration_s": length_s}):
-                length_s = max(length_s, _heard_s(path, limits, wanted))
-        duration_s = length_s
-    except (MediaError, OSError, ValueError) as error:
-        defect = _finding("dead", line, str(error))
-    if notes is not None:
-        notes += (_finding(note.kind, line, note.text) for note in of_file)
-    return defect, duration_s
-
-
-def _heard_s(path: str, limits: Limits, wanted: Wanted) -> float:
-    """The length of a file's sound as extraction hears it; decodes all of it.
-
-    Files joined one behind the other (Ogg, FLAC, MPEG-TS) may declare the first alone.
-    """
-    n_samples = 0
-    parts = media.decode(path, media.SAMPLE_RATE, limits=limits, wanted=wanted)
-    for _, samples in parts:
-        n_samples = 0 if samples is None else n_samples + len(samples)
-    return n_samples / media.SAMPLE_RATE
-
-
-def is_silent(
-    path: str,
-    start_s: float = 0.0,
-    end_s: float | None = None,
-    notes: list[media.Note] | None = None,
-    wanted: Wanted = ANY,
-) -> bool:
-    """Tells whether a file's sound, or a span of it, is nothing but zeros.
-
-    Decodes until the first sound only; at most ten minutes are in memory.
-
-    Args:
-        path: a file with sound.
-        start_s, end_s: the span, in seconds.
-        notes: takes what is worth telling of the file.
-        wanted: which sound is meant.
-
-    Raises:
-        FileNotFoundError, MediaError: as media.read_waveform.
-    """
-    window_s = _FIRST_WINDOW_S
-    while end_s is None or start_s < end_s:
-        stop_s = start_s + window_s
-        if end_s is not None:
-            stop_s = min(stop_s, end_s)
-        span = start_s, stop_s
-        parts = media.decode(
-            path, media.SAMPLE_RATE, (), *span, notes=notes, wanted=wanted
-        )
-        samples = media.collect(parts)
-        if samples.any():
-            return False
-        if len(samples) < round((stop_s - start_s) * media.SAMPLE_RATE) - 1:
-            break
-        start_s, window_s = stop_s, min(2 * window_s, _LAST_WINDOW_S)
-    return True

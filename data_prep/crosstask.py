@@ -24,7 +24,7 @@ from data_prep.annotations import find_file, optional_file, read_cells, read_lin
 from data_prep.findings import Finding
 from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
-settings.define_flags(AdapterConfig)
+settings.define_flags(AdapterConfig, heading="Checks")
 _ANNOTATIONS = flags.DEFINE_string(
     "annotations", None, "The folder crosstask_release, as published.", required=True
 )

@@ -28,10 +28,10 @@ from data_prep.media_files import as_on_disk
 _MANIFEST = flags.DEFINE_string(
     "manifest", None, "Manifest (JSON lines) to read.", required=True
 )
-settings.define_flags(OutputConfig)
-settings.define_flags(ExtractionConfig)
-settings.define_flags(Limits)
-settings.define_flags(SoundConfig)
+settings.define_flags(ExtractionConfig, heading="What is extracted")
+settings.define_flags(OutputConfig, heading="Shards")
+settings.define_flags(SoundConfig, heading="Sound")
+settings.define_flags(Limits, heading="Limits")
 _WORKERS = flags.DEFINE_integer(
     "workers",
     None,

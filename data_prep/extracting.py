@@ -15,7 +15,7 @@ from data_prep.extraction import ShardTask
 from data_prep.extraction_config import ExtractionConfig, OutputConfig
 from data_prep.failures import Failure
 from data_prep.manifest import Fault, Recording
-from data_prep.processes import n_cores
+from data_prep.offspring import n_cores
 from data_prep.shards import ShardResult
 
 _SHARD_SIZE = 16

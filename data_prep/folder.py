@@ -35,8 +35,8 @@ from data_prep.adapter import AdapterConfig
 from data_prep.findings import Finding
 from data_prep.manifest_line import require_language, require_split_name
 
-settings.define_flags(AdapterConfig)
-settings.define_flags(manifest.SoundConfig)
+settings.define_flags(AdapterConfig, heading="Checks")
+settings.define_flags(manifest.SoundConfig, heading="Sound")
 _VIDEOS = flags.DEFINE_string(
     "videos", None, "Folder of videos, nested at will.", required=True
 )

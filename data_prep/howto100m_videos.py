@@ -32,7 +32,7 @@ from data_prep.annotations import read_rows
 from data_prep.captions import Captions, extended, find_captions, read_captions
 from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
-settings.define_flags(AdapterConfig)
+settings.define_flags(AdapterConfig, heading="Checks")
 _CSV = flags.DEFINE_string("csv", None, "The list of videos.", required=True)
 _VIDEOS = flags.DEFINE_string(
     "videos", None, "Folder of the videos, nested at will.", required=True

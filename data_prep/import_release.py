@@ -11,25 +11,18 @@ makes only the shards that are missing. What fails is listed in failures.jsonl w
 reason; the exit status is then 1.
 """
 
-import concurrent.futures
-import dataclasses
 import os
 import re
 
-import numpy as np
-from absl import flags, logging
-from tqdm import tqdm
+from absl import flags
 
-from avl_tf import program, records, settings
+from avl_tf import program, settings
 from avl_tf.errors import UserError
-from avl_tf.records import AUTHORS_2D, AUTHORS_3D
-from data_prep import failures, howto100m, jobs, released_pickles, shards
-from data_prep.captions import find_captions, read_captions
+from avl_tf.settings.stored import AUTHORS_2D, AUTHORS_3D
+from data_prep.extraction_config import OutputConfig
 from data_prep.manifest import SPLITS
 from data_prep.manifest_line import require_language, require_split_name
-from data_prep.shards import OutputConfig
 
-settings.define_flags(OutputConfig)
 _PICKLE = flags.DEFINE_string(
     "pickle", None, "A released pickle, or your own in that form."
 )
@@ -73,75 +66,46 @@ _SPLIT = flags.DEFINE_string(
 _THREADS = flags.DEFINE_integer(
     "threads", 4, "Videos of HowTo100M that are read at a time.", 1, 1000
 )
+settings.define_flags(OutputConfig, heading="Shards")
+program.require_one("pickle", "howto100m_csv")
 _SPLITS = (*SPLITS, "test")
 
 
 def main() -> None:
     output = settings.from_flags(OutputConfig)
     require_language(_LANGUAGE.value)
-    source = _open(_split())
-    folder = output.folder
-    size = output.recordings_per_shard or (64 if _PICKLE.value else 16)
-    dealt = shards.deal(source.ids, _split(), size, output.seed)
-    spec = dataclasses.replace(source.spec, storage=output.storage)
-    read = source.fingerprint, sorted(dealt.items())
-    dealing = {"seed": output.seed, "recordings_per_shard": size}
-
-    def in_0_1_0() -> str:
-        return f"({read[0]!r}, {jobs.repr_0_1_0(spec)}, {read[1]!r})"
-
-    jobs.claim(folder, jobs.Job(spec, jobs.digest(read), dealing, in_0_1_0))
-    results = shards.read_results(output, dealt)
-    missing = [name for name in dealt if name not in results]
-    if missing:
-        logging.info("%s: %d of %d shards to make", folder, len(missing), len(dealt))
-    with (
-        concurrent.futures.ThreadPoolExecutor(_THREADS.value) as pool,
-        tqdm(total=len(source.ids), unit="recording", disable=None) as bar,
-    ):
-        bar.update(sum(len(dealt[name]) for name in results))
-        # Threads have memory of their own: they would not reuse that of the clips.
-        in_order = map if _PICKLE.value else pool.map
-        for name in missing:
-            results[name] = _make_shard(source, output, name, dealt[name], in_order)
-            bar.update(len(dealt[name]))
-    for note in source.notes:
-        print(note)
-    failed = shards.finish(folder, spec, [results[name] for name in dealt])
-    failures.require_none(failed, len(source.ids), "recordings", folder)
-
-
-def _open(split: str) -> released_pickles.ReleasedClips | howto100m.Tree:
-    of_tree = {
-        "root": _ROOT.value,
-        "audio_root": _AUDIO_ROOT.value,
-        "captions": _CAPTIONS.value,
-        "captions_dir": _CAPTIONS_DIR.value,
-    }
-    if _PICKLE.value and not _CSV.value:
-        if unused := [f"--{name}" for name, value in of_tree.items() if value]:
+    split = _split()
+    if _PICKLE.value:
+        of_tree = ("root", "audio_root", "captions", "captions_dir")
+        if unused := [f"--{name}" for name in of_tree if flags.FLAGS[name].value]:
             raise UserError(f"{', '.join(unused)}: only with --howto100m_csv.")
-        logging.info("reading %s", _PICKLE.value)
-        return released_pickles.read_clips(
+    elif not _ROOT.value:
+        raise UserError("--root is missing: the folder that the csv's paths are in.")
+    elif _CAPTIONS.value and _CAPTIONS_DIR.value:
+        raise UserError("Give either --captions or --captions_dir.")
+
+    from data_prep import importing
+
+    if _PICKLE.value:
+        importing.import_pickle(
             _PICKLE.value,
             _LANGUAGE.value,
             split,
+            output,
             full=_FEATURES.value == "full",
             backbones=(_BACKBONE_2D.value, _BACKBONE_3D.value),
         )
-    if _PICKLE.value or not _CSV.value:
-        raise UserError("Give either --pickle or --howto100m_csv.")
-    if not _ROOT.value:
-        raise UserError("--root is missing: the folder that the csv's paths are in.")
-    captions = None
-    if _CAPTIONS.value and _CAPTIONS_DIR.value:
-        raise UserError("Give either --captions or --captions_dir.")
-    if _CAPTIONS.value:
-        captions = read_captions(_CAPTIONS.value)
-    elif _CAPTIONS_DIR.value:
-        captions = find_captions(_CAPTIONS_DIR.value)
-    return howto100m.Tree(
-        _CSV.value, _ROOT.value, _LANGUAGE.value, split, _AUDIO_ROOT.value, captions
+        return
+    importing.import_tree(
+        _CSV.value or "",
+        _ROOT.value or "",
+        _LANGUAGE.value,
+        split,
+        output,
+        _AUDIO_ROOT.value,
+        _CAPTIONS.value,
+        _CAPTIONS_DIR.value,
+        _THREADS.value,
     )
 
 
@@ -152,23 +116,6 @@ def _split() -> str:
     name = os.path.basename(_PICKLE.value or _CSV.value or "").lower()
     words = re.findall("[a-z]+", name)
     return next((word for word in words if word in _SPLITS), "all")
-
-
-def _make_shard(source, output, name, indices, in_order) -> shards.ShardResult:
-    def serialize(index):
-        try:
-            record = source.take(index)
-            # Too large for float16: encode tells it better than a warning.
-            with np.errstate(over="ignore"):
-                return records.encode(record, output.storage), record.n_clips
-        except (ValueError, OSError) as error:
-            return {
-                "id": source.ids[index],
-                "media": source.place(index),
-                "reason": str(error),
-            }
-
-    return shards.write(output.folder, name, in_order(serialize, indices))
 
 
 def cli() -> None:

@@ -27,7 +27,7 @@ from data_prep.checks import Line
 from data_prep.findings import Finding
 from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
-settings.define_flags(AdapterConfig)
+settings.define_flags(AdapterConfig, heading="Checks")
 _ANNOTATIONS = flags.DEFINE_string(
     "annotations", None, "Folder of MSRVTT_data.json and the lists.", required=True
 )

@@ -61,3 +61,8 @@ def _is_alive(process: int) -> bool:
             return status.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     except OSError:
         return not os.path.exists("/proc/self/stat")
+
+
+def n_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))

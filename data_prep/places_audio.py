@@ -43,7 +43,7 @@ from data_prep.media_files import (
     list_files,
 )
 
-settings.define_flags(AdapterConfig)
+settings.define_flags(AdapterConfig, heading="Checks")
 _CAPTIONS = flags.DEFINE_list(
     "captions", None, "Folder of each language: en=DIR,hi=DIR.", required=True
 )

@@ -9,7 +9,6 @@ import contextlib
 import functools
 import itertools
 import logging as standard_logging
-import os
 import queue
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -243,11 +242,6 @@ class Processes:
         self._resources.enter_context(dask.config.set(_SETTINGS))
         client = Client(self._cluster, set_as_default=False)
         return self._resources.enter_context(client)
-
-
-def n_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def run(

@@ -28,18 +28,16 @@ from absl import flags, logging
 
 from avl_tf import program, settings
 from avl_tf.errors import UserError
-from data_prep.demo_videos import synthetic_stamps
 from data_prep.demo_videos.corpus_config import CorpusConfig
-from data_prep.demo_videos.stamp_corpus import build_corpus
 from data_prep.demo_videos.stamp_package import (
     PACKAGE,
     StampsUnavailable,
     fetch_stamps,
 )
 from data_prep.manifest import require_local
-from data_prep.processes import n_cores
+from data_prep.offspring import n_cores
 
-settings.define_flags(CorpusConfig)
+settings.define_flags(CorpusConfig, heading="The videos")
 _OUT_DIR = flags.DEFINE_string(
     "out_dir", None, "Folder to build the corpus in.", required=True
 )
@@ -63,6 +61,9 @@ def main() -> None:
         raise UserError("--synthetic and --stamps_dir exclude each other.")
     require_local(out_dir)
     config = settings.from_flags(CorpusConfig)
+
+    from data_prep.demo_videos import stamp_corpus, synthetic_stamps
+
     if not synthetic and not stamps_dir:
         try:
             stamps_dir = fetch_stamps(out_dir)
@@ -79,7 +80,7 @@ def main() -> None:
     if synthetic or not stamps_dir:
         stamps_dir = os.path.join(out_dir, "synthetic_stamps")
         synthetic_stamps.write_synthetic_stamps(stamps_dir, config.languages)
-    build_corpus(
+    stamp_corpus.build_corpus(
         stamps_dir,
         out_dir,
         config,

@@ -24,7 +24,7 @@ from data_prep.annotations import read_rows
 from data_prep.checks import Line
 from data_prep.manifest_line import require_split_name
 
-settings.define_flags(AdapterConfig)
+settings.define_flags(AdapterConfig, heading="Checks")
 _TABLE = flags.DEFINE_string(
     "table", None, "The csv, or tsv by its suffix.", required=True
 )

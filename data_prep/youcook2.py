@@ -27,7 +27,7 @@ from data_prep.annotations import (
 from data_prep.findings import Finding
 from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
-settings.define_flags(AdapterConfig)
+settings.define_flags(AdapterConfig, heading="Checks")
 _ANNOTATIONS = flags.DEFINE_string(
     "annotations", None, "Folder of the annotations and the split lists.", required=True
 )

@@ -28,7 +28,7 @@ from data_prep.findings import Finding
 from data_prep.manifest import SPLITS
 from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
-settings.define_flags(AdapterConfig)
+settings.define_flags(AdapterConfig, heading="Checks")
 _RELEASE = flags.DEFINE_string(
     "release", None, "The folder YouCook_Japanese, as published.", required=True
 )

@@ -12,7 +12,7 @@ import tensorflow as tf
 from avl_tf import audio, media
 from avl_tf.audio import AudioConfig
 from avl_tf.serving import wav
-from data_prep import checks, extraction
+from data_prep import extraction, listening
 from data_prep.extraction import ExtractionConfig
 from data_prep.manifest import Recording
 
@@ -54,7 +54,7 @@ def test_sound_that_starts_late_is_silent_before():
     first = media.read_waveform(path, RATE, 0, 1)
     assert len(first) == RATE and not first.any()
     line = {"id": "a", "media": str(path), "split": "all"}
-    assert checks.examine(line)[0] is None
+    assert listening.examine(line)[0] is None
     found, _ = _extract("late_audio.mp4")
     assert found.end_s == pytest.approx(media.duration_s(path), abs=0.1)
 

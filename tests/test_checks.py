@@ -9,7 +9,7 @@ import pytest
 import small_corpora
 
 from avl_tf import media
-from data_prep import checks, media_files
+from data_prep import checks, listening, media_files
 from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
 
@@ -77,10 +77,10 @@ def test_silence_is_all_zeros_in_the_span(tmp_path, suffix):
         layout="mono",
         audio_codec="pcm_s16le" if suffix == ".wav" else "flac",
     )
-    assert not checks.is_silent(str(path))
-    assert checks.is_silent(str(path), 0, 64.5)
-    assert checks.is_silent(str(path), 65.5)
-    assert not checks.is_silent(str(path), 64, 66)
+    assert not listening.is_silent(str(path))
+    assert listening.is_silent(str(path), 0, 64.5)
+    assert listening.is_silent(str(path), 65.5)
+    assert not listening.is_silent(str(path), 64, 66)
 
 
 def test_examined_media_have_a_length_or_a_finding(tmp_path):
@@ -91,7 +91,7 @@ def test_examined_media_have_a_length_or_a_finding(tmp_path):
 
     def examine(name, **fields):
         path = str(tmp_path / name)
-        finding, duration_s = checks.examine({"id": name, "media": path, **fields})
+        finding, duration_s = listening.examine({"id": name, "media": path, **fields})
         return finding and finding.kind, round(duration_s)
 
     assert examine("good.mp4") == (None, 1)

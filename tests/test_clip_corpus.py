@@ -8,7 +8,7 @@ import pytest
 
 from avl_tf.near_duplicates import Fingerprint
 from data_prep.builder import clip_corpus, clip_selection, data_card, decisions
-from data_prep.builder.clip_corpus import BuildConfig
+from data_prep.builder.build_config import BuildConfig
 from data_prep.builder.clip_selection import VideoClip
 from data_prep.builder.decisions import Decisions, read_decisions
 from data_prep.builder.video_scan import Scan

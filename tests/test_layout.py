@@ -12,7 +12,15 @@ MODULES = sorted([*ROOT.glob("avl_tf/**/*.py"), *ROOT.glob("data_prep/**/*.py")]
 ROOMS = [
     *("errors", "keras_settings", "json_text", "fields", "comma_lists", "wording"),
     *("flagfiles", "settings"),
-    *("terminal", "whole_files", "media", "program", "files", "processors"),
+    *(
+        "terminal",
+        "whole_files",
+        "media",
+        "flag_help",
+        "program",
+        "files",
+        "processors",
+    ),
     *("audio", "images", "losses", "metrics", "layers", "near_duplicates"),
     *("torch_weights", "backbones", "still_images", "records", "dataset", "model"),
     *(

@@ -16,7 +16,7 @@ from avl_tf import media, still_images
 from avl_tf.backbones import Backbone
 from avl_tf.media import Limits
 from avl_tf.records import Record
-from data_prep import checks
+from data_prep import listening
 from data_prep.extraction import ExtractionConfig, extract
 from data_prep.manifest import Recording
 
@@ -127,7 +127,7 @@ def test_the_limit_is_the_same_for_every_format(tmp_path, suffix):
     with pytest.raises(media.MediaError, match=r"1,200 x 900 .*--max_megapixels"):
         media.read_image(path, SMALL)
     assert media.read_image(path, Limits(2)).shape == (900, 1200, 4)
-    finding, _ = checks.examine(
+    finding, _ = listening.examine(
         {"id": "a", "media": str(_sound(tmp_path)), "image": str(path)}, SMALL
     )
     assert finding and finding.kind == "dead" and "--max_megapixels" in finding.detail

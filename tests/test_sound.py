@@ -8,7 +8,7 @@ from made_media import find_chirp, make_media, numbered, sine, with_chirp
 
 from avl_tf import audio, media
 from avl_tf.audio import AudioConfig
-from data_prep import checks
+from data_prep import listening
 
 RATE = 16000
 
@@ -67,8 +67,8 @@ def test_a_read_before_a_late_start_is_silence(tmp_path, suffix, codec):
         assert not waveform.any()
     waveform = media.read_waveform(path, RATE, 2.5, 5.5)
     assert find_chirp(waveform) == pytest.approx(2.0, abs=0.05)
-    assert not checks.is_silent(str(path))
-    assert checks.is_silent(str(path), 0.5, 3.5)
+    assert not listening.is_silent(str(path))
+    assert listening.is_silent(str(path), 0.5, 3.5)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_a_read_that_ends_or_starts_in_a_gap_is_silent_there(tmp_path, suffix, c
     assert find_chirp(media.read_waveform(path, RATE, 5, 10)) == pytest.approx(
         4.0, abs=0.05
     )
-    assert checks.is_silent(str(path), 2.5, 5.5)
-    assert not checks.is_silent(str(path), 2.5)
+    assert listening.is_silent(str(path), 2.5, 5.5)
+    assert not listening.is_silent(str(path), 2.5)
 
 
 def test_a_sound_that_ends_before_the_pictures_ends_there(tmp_path):
@@ -187,7 +187,7 @@ def test_digital_silence_stays_silent(tmp_path, codec, layout):
     path = make_sound(tmp_path / "a.wav", np.zeros(RATE), codec, layout)
     samples, notes = decoded(path)
     assert len(samples) == RATE and not samples.any() and not notes
-    assert checks.is_silent(str(path))
+    assert listening.is_silent(str(path))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -228,7 +228,7 @@ def test_of_channels_that_cancel_the_loudest_is_taken(tmp_path, suffix, codec, g
     got = audio.long_log_mel(samples, AudioConfig())[: len(expected)]
     assert got.mean() == pytest.approx(expected.mean(), abs=1)
     assert note.kind == "cancelling channels" and "channel 2" in note.text
-    assert not checks.is_silent(str(path))
+    assert not listening.is_silent(str(path))
 
 
 def test_channels_that_cancel_but_for_a_hum_cancel(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from avl_tf import media
 from avl_tf.media import Note
 from avl_tf.trained import sources
-from data_prep import checks, extraction
+from data_prep import checks, extraction, listening
 from data_prep.builder import segmenters, video_scan
 from data_prep.builder.video_scan import ScanTask
 from data_prep.extraction import ExtractionConfig
@@ -87,19 +87,19 @@ def test_every_caller_hears_what_16_bits_do_not_hold(spoken, kind, tmp_path):
 def test_an_adapter_notes_cancelling_channels_and_keeps_them(spoken):
     line = {"id": "a", "media": str(spoken / "opposite.mkv"), "split": "all"}
     notes = []
-    finding, length_s = checks.examine(line, notes=notes)
+    finding, length_s = listening.examine(line, notes=notes)
     assert [note.kind for note in notes] == ["cancelling channels"] and not finding
     assert "cancelling channels" not in checks.DEFECTS
     assert length_s == pytest.approx(14, abs=0.3)
     line["media"] = str(spoken / "plain.mkv")
     notes.clear()
-    assert checks.examine(line, notes=notes)[0] is None and not notes
+    assert listening.examine(line, notes=notes)[0] is None and not notes
 
 
 def test_a_line_of_a_video_whose_sound_starts_late_is_kept():
     line = {"id": "a", "media": str(CASES / "late_audio.mp4"), "split": "all"}
-    assert checks.examine(line)[0] is None
-    assert not checks.is_silent(line["media"])
+    assert listening.examine(line)[0] is None
+    assert not listening.is_silent(line["media"])
     assert not media.read_waveform(line["media"], RATE, 0, 1).any()
     assert len(media.read_waveform(line["media"], RATE, 0, 1)) == RATE
 
@@ -130,7 +130,7 @@ def test_a_gap_at_the_end_goes_to_the_end_of_the_track(tmp_path, suffix):
     for start_s, end_s in ((0, 9), (0, 4), (3.5, 4.5), (4.5, 6), (5, 5.5)):
         waveform = media.read_waveform(path, RATE, start_s, end_s)
         assert len(waveform) == round((min(end_s, 5.056) - start_s) * RATE)
-    assert checks.is_silent(str(path), 3.1) and not checks.is_silent(str(path))
+    assert listening.is_silent(str(path), 3.1) and not listening.is_silent(str(path))
 
 
 def test_two_files_in_one_are_read_to_the_end():

@@ -9,7 +9,7 @@ from avl_tf import media
 from avl_tf.media import languages
 from avl_tf.media.file import MediaFile
 from avl_tf.media.tracks import Track, Wanted, choose
-from data_prep import checks
+from data_prep import checks, listening
 
 TONES = (
     Tone(300, "swa"),
@@ -87,7 +87,7 @@ def test_the_sound_of_a_track_ends_where_that_track_ends(tagged):
         with MediaFile(tagged, wanted=Wanted(language)) as file:
             assert float(file.sound_end()) == pytest.approx(end_s, abs=0.1)
         line = {"id": "a", "media": tagged, "language": language}
-        finding, duration_s = checks.examine(line)
+        finding, duration_s = listening.examine(line)
         assert finding is None and duration_s == pytest.approx(end_s, abs=0.1)
 
 
@@ -95,13 +95,13 @@ def test_checks_hear_the_track_that_is_extracted(tmp_path):
     silent = Tone(0, "eng", Disposition.default)
     path = make_tracks(tmp_path / "a.mkv", [silent, Tone(300, "swa")])
     line = {"id": "a", "media": path}
-    assert checks.examine({**line, "language": "sw"})[0] is None
-    assert checks.examine({**line, "language": "en"})[0].kind == "silent"
-    assert checks.examine({**line, "audio_track": 1})[0] is None
-    finding, _ = checks.examine({**line, "audio_track": 2})
+    assert listening.examine({**line, "language": "sw"})[0] is None
+    assert listening.examine({**line, "language": "en"})[0].kind == "silent"
+    assert listening.examine({**line, "audio_track": 1})[0] is None
+    finding, _ = listening.examine({**line, "audio_track": 2})
     assert finding.kind == "silent" and "1 swa" in finding.detail
     notes = []
-    checks.examine({**line, "language": "ja"}, notes=notes)
+    listening.examine({**line, "language": "ja"}, notes=notes)
     (note,) = notes
     assert (note.kind, note.id, note.media) == ("other language", "a", path)
 
@@ -261,7 +261,7 @@ def test_a_clip_in_the_second_of_joined_files_is_not_beyond(tmp_path, suffix, co
     media.write_image(image, numbered(0))
     clips = [{"start_s": 6.0, "end_s": 7.0}, {"start_s": 30.0, "end_s": 31.0}]
     line = {"id": "a", "media": str(path), "clips": clips, "image": str(image)}
-    finding, duration_s = checks.examine(line)
+    finding, duration_s = listening.examine(line)
     assert finding is None
     heard_s = len(media.read_waveform(path, 16000)) / 16000
     assert heard_s > 7 and duration_s == pytest.approx(heard_s, abs=0.1)

@@ -23,6 +23,8 @@ if typing.TYPE_CHECKING:
 Config = TypeVar("Config", bound="DataclassInstance")
 SEEDS = 2**32 - 1  # the largest that every generator takes
 _MOST = 10**9
+# Flags that are defined here are those of the program that calls.
+flags.disclaim_key_flags()
 
 
 def setting(
@@ -58,29 +60,43 @@ def setting(
 
 
 def define_flags(
-    config_class: type, flag_values: flags.FlagValues = flags.FLAGS
+    config_class: type,
+    flag_values: flags.FlagValues = flags.FLAGS,
+    heading: str | None = None,
+    default_is: str = "",
 ) -> None:
-    """Defines a flag for every setting of a configuration class."""
+    """Defines a flag for every setting of a configuration class.
+
+    Args:
+        config_class: the dataclass.
+        flag_values: where.
+        heading: that --help shows above them, if not that of the program's own.
+        default_is: what --help says of their defaults, if not what they are.
+    """
     kinds = types_of(config_class)
+    # absl's groups of flags are modules; ours have headings in their place.
+    place: dict[str, Any] = {"flag_values": flag_values, "module_name": heading}
     for field in declared(config_class):
-        kind, text = kinds[field.name], field.metadata["help"]
+        name, kind, text = field.name, kinds[field.name], field.metadata["help"]
         default: Any = field.default
         lower, upper = field.metadata["limits"]
         if choices := field.metadata["choices"]:
-            flags.DEFINE_enum(field.name, default, choices, text, flag_values)
+            flags.DEFINE_enum(name, default, choices, text, **place)
         elif kind is bool:
-            flags.DEFINE_boolean(field.name, default, text, flag_values)
+            flags.DEFINE_boolean(name, default, text, **place)
         elif kind is int:
-            flags.DEFINE_integer(field.name, default, text, lower, upper, flag_values)
+            flags.DEFINE_integer(name, default, text, lower, upper, **place)
         elif kind is float:
-            define_float(field.name, default, text, lower, upper, flag_values)
+            define_float(name, default, text, lower, upper, **place)
         elif kind is str:
-            flags.DEFINE_string(field.name, default, text, flag_values)
+            flags.DEFINE_string(name, default, text, **place)
         else:
             default = default and [str(item) for item in default]
-            flags.DEFINE_list(field.name, default, text, flag_values)
+            flags.DEFINE_list(name, default, text, **place)
         if field.metadata["required"]:
-            flags.mark_flag_as_required(field.name, flag_values)
+            flags.mark_flag_as_required(name, flag_values)
+        elif default_is:
+            flag_values[name].default_as_str = default_is
 
 
 class _FloatParser(flags.FloatParser):
@@ -97,11 +113,14 @@ def define_float(
     lower: float,
     upper: float,
     flag_values: flags.FlagValues = flags.FLAGS,
+    module_name: str | None = None,
 ) -> flags.FlagHolder[Any]:
     """Defines a flag that is a finite number within inclusive limits."""
     parser = _FloatParser(lower, upper)
     serializer = flags.ArgumentSerializer[float]()
-    return flags.DEFINE(parser, name, default, help_text, flag_values, serializer)
+    return flags.DEFINE(
+        parser, name, default, help_text, flag_values, serializer, module_name
+    )
 
 
 def from_flags(
@@ -261,5 +280,6 @@ def types_of(config_class: type) -> dict[str, Any]:
 
 
 def declared(config_class: type) -> list[dataclasses.Field]:
-    """The fields that are settings, in their order."""
-    return [f for f in dataclasses.fields(config_class) if "help" in f.metadata]
+    """The fields that are settings, in their order; those inherited come last."""
+    fields = [f for f in dataclasses.fields(config_class) if "help" in f.metadata]
+    return sorted(fields, key=lambda f: f.name not in config_class.__annotations__)

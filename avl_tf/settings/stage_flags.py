@@ -11,7 +11,13 @@ from avl_tf.settings.evaluation import EvaluationConfig
 from avl_tf.settings.model import ModelConfig
 from avl_tf.settings.stage import StageConfig
 
-_CONFIGS = (StageConfig, ClipConfig, EvaluationConfig, ModelConfig)
+# With what --help shows above them.
+_CONFIGS = {
+    StageConfig: "Training",
+    ClipConfig: "Training clips",
+    EvaluationConfig: "Evaluation",
+    ModelConfig: "Model (with --init_from what is not given is the parent's)",
+}
 
 
 class CascadeStage(NamedTuple):
@@ -24,8 +30,8 @@ class CascadeStage(NamedTuple):
 
 def define(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the settings of a stage as flags."""
-    for config_class in _CONFIGS:
-        settings.define_flags(config_class, flag_values)
+    for config_class, heading in _CONFIGS.items():
+        settings.define_flags(config_class, flag_values, heading)
 
 
 def read_flagfile(path: str, name: str = "") -> flags.FlagValues:

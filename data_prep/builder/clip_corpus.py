@@ -10,68 +10,15 @@ from typing import Any
 
 from avl_tf import near_duplicates
 from avl_tf.errors import UserError
-from avl_tf.settings import SEEDS, setting
 from avl_tf.wording import counted
 from data_prep.builder import clip_selection, data_card, segmenters
+from data_prep.builder.build_config import PAUSES_S, BuildConfig
 from data_prep.builder.clip_selection import VideoClip
 from data_prep.builder.decisions import Decisions
 from data_prep.builder.video_scan import Scan
 from data_prep.earlier_manifest import recording_id
 from data_prep.findings import Finding
-from data_prep.manifest import SPLITS, Recording, path_in_manifest
-
-
-@dataclasses.dataclass(frozen=True)
-class BuildConfig:
-    """The recipe; ValueError for settings that contradict each other."""
-
-    segmenter: str = setting(
-        "silero",
-        "What finds speech; the paper: inaspeech, an extra that has to be installed.",
-        choices=segmenters.NAMES,
-    )
-    pause_s: float | None = setting(
-        None,
-        "Speech goes on over pauses up to this, in seconds; if left out 0.5 with "
-        "silero and 0 with inaspeech (the paper).",
-    )
-    min_s: float = setting(5.0, "Shortest clip, in seconds (the paper: 5).", lower=0.1)
-    max_s: float = setting(50.0, "Longest clip, in seconds (the paper: 50).", lower=0.1)
-    n_train: int = setting(
-        10000,
-        "Clips for training, at most (the paper). The three numbers are also the "
-        "shares of the videos that the splits get.",
-    )
-    n_val: int = setting(3000, "Clips for validation, at most (the paper).")
-    n_eval: int = setting(3000, "Clips for evaluation, at most (the paper).")
-    seed: int = setting(
-        0, "Seed of the deal to splits and of the choice of clips.", upper=SEEDS
-    )
-    near_duplicates: tuple[str, ...] = setting(
-        near_duplicates.KINDS,
-        "What two videos must have in common to be kept in one split, audio or frames; "
-        "empty: nothing counts.",
-    )
-
-    def __post_init__(self):
-        if self.min_s > self.max_s:
-            raise UserError(
-                f"--min_s={self.min_s} is more than --max_s={self.max_s}: no clip fits."
-            )
-        if not sum(self.wanted.values()):
-            raise UserError("--n_train, --n_val and --n_eval are 0: nothing to build.")
-        for kind in self.near_duplicates:
-            if kind not in near_duplicates.KINDS:
-                raise UserError(
-                    f"--near_duplicates has '{kind}', expected some of "
-                    f"{','.join(near_duplicates.KINDS)}."
-                )
-
-    @property
-    def wanted(self) -> dict[str, int]:
-        """Split -> its number of clips, at most."""
-        numbers = (self.n_train, self.n_val, self.n_eval)
-        return dict(zip(SPLITS, numbers, strict=True))
+from data_prep.manifest import Recording, path_in_manifest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,7 +149,7 @@ def describe(
 
 
 def _pause_s(config: BuildConfig) -> float:
-    default = segmenters.PAUSES_S[config.segmenter]
+    default = PAUSES_S[config.segmenter]
     return default if config.pause_s is None else config.pause_s
 
 

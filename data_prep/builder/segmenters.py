@@ -16,11 +16,7 @@ from avl_tf import media
 from avl_tf.errors import UserError
 from avl_tf.media import SAMPLE_RATE
 from data_prep.builder import segmenter_process
-
-# Pauses that belong to what is said, seconds. silero hears every breath; the paper took
-# inaSpeechSegmenter's segments as they are.
-PAUSES_S = {"silero": 0.5, "inaspeech": 0.0}
-NAMES = tuple(PAUSES_S)
+from data_prep.builder.build_config import PAUSES_S
 
 _WINDOW = 512
 # Speech begins above the first and ends below the second, as its authors advise.
@@ -41,7 +37,7 @@ def make(name: str) -> "Silero | InaSpeech":
     if name == "silero":
         return Silero()
     if name != "inaspeech":
-        raise UserError(f"no segmenter '{name}'. There are: {', '.join(NAMES)}.")
+        raise UserError(f"no segmenter '{name}'. There are: {', '.join(PAUSES_S)}.")
     if importlib.util.find_spec("inaSpeechSegmenter") is None:
         raise UserError(
             "--segmenter=inaspeech is not installed: pip install 'avl_tf[inaspeech]'."

@@ -9,37 +9,8 @@ import numpy as np
 from avl_tf import media
 from avl_tf.errors import UserError
 from avl_tf.media import SAMPLE_RATE
+from data_prep.demo_videos.corpus_config import Recipe
 from data_prep.demo_videos.stamp_concepts import Concept
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """What a slide show is made by; ranges are drawn from evenly, for each showing.
-
-    Attributes:
-        height, width, fps: of the video.
-        slide_s: range of the time a slide is shown, unless its audio needs longer.
-        lead_s, gap_s, tail_s: silence before the audio of a slide, between natural
-            sound and name, and after.
-        sound_probability: that a name is preceded by the natural sound, if it has one.
-        speed: range of the name's speed; the pitch changes with it.
-        gain: range of the gain of name and, drawn by itself, sound.
-        scale: range of the stamp's size relative to the largest that fits the frame.
-        noise: root mean square of the noise under all, full scale is 1.
-    """
-
-    height: int = 240
-    width: int = 320
-    fps: int = 10
-    slide_s: tuple[float, float] = (1.5, 3.0)
-    lead_s: float = 0.15
-    gap_s: float = 0.1
-    tail_s: float = 0.15
-    sound_probability: float = 0.5
-    speed: tuple[float, float] = (0.93, 1.07)
-    gain: tuple[float, float] = (0.5, 1.0)
-    scale: tuple[float, float] = (0.65, 0.95)
-    noise: float = 0.001
 
 
 @dataclasses.dataclass(frozen=True)
