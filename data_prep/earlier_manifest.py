@@ -138,6 +138,9 @@ def overwritten(
             if name not in except_for
             and told[name] not in (_BLANK[name], line.get(name, _BLANK[name]))
         ]
+        recording = line.get("recording_id", one.id)
+        if one.recording_id not in (recording, *earlier):
+            lost.append("recording_id")
         if lost:
             detail = f"without the {' and '.join(lost)} of the earlier manifest"
             found.append(Finding("overwritten", one.id, detail, one.media))

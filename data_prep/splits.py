@@ -33,7 +33,7 @@ _SMALL = (
 
 def rank(split: str) -> int:
     """0 is training, 1 validation, 2 evaluation: what a recording is kept from most."""
-    if split in ("train", "all"):
+    if split == "all" or split.startswith("train"):
         return 0
     return 1 if split.startswith(("val", "dev")) else 2
 

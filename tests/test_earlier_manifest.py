@@ -69,8 +69,15 @@ def test_what_is_there_is_taken_for_nothing_else():
 
 def test_fields_that_are_not_written_again_are_told():
     earlier = {
-        "a": Earlier("a", "a", language="sw", labels={"x": 1}, clips=({"start_s": 1},)),
-        "b": Earlier("b", "b", language="sw"),
+        "a": Earlier(
+            "a",
+            "a",
+            language="sw",
+            labels={"x": 1},
+            clips=({"start_s": 1},),
+            recording_id="a",
+        ),
+        "b": Earlier("b", "b", language="sw", recording_id="a"),
     }
     new = [{"id": name, "language": "sw"} for name in ("a", "b", "c")]
     (note,) = overwritten(earlier, new)
@@ -79,6 +86,9 @@ def test_fields_that_are_not_written_again_are_told():
     assert "the labels of" in note.detail
     new = [{"id": "b", "language": "ja"}]
     assert "the language of" in overwritten(earlier, new)[0].detail
+    # Whose name is that of no file was put in by hand.
+    earlier = {"b": Earlier("b", "b", recording_id="both parts")}
+    assert "the recording_id of" in overwritten(earlier, new)[0].detail
 
 
 @pytest.fixture

@@ -123,6 +123,18 @@ def test_copies_that_join_two_splits_go_to_train():
     ]
 
 
+@pytest.mark.parametrize("train, rest", [("training", "test"), ("train_sw", "dev")])
+def test_a_training_split_may_have_a_longer_name(train, rest):
+    shares = {rest: 0.2, train: 0.8}
+    groups = [["new", "a", "b"], *([f"{i}.mp4"] for i in range(20))]
+    of, notes = _deal(groups, shares=shares, kept={"a": train, "b": rest})
+    assert of["a"] == of["b"] == of["new"] == train
+    names = {name: train for (name,) in groups[1:]}
+    _, notes = _deal(groups[1:], shares=shares, kept=names)
+    (told,) = _ids(notes, "moved")
+    assert next(n for n in notes if n.id == told).detail.endswith("has seen it")
+
+
 def test_an_empty_split_takes_what_is_new_before_what_was_trained_on():
     kept = {str(i): "train" for i in range(20)}
     for seed in range(30):
