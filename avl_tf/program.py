@@ -147,6 +147,8 @@ class _Formatter(standard_logging.Formatter):
     def formatMessage(self, record: standard_logging.LogRecord) -> str:
         if is_ours(record.pathname):
             record.message = terminal.visible(record.message)
+        if record.levelno == standard_logging.WARNING:
+            record.message = f"warning: {record.message}"
         return super().formatMessage(record)
 
     def format(self, record: standard_logging.LogRecord) -> str:

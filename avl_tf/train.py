@@ -3,7 +3,7 @@
     python -m avl_tf.train --flagfile=demo.flags --run_dir=runs/es
 
 Prints recall before the first step and after every --evaluate_every epochs; the run
-directory holds everything (avl_tf/runs.py lists it). The same command goes on where a
+directory holds everything (avl_tf/runs lists it). The same command goes on where a
 stopped run was.
 """
 

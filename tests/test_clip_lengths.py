@@ -75,7 +75,7 @@ def test_a_set_whose_lengths_nobody_knows_is_heard_up_to_the_bound():
             (20.0, 50.0, 6.0, 3.0),
             6.0,
             "val: 4 clips of 3.0 to 50.0 s, of which the first 6 s are heard: 2 of 4 "
-            "are longer than 6 s and cut, 1 are shorter and padded.",
+            "are longer than 6 s and cut, 1 shorter and padded.",
         ),
     ],
 )
@@ -87,7 +87,7 @@ def test_sets_are_settled_one_by_one_and_told_of(opened, caplog):
     asked = EvaluationConfig(evaluation_clip_s=6.0)
     assert evaluation.by_set({"val": opened}, asked)["val"] == asked
     assert "val: 8 clips of 0.2 to 12.0 s, of which the first 6 s are" in caplog.text
-    assert "2 of 8 are longer than 6 s and cut, 5 are shorter and" in caplog.text
+    assert "2 of 8 are longer than 6 s and cut, 5 shorter and" in caplog.text
     assert "val: n = 8 is too small to tell models apart" in caplog.text
     caplog.clear()
     settled = evaluation.by_set({"val": opened}, EvaluationConfig(), told=False)

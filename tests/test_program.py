@@ -51,6 +51,13 @@ def test_a_sub_package_is_heard_and_other_packages_are_not(tmp_path, place):
     assert "other speaks" not in done.stderr
 
 
+def test_a_warning_is_told_from_progress(tmp_path):
+    ends = "logging.warning('%s left', 'none')"
+    done = _start(tmp_path, tmp_path / "x", ends, "sys\nfrom absl import logging")
+    assert re.search(r"^[\d:]{8} warning: none left$", done.stderr, re.MULTILINE)
+    assert done.stderr.count("warning: ") == 1
+
+
 _HOSTILE = (
     r"a\x1b[31mred\x1b]0;title\x07\x9b2J\rB\x08\x7f\u202egpj\udcff\u2028 "
     r"\u0939\u093f\u200d\xe9"

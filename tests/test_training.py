@@ -268,7 +268,7 @@ def test_what_is_cut_and_what_is_too_small_is_told_before_training(
     clips = dataclasses.replace(CLIPS, clip_sampling="annotated", clip_s=1.0)
     _train(tmp_path / "run", (stage, evaluated), clips=clips)
     said = (
-        "of 64 clips to train on are 64 longer and cut, 0 shorter than the 1 s of",
+        "64 clips to train on, 64 longer than 1 s and cut, 0 shorter than the 1 s of",
         "x: 32 clips of 2.0 s, of which the first 1.5 s are heard: 32 of 32 are longer",
         "x: n = 32 is too small to tell models apart",
         "--best_metric=x/R@10 can hardly tell",

@@ -55,5 +55,5 @@ def summary(name: str, lengths: np.ndarray, clip_s: float) -> str:
     return (
         f"{name}: {clips} of {span}, of which the first {clip_s:g} s are heard: "
         f"{n_cut} of {len(lengths)} are longer than {clip_s:g} s and cut, {n_padded} "
-        "are shorter and padded."
+        "shorter and padded."
     )

@@ -112,17 +112,12 @@ def tell(
         annotated = clips.clip_sampling == "annotated"
         lengths = clip_lengths.of_set(records, annotated)
         n_cut, n_padded = clip_lengths.count(lengths, clips.clip_s)
-        what = "clips" if annotated else "recordings"
-        cut = "" if clips.clip_sampling == "random" else f"{n_cut} longer and cut, "
+        what, limit = "clips" if annotated else "recordings", f"{clips.clip_s:g} s"
+        found = f"{n_padded} shorter than the {limit} of --clip_s and padded"
+        if clips.clip_sampling != "random":  # of which nothing is cut but windows
+            found = f"{n_cut} longer than {limit} and cut, {found}"
         logging.info(
-            "%s: of %d %s to train on are %s%d shorter than the %g s of --clip_s and "
-            "padded",
-            records.name,
-            len(lengths),
-            what,
-            cut,
-            n_padded,
-            clips.clip_s,
+            "%s: %d %s to train on, %s", records.name, len(lengths), what, found
         )
     if stage.best_metric:
         n = evaluated.evaluation_population
