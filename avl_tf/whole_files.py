@@ -81,6 +81,61 @@ def lock_folder(path: str | os.PathLike) -> int:
 
 
 @contextlib.contextmanager
+def locked(path: str | os.PathLike) -> Iterator[None]:
+    """Locks a folder for the while, as lock_folder does.
+
+    Folders that were made for it go at the end if nothing was written.
+    """
+    folder = pathlib.Path(path)
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    descriptor = lock_folder(folder)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # something was written
+            for each in made:
+                each.rmdir()
+        os.close(descriptor)
+
+
+class Reader:
+    """Tells other processes that a file is read, as long as this object lives.
+
+    Where the file system has locks. The file may get another name meanwhile, or be
+    replaced: it is the content that is locked, not the name.
+    """
+
+    def __init__(self, path: str):
+        self._descriptor = os.open(path, os.O_RDONLY)
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def has(self, path: str) -> bool:
+        """Whether a path leads to this file still."""
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(self._descriptor), os.stat(path))
+        return False
+
+    def __del__(self):
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+
+def is_read(path: str) -> bool:
+    """Whether there is a Reader of a file, in whatever process."""
+    descriptor = os.open(path, os.O_RDWR)  # as network file systems want it
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
+@contextlib.contextmanager
 def used(folder: str, *below: str) -> Iterator[None]:
     """Notes that this process makes files in a folder; removes what others left.
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from avl_tf import dataset, records
 from avl_tf.dataset import ClipConfig
+from avl_tf.errors import UserError
 from avl_tf.records.stored_arrays import StoredArray
 
 CLIPS = ClipConfig(clip_s=2.0, clips_per_recording=4)
@@ -199,6 +200,18 @@ def test_a_damaged_shard_is_an_error_that_names_it_in_evaluation(train_set):
     batches = dataset.evaluation_batches(train_set, 2.0, 8)
     with pytest.raises(ValueError, match=f"{shard.name}: damaged"):
         list(dataset.read(batches, train_set))
+
+
+def test_a_shard_that_goes_while_it_is_read_is_told(tmp_path):
+    path = corpus.make_set(str(tmp_path / "r"), n_recordings=4)
+    opened = records.open_records(path)
+    pathlib.Path(opened.paths[1]).unlink()
+    for batches in (
+        dataset.evaluation_batches(opened, 2.0, 8),
+        dataset.train_batches(opened, CLIPS, 2, seed=0),
+    ):
+        with pytest.raises(UserError, match="00001-of.*Was it extracted anew"):
+            list(dataset.read(batches, opened))
 
 
 def test_an_error_that_is_not_of_the_records_is_told_as_it_is(train_set):

@@ -1,5 +1,7 @@
 import dataclasses
+import gc
 import json
+import os
 import re
 import resource
 import shutil
@@ -15,7 +17,7 @@ from interrupted import assert_goes_on_to_the_same_weights
 from programs import ROOT, environment
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from avl_tf import evaluation, losses, runs, training
+from avl_tf import evaluation, losses, runs, training, whole_files
 from avl_tf.audio import AudioConfig
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
@@ -300,6 +302,30 @@ def test_a_run_whose_evaluation_set_has_changed_is_left_alone(sets, tmp_path):
     corpus.make_set(str(tmp_path / "x"), seed=2)
     with pytest.raises(ValueError, match="the evaluation set 'x' has changed"):
         _train(tmp_path / "run", stage)
+
+
+def test_a_run_whose_training_records_have_grown_is_left_alone(sets, tmp_path):
+    records = corpus.make_set(str(tmp_path / "x"), n_recordings=16)
+    stage = _stage((records, sets[1]), epochs=0)
+    _train(tmp_path / "run", stage)
+    shutil.rmtree(tmp_path / "x")
+    corpus.make_set(str(tmp_path / "x"), n_recordings=17)
+    said = "have changed .--init_from=.*run starts a new run on them from these weights"
+    with pytest.raises(ValueError, match=said):
+        _train(tmp_path / "run", stage)
+
+
+def test_records_are_locked_while_they_are_read(sets, tmp_path):
+    specs = [os.path.join(os.path.dirname(path), "spec.json") for path in sets]
+    read = []
+
+    def note(entry):
+        read.append([whole_files.is_read(spec) for spec in specs])
+
+    _train(tmp_path / "run", _stage(sets, epochs=1), after_evaluation=note)
+    gc.collect()
+    assert read == [[True, True]] * 2
+    assert not any(map(whole_files.is_read, specs))
 
 
 def test_a_second_process_in_a_run_directory_is_sent_away(sets, tmp_path):

@@ -170,9 +170,17 @@ def evaluation_batches(
 
 
 def read(batches: Iterable, records: RecordSet) -> Iterator:
-    """Iterates over a dataset of records; a damaged one is a ValueError naming it."""
+    """Iterates over a dataset of records; a damaged one is a ValueError naming it.
+
+    So is a shard that is gone.
+    """
     try:
         yield from batches
+    except tf.errors.NotFoundError as error:
+        raise UserError(
+            f"{records.name}: {files.reason(error)}. Was it extracted anew meanwhile, "
+            "from another manifest? Then this command has to begin anew."
+        ) from error
     except (
         tf.errors.DataLossError,
         tf.errors.InvalidArgumentError,

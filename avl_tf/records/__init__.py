@@ -6,19 +6,23 @@ what a spec.json says in spec; their names are here too.
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Iterable
+from typing import Any
 
 import tensorflow as tf
 
 from avl_tf import files
 from avl_tf.errors import UserError
 from avl_tf.records.schema import Clip, Record, decode, encode, parse
-from avl_tf.records.spec import RecordsSpec, ShardSpec
+from avl_tf.records.spec import SHARD_NAME, RecordsSpec, ShardSpec
 from avl_tf.settings.stored import AUTHORS_2D, AUTHORS_3D, FeatureSpec
+from avl_tf.whole_files import Reader
 
 __all__ = [
     "AUTHORS_2D",
     "AUTHORS_3D",
+    "SHARD_NAME",
     "SPEC_NAME",
     "Clip",
     "FeatureSpec",
@@ -30,8 +34,10 @@ __all__ = [
     "decode",
     "encode",
     "open_records",
+    "other_version",
     "parse",
     "shard_name",
+    "split_of",
     "write_shard",
 ]
 
@@ -42,6 +48,20 @@ _SUFFIX = ".tfrecord"
 def shard_name(split: str, index: int, n_shards: int) -> str:
     """Names a shard: train-00003-of-00016.tfrecord."""
     return f"{split}-{index:05d}-of-{n_shards:05d}{_SUFFIX}"
+
+
+def other_version(shard: str, number: int) -> str:
+    """Another name for a shard while a file of the first is needed; 0 is the first.
+
+    train-00003-of-00016.1.tfrecord, where the shard without .1 would be.
+    """
+    stem = re.sub(r"(\.\d+)?\.tfrecord$", "", shard)
+    return stem + (f".{number}" if number else "") + _SUFFIX
+
+
+def split_of(shard: str) -> str:
+    """The split that a shard's name tells."""
+    return shard.rsplit("-", 3)[0]
 
 
 def write_shard(path: str, records: Iterable[bytes], n_clips: int) -> ShardSpec:
@@ -76,7 +96,8 @@ class RecordSet:
     """The shards that one name on the command line stands for.
 
     spans are the records to read: all of them, unless training_records chose. n_skipped
-    counts those that are damaged and left out.
+    counts those that are damaged and left out. A local folder that grows keeps the
+    shards as long as reader lives.
     """
 
     name: str
@@ -85,6 +106,7 @@ class RecordSet:
     shards: tuple[str, ...]  # file names in the folder
     spans: tuple[Span, ...]
     n_skipped: int = 0
+    reader: Reader | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def path(self, shard: str) -> str:
         """The path of one of the shards."""
@@ -138,19 +160,22 @@ def open_records(path: str, any_length: bool = False) -> RecordSet:
             f"{path}: no records here (looked for {spec_path}). Give a folder that "
             "data_prep.extract wrote, or FOLDER/SPLIT for one split of it."
         )
-    spec = RecordsSpec.from_json(files.read_json(spec_path), spec_path)
-    splits = sorted({name.rsplit("-", 3)[0] for name in spec.shards})
-    names = sorted(n for n in spec.shards if n.rsplit("-", 3)[0] == split or not split)
+    reader, read = _read(spec_path)
+    spec = RecordsSpec.from_json(read, spec_path)
+    splits = sorted(set(map(split_of, spec.shards)))
+    names = sorted(n for n in spec.shards if split_of(n) == split or not split)
     if split and not names:
         raise FileNotFoundError(
             f"{path}: {spec_path} lists no split '{split}', only {', '.join(splits)}."
         )
     whole = {name: spec.shards[name] for name in names}
     spans = [Span(name, 0, s.n_records, s.n_clips) for name, s in whole.items()]
-    found = RecordSet(path, spec, folder, tuple(names), tuple(spans))
+    found = RecordSet(path, spec, folder, tuple(names), tuple(spans), reader=reader)
     for shard, expected in zip(found.paths, whole.values(), strict=True):
         n_bytes = tf.io.gfile.stat(shard).length if tf.io.gfile.exists(shard) else None
         if n_bytes is None or not any_length and n_bytes != expected.n_bytes:
+            if files.read_json(spec_path) != read:  # it has grown meanwhile
+                return open_records(path, any_length)
             raise UserError(
                 f"{shard}: "
                 + ("missing" if n_bytes is None else f"{n_bytes} bytes long")
@@ -163,3 +188,15 @@ def open_records(path: str, any_length: bool = False) -> RecordSet:
             "in extraction."
         )
     return found
+
+
+def _read(spec_path: str) -> tuple[Reader | None, Any]:
+    """A spec.json, with what keeps its shards from being removed."""
+    local = spec_path.removeprefix("file://")
+    if "://" in local:
+        return None, files.read_json(spec_path)
+    while True:
+        reader = Reader(local)
+        read = files.read_json(spec_path)
+        if reader.has(local):  # it was not replaced meanwhile
+            return reader, read

@@ -31,9 +31,8 @@ _SHARD = fields.record(
         "sha256": fields.matching("[0-9a-f]{64}", "64 digits of a SHA-256"),
     }
 )
-_SHARD_NAME = fields.matching(
-    r"[A-Za-z0-9_.]+-\d+-of-\d+\.tfrecord", "SPLIT-00000-of-00001.tfrecord"
-)
+SHARD_NAME = r"[A-Za-z0-9_.]+-\d+-of-\d+(\.\d+)?\.tfrecord"
+_SHARD_NAME = fields.matching(SHARD_NAME, "SPLIT-00000-of-00001.tfrecord")
 
 
 def check_shard(value: Any, path: str) -> None:

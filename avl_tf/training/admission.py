@@ -171,7 +171,10 @@ def is_resumed(run_dir: str, info: runs.RunInfo, flags_text: str) -> bool:
     if old.parent != info.parent:
         changed.append(f"--init_from={old.parent} then, {info.parent} now")
     if old.records_fingerprint != info.records_fingerprint:
-        changed.append(f"the records in {info.records} have changed")
+        changed.append(
+            f"the records in {info.records} have changed (--init_from={run_dir} starts "
+            "a new run on them from these weights)"
+        )
     changed += [
         f"the evaluation set '{name}' has changed"
         for name, before in old.evaluation_fingerprints.items()

@@ -1,8 +1,6 @@
 """One process at a time trains into a run directory."""
 
 import contextlib
-import os
-import pathlib
 from collections.abc import Iterator
 
 from avl_tf import files, whole_files
@@ -23,23 +21,16 @@ def sole_process(run_dir: str) -> Iterator[None]:
     if files.is_remote(run_dir):
         yield
         return
-    folder = pathlib.Path(run_dir.removeprefix("file://"))
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
-    try:
-        descriptor = whole_files.lock_folder(folder)
-    except BlockingIOError as error:
-        raise UserError(
-            f"{run_dir}: another process is training into it. Wait for it, stop it, or "
-            "use another --run_dir."
-        ) from error
-    except OSError as error:
-        raise OSError(
-            f"--run_dir={run_dir} cannot be made ({error.strerror}). Use another."
-        ) from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(whole_files.locked(run_dir.removeprefix("file://")))
+        except BlockingIOError as error:
+            raise UserError(
+                f"{run_dir}: another process is training into it. Wait for it, stop "
+                "it, or use another --run_dir."
+            ) from error
+        except OSError as error:
+            raise OSError(
+                f"--run_dir={run_dir} cannot be made ({error.strerror}). Use another."
+            ) from error
         yield
-    finally:
-        with contextlib.suppress(OSError):  # something was written
-            for each in made:
-                each.rmdir()
-        os.close(descriptor)
