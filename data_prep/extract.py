@@ -5,11 +5,11 @@ r"""Extracts what training reads: manifest in, TFRecord shards and spec.json out
 
 Log-mel spectrograms and frozen CNN features go into shards, as in
 train-00000-of-00004.tfrecord; with --keep_images the images themselves too. Run again
-after a stop, it makes only the shards that are missing. Recordings that fail are listed
-with the reason in failures.jsonl; the exit status is then 1. So are lines of the
-manifest that cannot be used. What else is worth telling
-of them (which of several audio tracks was taken, clips beyond the end) is in
-notes.jsonl, and counted at the end.
+after a stop, it makes only the shards that are missing; with a manifest that has
+changed, only the recordings that are new or have changed. Recordings that fail are
+listed with the reason in failures.jsonl; the exit status is then 1. So are lines of the
+manifest that cannot be used. What else is worth telling of them (which of several audio
+tracks was taken, clips beyond the end) is in notes.jsonl, and counted at the end.
 """
 
 import dataclasses

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from avl_tf import files, processors, settings
 from avl_tf.errors import UserError
 from avl_tf.records import FeatureSpec, RecordsSpec
-from data_prep import extraction, jobs, shards, workers
+from data_prep import extraction, growth, jobs, shards, workers
 from data_prep.extraction import ShardTask
 from data_prep.extraction_config import ExtractionConfig, OutputConfig
 from data_prep.failures import Failure
@@ -46,11 +46,23 @@ def extract(
         ValueError, OSError: the folder holds other work, a backbone is not there, or
             nothing can be written.
     """
+    with growth.sole_process(output.folder):
+        return _extract(recordings, faults, output, config, workers_asked, scheduler)
+
+
+def _extract(
+    recordings: Sequence[Recording],
+    faults: Sequence[Fault],
+    output: OutputConfig,
+    config: ExtractionConfig,
+    workers_asked: int | None,
+    scheduler: str,
+) -> list[Failure]:
     folder = output.folder
     size = output.recordings_per_shard or _SHARD_SIZE
-    tasks = _plan(recordings, folder, config, size, output.seed)
-    files.require_filesystem(folder)
-    results = shards.read_results(output, [task.name for task in tasks])
+    wanted = _plan(recordings, folder, config, size, output.seed)
+    standing = growth.Standing(folder)
+    tasks, results = standing.plan(wanted, output.retry_failed)
     missing = [task for task in tasks if task.name not in results]
     n_workers = min(workers_asked or n_cores(), max(1, len(missing)))
     # By default fewer shards than cores share the cores; a worker asked for is a core.
@@ -59,18 +71,19 @@ def extract(
         # Workers are many; a wrong name or weights file is told once, by the first.
         features = jobs.claim(
             folder,
-            jobs.extraction(tasks, config, output.seed, size),
+            jobs.extraction(wanted, config, output.seed, size, standing.grows),
             lambda: settings.plain(pool.run(extraction.feature_specs, config)),
             extraction.FEATURES_CHECK,
         )
         if missing:
-            where = scheduler or f"{n_workers} workers"
+            n_known = sum(len(task.known) for task in missing)
             logging.info(
-                "%s: %d of %d shards to make, %s",
+                "%s: %d of %d shards to make, %s%s",
                 folder,
                 len(missing),
                 len(tasks),
-                where,
+                f"{n_known} of their recordings are known, " if n_known else "",
+                scheduler or f"{n_workers} workers",
             )
             # Of a cluster's workers the first, by chance, speaks for all.
             processors.tell("extraction", *pool.run(processors.describe))
@@ -86,7 +99,13 @@ def extract(
         **{k: FeatureSpec(**v) if v else None for k, v in features.items()},
     )
     untried = [dataclasses.asdict(fault) for fault in faults]
-    return shards.finish(folder, spec, [results[task.name] for task in tasks], untried)
+    made = [results[task.name] for task in tasks]
+    standing.retire()
+    failed = shards.finish(folder, spec, made, untried)
+    if changes := standing.changes(made):
+        print(f"{folder}: {changes}")
+    standing.remove_others(results)
+    return failed
 
 
 def _make(

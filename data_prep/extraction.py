@@ -18,8 +18,9 @@ from data_prep.extraction_config import ExtractionConfig
 from data_prep.failures import Failure
 from data_prep.findings import Finding
 from data_prep.frame_batches import FrameBatches
+from data_prep.known import Known, take_over
 from data_prep.manifest import Recording
-from data_prep.shards import ShardResult
+from data_prep.shards import Line, ShardResult
 
 # Of what feature_specs gives, as JSON.
 FEATURES_CHECK = fields.record(
@@ -29,13 +30,19 @@ FEATURES_CHECK = fields.record(
 
 @dataclasses.dataclass(frozen=True)
 class ShardTask:
-    """One shard to make; `lost` are recordings not to be tried: id -> reason."""
+    """One shard to make; those known, by id, are not extracted; lines are noted."""
 
     folder: str
     name: str
     recordings: tuple[Recording, ...]
     config: ExtractionConfig
-    lost: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    known: Mapping[str, Known] = dataclasses.field(default_factory=dict)
+    lines: tuple[Line, ...] = ()
+
+    @property
+    def tried(self) -> list[Recording]:
+        """The recordings to be extracted."""
+        return [one for one in self.recordings if one.id not in self.known]
 
 
 def limit_threads(n_threads: int) -> None:
@@ -67,8 +74,9 @@ def extract_shard(task: ShardTask) -> ShardResult:
         ValueError, OSError: as load_backbone, or the shard cannot be written. What is
             wrong with a recording is a failure of that recording and raises nothing.
     """
-    _backbones(task.config)  # before anything is written
-    return shards.write(task.folder, task.name, _outcomes(task))
+    if task.tried:
+        _backbones(task.config)  # before anything is written
+    return shards.write(task.folder, task.name, _outcomes(task), task.lines)
 
 
 def try_recording(recording: Recording, config: ExtractionConfig) -> None:
@@ -195,16 +203,16 @@ def failure(recording: Recording, error: Exception) -> Failure:
 
 def _outcomes(task: ShardTask) -> Iterator[tuple[bytes, int] | Failure | Finding]:
     """A serialised record and its number of clips, or a failure, a recording; notes."""
-    tried = [one for one in task.recordings if one.id not in task.lost]
-    notes: list[Finding] = []
-    extracted = extract(tried, task.config, notes)
-    for recording in task.recordings:
-        if recording.id in task.lost:
-            yield failure(recording, OSError(task.lost[recording.id]))
-        else:
+    before = take_over(task.folder, task.recordings, task.known)
+    for recording, taken in zip(task.recordings, before, strict=True):
+        notes: list[Finding] = []
+        if taken is None:
+            extracted = extract([recording], task.config, notes)
             yield _encoded(recording, next(extracted), task.config.storage)
-            yield from notes
-            notes.clear()
+        else:
+            yield failure(recording, taken) if isinstance(taken, OSError) else taken
+            notes += task.known[recording.id].notes
+        yield from (dataclasses.replace(n, media=recording.media) for n in notes)
 
 
 def _encoded(

@@ -24,9 +24,7 @@ class OutputConfig:
         lower=1,
     )
     seed: int = setting(0, "Seed of the order of recordings.", upper=SEEDS)
-    retry_failed: bool = setting(
-        False, "Make shards anew in which recordings failed before."
-    )
+    retry_failed: bool = setting(False, "Try again the recordings that failed before.")
 
     @property
     def folder(self) -> str:

@@ -5,6 +5,7 @@ reads, and what was found out when it was begun.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -50,35 +51,46 @@ class Job:
         content: digest of what is read, and of how it is dealt to shards.
         dealing: the settings that do no more than deal: name -> value.
         in_0_1_0: makes the text by which version 0.1.0 told the job.
+        grows: the content may be another, if it is dealt by the same settings.
     """
 
     config: Any
     content: str
     dealing: Mapping[str, Any]
     in_0_1_0: Callable[[], str]
+    grows: bool = False
 
 
 def extraction(
-    tasks: Sequence[ShardTask], config: ExtractionConfig, seed: int, shard_size: int
+    tasks: Sequence[ShardTask],
+    config: ExtractionConfig,
+    seed: int,
+    shard_size: int,
+    grows: bool = False,
 ) -> Job:
     """The job of extracting a manifest's recordings, wherever their files lie."""
     # Larger limits, with --retry_failed, let through what has failed by them.
     config = dataclasses.replace(config, limits=DEFAULT_LIMITS)
     dealing = {"seed": seed, "recordings_per_shard": shard_size}
     content = digest(_content(tasks))
-    return Job(config, content, dealing, lambda: _description_0_1_0(tasks, config))
+    in_0_1_0 = functools.partial(_description_0_1_0, tasks, config)
+    return Job(config, content, dealing, in_0_1_0, grows)
 
 
 def _content(tasks: Sequence[ShardTask]) -> Iterator[Any]:
-    fields = {field.name: field.default for field in dataclasses.fields(Recording)}
     for task in tasks:
         yield task.name
         for recording in task.recordings:
             image = "" if recording.image else None
-            moved = dataclasses.replace(recording, media="", image=image)
-            values = {name: getattr(moved, name) for name in fields}
-            # So that fields that are to come do not make another job of it.
-            yield {k: v for k, v in values.items() if v != fields[k]}
+            yield told(dataclasses.replace(recording, media="", image=image))
+
+
+def told(recording: Recording) -> dict[str, Any]:
+    """The fields of a recording that are not their defaults, as plain JSON."""
+    fields = {field.name: field.default for field in dataclasses.fields(Recording)}
+    values = {name: getattr(recording, name) for name in fields}
+    # So that fields that are to come do not make another job of it.
+    return {k: v for k, v in values.items() if v != fields[k]}
 
 
 def _description_0_1_0(tasks: Sequence[ShardTask], config: ExtractionConfig) -> str:
@@ -169,7 +181,7 @@ def _changes(note: dict[str, Any], job: Job) -> str:
     found = settings.changes(note["settings"], now, type(job.config))
     if note["content"] != job.content:
         dealt = settings.changes(note["dealing"], job.dealing, OutputConfig)
-        found += dealt or ["the recordings were others"]
+        found += dealt or ([] if job.grows else ["the recordings were others"])
     return "; ".join(found)
 
 

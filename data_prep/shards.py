@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from avl_tf import fields, files, json_text, records
 from avl_tf.errors import UserError
-from avl_tf.records import RecordsSpec, ShardSpec
+from avl_tf.records import RecordsSpec, ShardSpec, record_index
 from avl_tf.records.spec import check_shard
 from avl_tf.whole_files import is_temporary_name
 from avl_tf.wording import counted
@@ -24,13 +24,29 @@ from data_prep.findings import Finding
 
 
 @dataclasses.dataclass(frozen=True)
+class Line:
+    """A line of a manifest that a shard was made for, and its record.
+
+    digest changes with what the line asks for. n_source_bytes is the size of its media
+    and image, None if they were not there. n_bytes is the record's, 0 if it failed.
+    """
+
+    id: str
+    digest: str
+    n_source_bytes: int | None
+    n_bytes: int = 0
+    n_clips: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class ShardResult:
-    """One shard made."""
+    """One shard made; lines are those of its recordings in order, if they are known."""
 
     name: str
     spec: ShardSpec
     failures: tuple[Failure, ...]
     notes: tuple[Finding, ...] = ()
+    lines: tuple[Line, ...] = ()
 
 
 def deal(ids: Sequence[str], split: str, size: int, seed: int) -> dict[str, list[int]]:
@@ -49,7 +65,10 @@ def deal(ids: Sequence[str], split: str, size: int, seed: int) -> dict[str, list
 
 
 def write(
-    folder: str, name: str, outcomes: Iterable[tuple[bytes, int] | Failure | Finding]
+    folder: str,
+    name: str,
+    outcomes: Iterable[tuple[bytes, int] | Failure | Finding],
+    lines: Sequence[Line] = (),
 ) -> ShardResult:
     """Writes a shard as its records come, then the note that it is whole.
 
@@ -58,8 +77,9 @@ def write(
         name: of the shard.
         outcomes: for each recording (serialised record, number of clips), or what went
             wrong with it; before or after it what else is worth telling.
+        lines: of the recordings, to be noted with what became of them.
     """
-    failed, clip_counts, notes = [], [], []
+    failed, sizes, notes = [], [], []
 
     def note(outcome: tuple[bytes, int] | Failure | Finding) -> bytes | None:
         if isinstance(outcome, Finding):
@@ -69,14 +89,19 @@ def write(
             # A path may be no UTF-8 text, which the note is.
             outcome = {k: json_text.mended(text) for k, text in outcome.items()}
             failed.append(outcome)
+            sizes.append((0, 0))
             return None
-        clip_counts.append(outcome[1])
+        sizes.append((len(outcome[0]), outcome[1]))
         return outcome[0]
 
     serialized = filter(None, map(note, outcomes))
     spec = records.write_shard(files.join(folder, name), serialized, 0)
-    spec = dataclasses.replace(spec, n_clips=sum(clip_counts))
-    result = ShardResult(name, spec, tuple(failed), tuple(notes))
+    spec = dataclasses.replace(spec, n_clips=sum(n_clips for _, n_clips in sizes))
+    noted = tuple(
+        dataclasses.replace(line, n_bytes=n_bytes, n_clips=n_clips)
+        for line, (n_bytes, n_clips) in zip(lines, sizes, strict=bool(lines))
+    )
+    result = ShardResult(name, spec, tuple(failed), tuple(notes), noted)
     files.write_json(_note(folder, name), dataclasses.asdict(result))
     return result
 
@@ -86,16 +111,31 @@ def _texts(*names: str) -> fields.Check:
     return fields.items(fields.record(dict.fromkeys(names, text)))
 
 
+_SIZE = fields.whole(0, 2**62)
+_LINE: dict[str, fields.Check] = {
+    "id": fields.text(),
+    "digest": fields.text(),
+    "n_source_bytes": fields.nullable(_SIZE),
+    "n_bytes": _SIZE,
+    "n_clips": _SIZE,
+}
 _NOTE = fields.record(
     {
         "name": fields.text(),
         "spec": check_shard,
         "failures": _texts("id", "media", "reason"),
         "notes": _texts(*(field.name for field in dataclasses.fields(Finding))),
+        "lines": fields.items(fields.record(_LINE)),
     },
     # Shards of before there were any.
-    optional=["notes"],
+    optional=["notes", "lines"],
 )
+
+
+def _check_lines(lines: tuple[Line, ...], spec: ShardSpec) -> None:
+    sizes = [line.n_bytes for line in lines if line.n_bytes]
+    if lines and record_index.offsets(sizes)[-1] != spec.n_bytes:
+        raise UserError(f"its lines do not add up to {spec.n_bytes} bytes")
 
 
 def read_result(folder: str, name: str) -> ShardResult | None:
@@ -107,16 +147,18 @@ def read_result(folder: str, name: str) -> ShardResult | None:
     value = files.read_json(path)
     try:
         _NOTE(value, "")
+        spec = ShardSpec(**value["spec"])
+        lines = tuple(Line(**one) for one in value.get("lines", ()))
+        _check_lines(lines, spec)
     except UserError as error:
         raise UserError(
             f"{path}: not the note of a shard ({error}). Delete it: the same command "
             "makes the shard anew."
         ) from None
-    spec = ShardSpec(**value["spec"])
     if tf.io.gfile.stat(shard).length != spec.n_bytes:
         return None
     notes = tuple(Finding(**one) for one in value.get("notes", ()))
-    return ShardResult(name, spec, tuple(value["failures"]), notes)
+    return ShardResult(name, spec, tuple(value["failures"]), notes, lines)
 
 
 def read_results(config: OutputConfig, names: Iterable[str]) -> dict[str, ShardResult]:

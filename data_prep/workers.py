@@ -11,6 +11,7 @@ from distributed import KilledWorker
 
 from data_prep import extraction
 from data_prep.extraction import ShardTask
+from data_prep.known import Known
 from data_prep.processes import Processes
 from data_prep.shards import ShardResult
 
@@ -58,13 +59,14 @@ class Workers:
         """Makes a shard that kills its worker: recordings to blame are left out."""
         logging.warning("%s kills its worker; trying its recordings singly", task.name)
         lost = {}
-        for recording in task.recordings:
+        for recording in task.tried:
             try:
                 self.run(extraction.try_recording, recording, task.config)
             except KilledWorker:
-                lost[recording.id] = "the worker process died over it, again and again"
+                reason = "the worker process died over it, again and again"
+                lost[recording.id] = Known(reason=reason)
         try:
-            task = dataclasses.replace(task, lost=lost)
+            task = dataclasses.replace(task, known={**task.known, **lost})
             return self.run(extraction.extract_shard, task)
         except KilledWorker as error:
             raise ChildProcessError(

@@ -299,6 +299,23 @@ def test_shards_depend_on_input_and_seed_alone_and_survive_a_kill(videos, tmp_pa
 
 
 @pytest.mark.slow
+def test_a_folder_that_grows_survives_a_kill(videos, tmp_path):
+    """test_growth kills at every moment, in one process."""
+    old = _manifest(videos, "old.jsonl", _lines("0", "1", "2"))
+    new = _manifest(videos, "new.jsonl", _lines("1", "2", "3", "4"))
+    one_each = "--recordings_per_shard=1"
+    assert _extract(old, tmp_path / "r", one_each).returncode == 0
+    before = records.open_records(str(tmp_path / "r")).fingerprint
+    with _started(new, tmp_path / "r", one_each, "--workers=1") as process:
+        _kill_after(process, tmp_path / "r", 5)
+    assert records.open_records(str(tmp_path / "r")).fingerprint == before
+    grown = _extract(new, tmp_path / "r", one_each)
+    assert "kept 2, made 2, dropped 1, moved 0" in grown.stdout, grown.stderr
+    assert _extract(new, tmp_path / "fresh", one_each).returncode == 0
+    assert _shards(tmp_path / "r") == _shards(tmp_path / "fresh")
+
+
+@pytest.mark.slow
 def test_the_threads_of_a_worker_do_not_change_a_shard(videos, tmp_path):
     recordings = tuple(Recording(n, str(videos / f"{n}.mp4")) for n in "01234")
     name = "all-00000-of-00001.tfrecord"

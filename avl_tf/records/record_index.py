@@ -8,15 +8,17 @@ only to look for damage.
 import concurrent.futures
 import dataclasses
 import functools
+import itertools
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from avl_tf import files, images
+from avl_tf.errors import UserError
 from avl_tf.records import RecordSet
 from avl_tf.records.schema import parse
 from avl_tf.records.spec import RecordsSpec
@@ -112,6 +114,40 @@ def records_at(path: tf.Tensor, offset: tf.Tensor) -> tf.data.Dataset:
     return tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
 
 
+def offsets(sizes: Iterable[int]) -> list[int]:
+    """The bytes at which records of these sizes begin in a shard; last, its end."""
+    return [0, *itertools.accumulate(size + _AROUND for size in sizes)]
+
+
+def read_at(paths: Sequence[str], offsets: Sequence[int]) -> Iterator[bytes | None]:
+    """Reads the serialised records at places, in order; None for a damaged one."""
+    reading = _serialized(paths, offsets).as_numpy_iterator()
+    for _ in paths:
+        try:
+            yield next(reading)
+        except tf.errors.DataLossError:
+            yield None
+
+
+def with_split(serialized: bytes, split: str) -> bytes:
+    """A serialised record as encode makes it if the split is another.
+
+    Raises:
+        ValueError: it is not a record.
+    """
+    try:
+        first, behind = _first_field(serialized)
+        header = tf.train.Features.FromString(serialized[first:behind])
+        (before,) = header.feature["split"].bytes_list.value
+    except (DecodeError, IndexError, ValueError) as error:
+        raise UserError("it is not a record") from error
+    if before == split.encode():
+        return serialized
+    header.feature["split"].bytes_list.value[0] = split.encode()
+    example = tf.train.Example(features=header)
+    return example.SerializeToString(deterministic=True) + serialized[behind:]
+
+
 def _list_shard(records: RecordSet, with_lengths: str, shard: str) -> list[Entry]:
     path, expected = records.path(shard), records.spec.shards[shard].n_records
     size = tf.io.gfile.stat(path).length
@@ -203,12 +239,15 @@ def _checksum(content: bytes) -> bytes:
     return struct.pack("<I", masked & 0xFFFFFFFF)
 
 
-def _read_all(paths: list[str], offsets: list[int], spec: RecordsSpec) -> Iterator[str]:
-    """Reads and parses the records at places; yields what is wrong, "" if nothing."""
-    places = tf.data.Dataset.from_tensor_slices(
+def _serialized(paths: Sequence[str], offsets: Sequence[int]) -> tf.data.Dataset:
+    where = tf.data.Dataset.from_tensor_slices(
         (tf.constant(paths, tf.string), tf.constant(offsets, tf.int64))
     )
-    serialized = places.flat_map(lambda path, offset: records_at(path, offset).take(1))
+    return where.flat_map(lambda path, offset: records_at(path, offset).take(1))
+
+
+def _read_all(paths: list[str], offsets: list[int], spec: RecordsSpec) -> Iterator[str]:
+    """Reads and parses the records at places; yields what is wrong, "" if nothing."""
 
     def try_record(record: tf.Tensor) -> tuple[tf.Tensor, ...]:
         parsed = parse(record, spec)
@@ -217,6 +256,7 @@ def _read_all(paths: list[str], offsets: list[int], spec: RecordsSpec) -> Iterat
         # A pixel that nobody asked for would not be decoded.
         return parsed["id"], images.decode_jpeg(parsed["image"])[0, 0]
 
+    serialized = _serialized(paths, offsets)
     reading = iter(serialized.map(try_record, tf.data.AUTOTUNE))
     for _ in paths:
         try:
