@@ -151,7 +151,7 @@ def test_killed_training_goes_on(s3, trained):
 
 @pytest.mark.slow
 def test_tensorboard_events_lie_in_the_run_directory(s3, trained, tmp_path):
-    found = s3_server.read_all(s3, BUCKET, "runs/one/tensorboard/")
+    found = s3_server.read_all(s3, BUCKET, "runs/one/events")
     for name, content in found.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)

@@ -100,8 +100,7 @@ def test_evaluating_the_run_again_gives_its_recall(trained, sets):
 
 def test_tensorboard_holds_the_curves_in_one_chart_a_set_and_direction(trained):
     run_dir, result = trained
-    events = EventAccumulator(str(run_dir / "tensorboard"), {"tensors": 0})
-    events.Reload()
+    events = EventAccumulator(str(run_dir), {"tensors": 0}).Reload()
     tags = events.Tags()["tensors"]
     for name in ("loss", "loss/audio-visual", "learning_rate", *NORMS):
         logged = events.Tensors(f"train/{name}")
@@ -121,10 +120,8 @@ def test_tensorboard_holds_the_curves_in_one_chart_a_set_and_direction(trained):
             (f"R@{k}", lambda entry, k=k: entry["sets"]["x"][f"a2v/R@{k}"]),
             (f"chance R@{k}", lambda entry, k=k: 100 * min(k, n) / n),
         ):
-            events = EventAccumulator(
-                str(run_dir / "tensorboard" / line), {"tensors": 0}
-            )
-            events.Reload()
+            folder = str(run_dir / "recall" / line)
+            events = EventAccumulator(folder, {"tensors": 0}).Reload()
             chart = events.Tensors("recall/x/A->V")
             found = [float(tf.make_ndarray(event.tensor_proto)) for event in chart]
             assert found == pytest.approx(list(map(of_entry, result["history"])))

@@ -2,7 +2,7 @@
 
 A run directory comes in; RUN_DIR/report/ goes out: index.html, which needs nothing
 beside it, and each of its pictures as a PNG. It is made of what training has written:
-recall.json, and the measurements in tensorboard/.
+recall.json, and the measurements in the events for TensorBoard.
 """
 
 from collections.abc import Mapping, Sequence
@@ -164,8 +164,7 @@ def _cell(row: Mapping, key: str) -> tuple[str, str]:
 
 def _measured(run_dir: str, last: Mapping) -> list[Measured]:
     """Reads the measurements of training; what is not in the log is left out."""
-    log = EventAccumulator(files.join(run_dir, "tensorboard"), {"tensors": 0})
-    log.Reload()
+    log = EventAccumulator(run_dir, {"tensors": 0}).Reload()
     if not last["epoch"]:
         return []
     steps_per_epoch = last["step"] / last["epoch"]

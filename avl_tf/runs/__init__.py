@@ -4,7 +4,8 @@ run.json      the model's configuration and where it comes from (RunInfo)
 flags.txt     the settings it was trained with; a flagfile
 checkpoints/  the newest ones: model, optimizer and step, to go on from
 best/         the model of the best evaluation, with --best_metric
-tensorboard/  scalars, the recall charts and the flags as text
+events.*      for TensorBoard: scalars, and the flags as text
+recall/       for TensorBoard: the lines of its recall charts
 recall.json   every evaluation during training
 evaluation/   what avl_tf.evaluate found afterwards
 export/1/     the SavedModel, in TensorFlow Serving's layout; then 2, 3, ...

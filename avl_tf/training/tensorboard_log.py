@@ -9,17 +9,18 @@ from avl_tf.evaluation import tables
 
 
 class TensorBoardLog:
-    """The folder RUN_DIR/tensorboard.
+    """Event files in RUN_DIR itself, and below RUN_DIR/recall.
 
-    TensorBoard gives a colour and a name to a run, not to a tag. So R@1, R@5, R@10 and
-    chance are runs of their own here, below the run, and have the chart of a set and
-    direction as their tag: recall/es/A->V. All metrics by their keys, such as
-    recall/es/a2v/MRR, are in the run itself, beside the measurements of training.
+    TensorBoard gives a colour and a name to a folder, not to a tag, and its path as
+    the name. So a run is called as its run directory, and R@1, R@5, R@10 and chance
+    are folders of their own, RUN_DIR/recall/R@1, with the chart of a set and direction
+    as their tag: recall/es/A->V. All metrics by their keys, such as recall/es/a2v/MRR,
+    are in the run itself, beside the measurements of training.
     """
 
     def __init__(self, run_dir: str | None):
         """Opens the log of a run directory; None is a log that takes everything."""
-        self._folder = run_dir and files.join(run_dir, "tensorboard")
+        self._run_dir = run_dir
         self._writers: dict[str, tf.summary.SummaryWriter] = {}
 
     def measurements(self, values: Mapping[str, float], step: int) -> None:
@@ -56,9 +57,10 @@ class TensorBoardLog:
             writer.close()
 
     def _writer(self, line: str = "") -> tf.summary.SummaryWriter:
-        if self._folder is None:
+        if self._run_dir is None:
             return tf.summary.create_noop_writer()
         if line not in self._writers:
-            folder = files.join(self._folder, line) if line else self._folder
+            below = ("recall", line) if line else ()
+            folder = files.join(self._run_dir, *below)
             self._writers[line] = tf.summary.create_file_writer(folder)
         return self._writers[line]
