@@ -135,6 +135,22 @@ def test_extraction_again_makes_what_is_missing(s3, manifest, extracted):
 
 
 @pytest.mark.slow
+def test_a_folder_grows(s3, manifest, extracted):
+    lines = manifest.read_text().splitlines(keepends=True)
+    fewer = manifest.with_name("fewer.jsonl")
+    fewer.write_text("".join(lines[:2]))
+    extract(fewer, f"s3://{BUCKET}/grown")
+    done = extract(manifest, f"s3://{BUCKET}/grown")
+    assert "kept 2, made 2, dropped 0, moved 0" in done.stdout
+
+    def shards(folder):
+        found = s3_server.read_all(s3, BUCKET, folder)
+        return {k: v for k, v in found.items() if k.endswith(".tfrecord")}
+
+    assert shards("grown/") == shards("records/")
+
+
+@pytest.mark.slow
 def test_killed_training_goes_on(s3, trained):
     assert "goes on, at step" in trained.stderr
     found = s3_server.read_all(s3, BUCKET, "runs/one/")
