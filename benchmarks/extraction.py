@@ -20,7 +20,7 @@ from benchmarks.rows import Row
 from data_prep import workers
 from data_prep.extraction import ExtractionConfig, ShardTask
 from data_prep.manifest import Recording
-from data_prep.processes import n_cores
+from data_prep.offspring import n_cores
 
 BACKBONE = "efficientnet_lite0"
 _SHORT = {"height": 360, "width": 640, "fps": 25, "sound_hz": 44100}

@@ -15,7 +15,16 @@ from absl import flags, logging
 
 from avl_tf import program
 from avl_tf.errors import UserError
-from benchmarks import export, extraction, log_mel, ranks, reading, rows, steps
+from benchmarks import (
+    export,
+    extraction,
+    help,
+    log_mel,
+    ranks,
+    reading,
+    rows,
+    steps,
+)
 
 GROUPS = {
     "log_mel": log_mel.measure,
@@ -24,6 +33,7 @@ GROUPS = {
     "ranks": ranks.measure,
     "export": export.measure,
     "extraction": extraction.measure,
+    "help": help.measure,
 }
 RESULTS = str(pathlib.Path(__file__).with_name("results.json"))
 

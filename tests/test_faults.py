@@ -209,10 +209,8 @@ def test_a_bad_wav_costs_itself_alone(graphs):
     assert valid == [False, True, False, False, True, False]
     # Another size of batch may add up in another order (docs/reliability.md).
     np.testing.assert_allclose(found[[1, 4]], alone, atol=1e-4 * np.abs(alone).max())
-    assert [reasons[i] for i in (0, 2)] == [
-        "not a WAV file",
-        "its data chunk holds no sound",
-    ]
+    assert reasons[0].startswith("not a WAV file: convert it by ffmpeg -i")
+    assert reasons[2] == "its data chunk holds no sound"
     assert "not finite" in reasons[3] and "rate is 1 Hz" in reasons[5]
     assert _answer(graphs["wav_bytes"], bad)[1] == [False] * 4
     assert _answer(graphs["wav_bytes"], tf.zeros([0], tf.string))[1] == []

@@ -60,10 +60,19 @@ def test_an_image_is_cut_as_in_evaluation(encode, size):
 @pytest.mark.parametrize(
     "content, reason",
     [
-        (b"", "not a JPEG or PNG file"),
-        (b"GIF89a and so on, for long enough", "not a JPEG or PNG file"),
-        (b"\x89PNG\r\n\x1a\n", "not a JPEG or PNG file"),
-        (b"RIFF....WEBPVP8 ........", "not a JPEG or PNG file"),
+        (b"", "not a JPEG or PNG file: convert it by ffmpeg -i FILE NEW.png"),
+        (
+            b"GIF89a and so on, for long enough",
+            "not a JPEG or PNG file: convert it by ffmpeg -i FILE NEW.png",
+        ),
+        (
+            b"\x89PNG\r\n\x1a\n",
+            "not a JPEG or PNG file: convert it by ffmpeg -i FILE NEW.png",
+        ),
+        (
+            b"RIFF....WEBPVP8 ........",
+            "not a JPEG or PNG file: convert it by ffmpeg -i FILE NEW.png",
+        ),
         (_png(16000, 16000, zlib.compress(bytes(10**6))), "256000000 pixels"),
         (_png(2**31 - 1, 2**31 - 1), "pixels, at most 89478485"),
         (_png(2**32 - 1, 2**32 - 1), "pixels, at most 89478485"),
@@ -96,7 +105,12 @@ def test_a_damaged_file_costs_itself_alone():
     crops, reasons = _graph()([jpeg, *damaged, png, b"", png])
     assert set(reasons.numpy()[1:-3]) == {b"damaged: it cannot be decoded"}
     others = reasons.numpy()[[0, -3, -2, -1]].tolist()
-    assert others == [b"", b"", b"not a JPEG or PNG file", b""]
+    assert others == [
+        b"",
+        b"",
+        b"not a JPEG or PNG file: convert it by ffmpeg -i FILE NEW.png",
+        b"",
+    ]
     assert not crops.numpy()[1:-3].any()
     for crop, content in zip(crops.numpy()[[0, -3, -1]], (jpeg, png, png), strict=True):
         assert np.array_equal(crop, images.centre_crop(images.decode(content)))

@@ -178,7 +178,10 @@ def test_an_export_takes_images_and_files_of_them(parent, records):
     mixed = tf.constant([b"no image", *contents, contents[0][:-400]])
     again = loaded["image_bytes"](image_bytes=mixed)
     assert again["valid"].numpy().tolist() == [False, True, True, False]
-    assert again["reason"].numpy()[0] == b"not a JPEG or PNG file"
+    assert (
+        again["reason"].numpy()[0]
+        == b"not a JPEG or PNG file: convert it by ffmpeg -i FILE NEW.png"
+    )
     assert again["reason"].numpy()[3].startswith(b"damaged")
     assert not again["visual_embedding"].numpy()[[0, 3]].any()
     again = again["visual_embedding"][1:3]

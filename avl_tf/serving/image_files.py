@@ -52,7 +52,10 @@ def _decode(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         default=lambda: tf.constant(0, tf.int64),
     )
     reason = first_reason(
-        (~is_jpeg & ~is_png, "not a JPEG or PNG file"),
+        (
+            ~is_jpeg & ~is_png,
+            "not a JPEG or PNG file: convert it by ffmpeg -i FILE NEW.png",
+        ),
         (
             n_pixels > MAX_PIXELS,
             worded("it has ", n_pixels, f" pixels, at most {MAX_PIXELS} are read"),

@@ -18,6 +18,8 @@ from avl_tf.serving.wav_samples import FORMATS, mixed
 # An hour of sound is longer than a clip ever is.
 MAX_SECONDS = 3600
 _MAX_CHUNKS = 1000
+# What a user can do about a file that is not read.
+_ADVICE = ": convert it by ffmpeg -i FILE -ac 1 -ar 16000 NEW.wav"
 # From here on up a size stands for one that was not known: a stream's is 0xFFFFFFFF,
 # 0x7FFFFFFF or a little less than either.
 _UNKNOWN_SIZE = 0x7FFFF000
@@ -96,17 +98,17 @@ def _read_header(content: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
 
     lowest, highest = media.MIN_RATE_HZ, media.MAX_RATE_HZ
     reason = first_reason(
-        (tf.equal(magic, "RIFX"), "a big-endian WAV file (RIFX) is not read"),
+        (tf.equal(magic, "RIFX"), f"a big-endian WAV file (RIFX) is not read{_ADVICE}"),
         (
             ~tf.reduce_any(magic == ["RIFF", "RF64", "BW64"]) | (kind != "WAVE"),
-            "not a WAV file",
+            f"not a WAV file{_ADVICE}",
         ),
         (start < 0, f"it has no data chunk: cut off, or {_MAX_CHUNKS} come before it"),
         (found["fmt"] < 0, "it has no fmt chunk before its data"),
         (found["fmt_size"] < 16, "its fmt chunk is cut off"),
         (
             ~tf.reduce_any(same),
-            worded("format ", tag, " of ", bits, " bits is not read"),
+            worded("format ", tag, " of ", bits, f" bits is not read{_ADVICE}"),
         ),
         (n_channels < 1, "it has no channels"),
         (
@@ -118,7 +120,9 @@ def _read_header(content: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         ),
         (
             (rate < lowest) | (rate > highest),
-            worded("its rate is ", rate, f" Hz, expected {lowest} to {highest}"),
+            worded(
+                "its rate is ", rate, f" Hz, expected {lowest} to {highest}{_ADVICE}"
+            ),
         ),
         (
             ~unknown & (size > there),

@@ -1,0 +1,46 @@
+"""Rows of the first contact: --help, and a slip in a flag, of the slowest program."""
+
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import time
+
+from benchmarks.rows import Row, brief
+
+_ROOT = pathlib.Path(__file__).parent.parent
+_OTHER = "importing TensorFlow"
+
+
+def measure(quick: bool) -> list[Row]:
+    programs = re.findall(r"^ +avl-.* = (.*):cli$", _setup(), re.MULTILINE)
+    n_repeats = 1 if quick else 5
+    other = _median_s(["-c", "import tensorflow"], 1 if quick else 3)
+    rows = []
+    for name, argument in (("help", "--help"), ("help_slip", "--no_such_flag")):
+        times = {
+            program: _median_s(["-m", program, argument], n_repeats)
+            for program in programs
+        }
+        slowest = max(times, key=times.__getitem__)
+        note = (
+            f"{slowest} of {len(times)} programs, the median of {n_repeats} runs each; "
+            f"the fastest takes {brief(min(times.values()))} s"
+        )
+        rows.append(Row(name, times[slowest], other, _OTHER, "s", note))
+    return rows
+
+
+def _setup() -> str:
+    return (_ROOT / "setup.cfg").read_text()
+
+
+def _median_s(arguments: list[str], n_repeats: int) -> float:
+    """Wall time of Python with some arguments, from its start to its end."""
+    times = []
+    for _ in range(n_repeats):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, *arguments], cwd=_ROOT, capture_output=True)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
