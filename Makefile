@@ -7,8 +7,6 @@
 # own code in TensorFlow's wheel has no AVX-512; from XLA, which has, nothing hides it.
 PYTHON ?= python3
 PY := .venv/bin/python
-DEMO := data/demo
-LANGUAGES := es ro ru
 # A test file is run by one process, so that its fixtures are made once.
 IN_PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
 ifdef WITHOUT_AVX512
@@ -31,19 +29,7 @@ setup: .venv/up-to-date
 	touch $@
 
 demo: setup
-	@set -e; started=$$(date +%s); \
-	$(PY) -m data_prep.stamps --out_dir=$(DEMO) \
-	  $(if $(STAMPS_DIR),--stamps_dir=$(STAMPS_DIR)); \
-	built=$$(date +%s); \
-	for language in $(LANGUAGES); do \
-	  $(PY) -m data_prep.extract --manifest=$(DEMO)/$$language/manifest.jsonl \
-	    --out_dir=$(DEMO)/$$language/records --backbone_2d=efficientnet_lite0; \
-	done; \
-	extracted=$$(date +%s); \
-	$(PY) -m avl_tf.cascade --flagfile=configs/cascade_demo.flags --run_dir=runs/demo; \
-	echo "corpus $$((built - started)) s," \
-	  "extraction $$((extracted - built)) s," \
-	  "cascade $$(($$(date +%s) - extracted)) s"
+	$(PY) -m data_prep.demo --out_dir=. $(if $(STAMPS_DIR),--stamps_dir=$(STAMPS_DIR))
 
 test test-fast: .venv/up-to-date
 test-latest test-latest-fast: .venv-latest/up-to-date

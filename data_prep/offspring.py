@@ -24,6 +24,15 @@ def environment() -> dict[str, str]:
     return {_PARENT: str(os.getpid())}
 
 
+def of_module() -> dict[str, str]:
+    """An environment in which python -m finds our modules, from any folder.
+
+    They are found where this process found them, before what lies in that folder.
+    """
+    path = os.pathsep.join(filter(None, sys.path))
+    return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+
+
 @contextlib.contextmanager
 def starting() -> Iterator[None]:
     """Lets processes that this thread starts, and its new threads, be such ones.
@@ -47,11 +56,16 @@ def follow_parent() -> None:
     if not parent:
         return
     if parent == os.getppid():
-        with contextlib.suppress(AttributeError):  # not Linux
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        end_with_parent()
     # It may have died before; or else it is further up, and what is between decides.
     if parent != os.getppid() and not _is_alive(parent):
         os._exit(1)
+
+
+def end_with_parent() -> None:
+    """Lets the kernel end this process, and what it becomes, with its parent."""
+    with contextlib.suppress(AttributeError):  # not Linux
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _is_alive(process: int) -> bool:

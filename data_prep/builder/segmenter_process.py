@@ -7,7 +7,6 @@ Requests are bytes on the standard input of a process, answers lines of JSON.
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -32,12 +31,9 @@ class SegmenterProcess:
             stdout=subprocess.PIPE,
             stderr=self._log,
             env={
-                **os.environ,
+                **offspring.of_module(),
                 **offspring.environment(),
                 **environment,
-                # Modules are found where this process found them, and nowhere else.
-                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-                "PYTHONSAFEPATH": "1",
             },
         )
         # A process that runs keeps its Popen, which keeps its standard input open.
