@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import threading
 
@@ -159,6 +160,8 @@ def test_train_and_export_by_themselves(folder, tmp_path):
     done = run_afresh("avl_tf.train", *arguments)
     assert done.returncode == 0, done.stderr
     assert "| epoch 4 | aa " in done.stdout
+    # Nothing of TensorFlow's on the terminal: no CUDA, no end of a sequence.
+    assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in done.stderr.splitlines())
     done = run_afresh("avl_tf.export", f"--run_dir={tmp_path}/run")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == f"{tmp_path}/run/export/1"
