@@ -193,11 +193,20 @@ def _symmetric_hamming(length: int) -> np.ndarray:
     return (0.54 - 0.46 * np.cos(phase)).astype(np.float32)
 
 
+def mel_edges_hz(config: AudioConfig) -> np.ndarray:
+    """Where mel bands begin, peak and end: band i at [i], [i + 1] and [i + 2] of it.
+
+    Returns:
+        float64 [n_mels + 2], in Hz.
+    """
+    limits = _hz_to_mel(np.array([config.fmin_hz, config.fmax_hz]))
+    return _mel_to_hz(np.linspace(limits[0], limits[1], config.n_mels + 2))
+
+
 @functools.lru_cache
 def _mel_filters(config: AudioConfig) -> np.ndarray:
     """Slaney's triangular mel filters with unit area, float32 [bins, n_mels]."""
-    limits = _hz_to_mel(np.array([config.fmin_hz, config.fmax_hz]))
-    edges = _mel_to_hz(np.linspace(limits[0], limits[1], config.n_mels + 2))
+    edges = mel_edges_hz(config)
     bins = np.fft.rfftfreq(config.window_length, 1 / config.sample_rate)[:, np.newaxis]
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     rising = (bins - low) / (centre - low)

@@ -78,6 +78,7 @@ def make_media(
     matrix=None,
     pixel_shape=None,
     audio_codec="aac",
+    audio_options=None,
     layout="stereo",
     rate=RATE,
     sound_start_s=0.0,
@@ -113,6 +114,7 @@ def make_media(
             settings = {"b": str(96000 * n_channels), "aac_pns": "0"}
             if audio_codec.startswith("pcm"):
                 settings = {}
+            settings |= audio_options or {}
             audio = container.add_stream(audio_codec, rate, settings, layout=layout)
         for index, image in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(image, "rgb24")

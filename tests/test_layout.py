@@ -26,6 +26,7 @@ ROOMS = [
     *(
         "checkpoint_files",
         "runs",
+        "overlap",
         "evaluation",
         "trained",
         "serving",

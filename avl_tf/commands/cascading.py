@@ -8,6 +8,7 @@ from absl import logging
 
 from avl_tf import evaluation, files, reporting, runs, serving, training
 from avl_tf.evaluation import lineage, tables
+from avl_tf.records import open_records
 from avl_tf.settings.stage_flags import CascadeStage
 from avl_tf.training.tensorboard_log import TensorBoardLog
 
@@ -28,6 +29,10 @@ def train(
         ValueError: as training.train_stage.
     """
     sets = evaluation.parse_sets(evaluate)
+    for stage in stages:
+        if path := stage.flag_values["records"].value:
+            trained_on = open_records(path, any_length=True)
+            training.admission.require_apart(path, trained_on, sets)
     own = [stage.name for stage in stages]
     rows: list[dict] = []
     lines: dict[str, lineage.Line] = {}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import tensorflow as tf
 from absl import flags, logging
 
-from avl_tf import evaluation, files, processors, settings, trained
+from avl_tf import evaluation, files, overlap, processors, settings, trained
 from avl_tf.errors import UserError
 from avl_tf.evaluation import caveats, comparison, rankings, tables
 from avl_tf.evaluation.rankings import RankedSet
@@ -64,6 +64,7 @@ def evaluate(
             f"{compare}: holds no set '{missing[0]}', only {', '.join(other)}."
         )
 
+    learnt = [each.learnt() for each in models]
     processors.log("evaluation")
     settled = evaluation.by_set(read[0], config)
     ranked, of_model = _rank(model, read[0], settled, log_mel_reference)
@@ -72,6 +73,10 @@ def evaluate(
     ranks_path = output.removesuffix(".json") + "_ranks.json"
     with _told_later(ranks_path, unwritten):
         rankings.write(ranks_path, model.path, ranked)
+    shared = [
+        overlap.tell(of_each, read_sets)
+        for of_each, read_sets in zip(learnt, read, strict=True)
+    ]
     resampling = settings.from_flags(ResamplingConfig, flag_values)
     labels = {
         name: f"{name} (synthetic)" if records.spec.synthetic else name
@@ -101,6 +106,8 @@ def evaluate(
         },
         "intervals": found_intervals,
     }
+    if shared[0]:
+        results["shared"] = shared[0]
     if compare and other is not None:
         against, of_other = (
             (other, None)

@@ -7,6 +7,7 @@ best/         the model of the best evaluation, with --best_metric
 events.*      for TensorBoard: scalars, and the flags as text
 recall/       for TensorBoard: the lines of its recall charts
 recall.json   every evaluation during training
+trained_on.tfrecord  which recordings it and its parents have learnt from
 evaluation/   what avl_tf.evaluate found afterwards
 export/1/     the SavedModel, in TensorFlow Serving's layout; then 2, 3, ...
 """
@@ -31,6 +32,7 @@ from avl_tf.settings.stored import FEATURES_CHECK
 # 1: no number was written. 2: the number was added. 3: the weights that stand.
 _FORMAT = 3
 _INFO = "run.json"
+TRAINED_ON = "trained_on.tfrecord"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +61,13 @@ class RunInfo:
 
 
 def copy_settings(run_dir: str, info: RunInfo, folder: str) -> None:
-    """Writes run.json, and flags.txt if the run has one, into another folder."""
+    """Writes run.json, and what else a run has of the kind, into another folder."""
     tf.io.gfile.makedirs(folder)
     write_info(folder, info)
-    source = files.join(run_dir, FLAGS)
-    if tf.io.gfile.exists(source):
-        tf.io.gfile.copy(source, files.join(folder, FLAGS), overwrite=True)
+    for name in (FLAGS, TRAINED_ON):
+        source = files.join(run_dir, name)
+        if tf.io.gfile.exists(source):
+            tf.io.gfile.copy(source, files.join(folder, name), overwrite=True)
 
 
 def write_info(run_dir: str, info: RunInfo) -> None:

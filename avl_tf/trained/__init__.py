@@ -9,7 +9,7 @@ import os
 
 import tensorflow as tf
 
-from avl_tf import evaluation, files, runs, settings
+from avl_tf import evaluation, files, overlap, runs, settings
 from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
@@ -69,6 +69,13 @@ class Trained:
         records = runs.as_read(records, self.info.model)
         runs.check_records(self.info, records, self.path)
         return records
+
+    def learnt(self) -> list[overlap.Learnt]:
+        """What it and its parents were trained on, as far as that is known."""
+        folder = self.path
+        if self.is_export:
+            folder = files.join(folder, "assets.extra")
+        return overlap.trained_on.read(folder, self.path)
 
 
 def load(

@@ -7,7 +7,16 @@ import keras
 import tensorflow as tf
 from absl import flags, logging
 
-from avl_tf import dataset, evaluation, files, metrics, processors, runs, settings
+from avl_tf import (
+    dataset,
+    evaluation,
+    files,
+    metrics,
+    overlap,
+    processors,
+    runs,
+    settings,
+)
 from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
@@ -73,7 +82,8 @@ def train_stage(
     Returns:
         What recall.json holds: {"history": [{"step", "epoch", "sets": {name: metrics}},
         ...], "stands": index}, the first entry before the first step; "stands" tells
-        which is of the model that the run is kept as.
+        which is of the model that the run is kept as. If sets hold training records of
+        the run or of its parents, "shared": {name: as overlap.tell returns} too.
 
     Raises:
         ValueError: settings, records and parent do not fit, the run directory holds
@@ -91,6 +101,7 @@ def train_stage(
             name: runs.as_read(one, model_config)
             for name, one in evaluation.parse_sets(evaluated.evaluate).items()
         }
+        admission.require_apart(stage.records, records, sets)
         steps_per_epoch = dataset.steps_per_epoch(
             records, clips, stage.batch_size, n_workers
         )
@@ -120,10 +131,19 @@ def train_stage(
             seen = (flags_text, info.records_fingerprint, init_from, at, resumed)
             devices.require_agreement(strategy, repr(seen))
 
+        if index == 0:
+            known = resumed and overlap.trained_on.exists(run_dir)
+            learnt = overlap.trained_on.gather(
+                run_dir, None if known else records, init_from
+            )
+            chosen_by = stage.best_metric.partition("/")[0]
+            history.shared = overlap.tell(learnt, sets, chosen_by)
         # Nothing is written before all that can be wrong has been looked at.
         log = TensorBoardLog(run_dir if index == 0 else None)
         if index == 0:
             with checkpoints.writing():
+                if not known:
+                    overlap.trained_on.write(run_dir, learnt)
                 # More --epochs than when it was begun may be asked for.
                 files.write_text(files.join(run_dir, runs.FLAGS), flags_text)
                 if not resumed:

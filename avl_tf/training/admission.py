@@ -15,7 +15,7 @@ from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig, caveats, clip_lengths
 from avl_tf.model import ModelConfig
-from avl_tf.records import RecordSet
+from avl_tf.records import RecordSet, ShardSpec
 from avl_tf.settings.stage import StageConfig
 from avl_tf.training import history
 
@@ -35,6 +35,40 @@ def check_stage(stage: StageConfig) -> None:
             "--final_learning_rate and --learning_rate_decay are two ways for the "
             "learning rate to fall: give one."
         )
+
+
+def require_apart(
+    path: str, records: RecordSet, evaluation_sets: Mapping[str, RecordSet]
+) -> None:
+    """Raises ValueError if a folder is trained on whole, and evaluated on in part.
+
+    Shards are told by their content, so that links and copies do not hide them.
+
+    Args:
+        path: --records, a folder or a split of it.
+        records: what was opened by it.
+        evaluation_sets: by name.
+    """
+    folder = path.rstrip("/")
+    held = {one.sha256: shard for shard, one in _shards(records)}
+    for name, evaluated in evaluation_sets.items():
+        found = {held[s.sha256] for _, s in _shards(evaluated) if s.sha256 in held}
+        if folder != records.folder or evaluated.name == evaluated.folder or not found:
+            continue
+        splits = {shard.rsplit("-", 3)[0] for shard in held.values()}
+        rest = sorted(splits - {shard.rsplit("-", 3)[0] for shard in found})
+        split = "train" if "train" in rest or not rest else rest[0]
+        raise UserError(
+            f"--records={path} is a folder, all splits of which would be trained on, "
+            f"and the evaluation set '{name}' ({evaluated.name}) is one of them. Name "
+            f"the split to train on, as in --records={folder}/{split}."
+        )
+
+
+def _shards(records: RecordSet) -> list[tuple[str, ShardSpec]]:
+    """The shards of a set that hold something, by name."""
+    both = ((name, records.spec.shards[name]) for name in records.shards)
+    return [(name, spec) for name, spec in both if spec.n_records]
 
 
 def run_info(

@@ -33,6 +33,7 @@ class History:
             ValueError: best_metric names no set or no metric.
         """
         self.entries: list[dict] = []
+        self.shared: dict[str, dict] = {}
         self._run_dir = run_dir
         self._path = files.join(run_dir, runs.weights.RECALLS)
         self._kept: int | None = None
@@ -64,9 +65,10 @@ class History:
         files.write_json(self._path, self.to_json())
 
     def to_json(self) -> dict:
-        """The entries, and which of them is of the model that stands for the run."""
+        """The entries, which of them stands for the run, and sets that were seen."""
         best, last = self.best, len(self.entries) - 1
-        return {"history": self.entries, "stands": last if best is None else best}
+        found = {"history": self.entries, "stands": last if best is None else best}
+        return found | ({"shared": self.shared} if self.shared else {})
 
     @property
     def best(self) -> int | None:

@@ -1,0 +1,124 @@
+"""What recordings a set of records holds: their ids, and hashes of their sound."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from avl_tf.near_duplicates import Fingerprint
+from avl_tf.overlap import log_mels
+from avl_tf.records import RecordSet, record_index
+from avl_tf.records.record_index import Entry
+from avl_tf.records.schema import parse
+
+# Larger sets, of which HowTo100M is one, are known by their ids alone: to listen to
+# 400 hours, which are about as much with the features, takes three minutes of a core.
+_MOST_BYTES = 64 << 30
+_TOLD_BYTES = 1 << 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """The records of a set, N of them, in order.
+
+    Attributes:
+        ids, recording_ids: of the records.
+        sizes: int32 [N], how many hashes each record has.
+        hashes: uint32 [H], those of the records one behind the other.
+        times_s: float32 [H], from the record's start.
+    """
+
+    ids: tuple[str, ...]
+    recording_ids: tuple[str, ...]
+    sizes: np.ndarray
+    hashes: np.ndarray
+    times_s: np.ndarray
+
+    @functools.cached_property
+    def ends(self) -> np.ndarray:
+        """int64 [N], where each record's hashes end."""
+        return np.cumsum(self.sizes, dtype=np.int64)
+
+    def fingerprint(self, index: int) -> Fingerprint:
+        """The hashes of one record."""
+        end = int(self.ends[index])
+        span = slice(end - int(self.sizes[index]), end)
+        return Fingerprint(self.hashes[span].astype(np.uint64), self.times_s[span])
+
+
+def look(records: RecordSet) -> Contents:
+    """Looks through the records of a set that are read; damaged ones are passed over.
+
+    Args:
+        records: of any size. If it is above 64 GB, no record has hashes.
+    """
+    entries = [one for one in _chosen(records) if not one.fault]
+    n_bytes = sum(entry.n_bytes for entry in entries)
+    found = [log_mels.NONE] * len(entries)
+    if n_bytes <= _MOST_BYTES:
+        if n_bytes > _TOLD_BYTES:
+            logging.info(
+                "%s: hashing the sound of %d records (%.0f GB), to tell copies by",
+                records.name,
+                len(entries),
+                n_bytes / 1e9,
+            )
+        audio = records.spec.audio
+        found = [
+            log_mels.NONE if one is None else log_mels.fingerprint(one, audio)
+            for one in _log_mels(records, entries)
+        ]
+    hashes, times_s = (
+        np.concatenate(list(part)) for part in zip(log_mels.NONE, *found, strict=True)
+    )
+    return Contents(
+        tuple(entry.id for entry in entries),
+        tuple(entry.recording_id for entry in entries),
+        np.array([len(one.hashes) for one in found], np.int32),
+        hashes.astype(np.uint32),
+        times_s,
+    )
+
+
+def _chosen(records: RecordSet) -> Iterator[Entry]:
+    """The records that lie in the set's spans."""
+    begins = {(span.shard, span.offset): span.n_records for span in records.spans}
+    left = 0
+    for entry in record_index.list_records(records):
+        left = begins.get((entry.shard, entry.offset), left)
+        if left > 0:
+            left -= 1
+            yield entry
+
+
+def _log_mels(
+    records: RecordSet, entries: Sequence[Entry]
+) -> Iterator[np.ndarray | None]:
+    """The log-mel of each record, float16 [T, F]; None of one that is damaged."""
+    spec = dataclasses.replace(
+        records.spec, features_2d=None, features_3d=None, images=False
+    )
+    paths = [records.path(entry.shard) for entry in entries]
+    offsets = [entry.offset for entry in entries]
+    places = tf.data.Dataset.from_tensor_slices(
+        (tf.constant(paths, tf.string), tf.constant(offsets, tf.int64))
+    )
+    serialized = places.flat_map(
+        lambda path, offset: record_index.records_at(path, offset).take(1)
+    )
+    reading = iter(
+        serialized.map(lambda one: parse(one, spec)["log_mel"].all(), tf.data.AUTOTUNE)
+    )
+    for _ in entries:
+        try:
+            log_mel = next(reading, None)
+            yield None if log_mel is None else log_mel.numpy()
+        except (
+            tf.errors.DataLossError,
+            tf.errors.InvalidArgumentError,
+            UnicodeDecodeError,  # TensorFlow's message quotes the record
+        ):
+            yield None
