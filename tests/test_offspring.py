@@ -118,11 +118,17 @@ def test_an_interrupted_program_says_so_and_no_more(begin, moment):
     assert _until(lambda: not _children(process), 10) < 2.0
 
 
-@pytest.mark.parametrize("module", ["avl_tf.train", "data_prep.extract"])
-def test_a_program_that_is_interrupted_as_it_is_read_says_so(module):
-    process = _start("-m", module, "--help")
+@pytest.mark.parametrize(
+    ("module", "given"),
+    [("avl_tf.train", "records"), ("data_prep.extract", "manifest")],
+)
+def test_a_program_that_is_interrupted_as_it_is_read_says_so(module, given, tmp_path):
+    (tmp_path / "in").write_text('{"id": "a", "media": "a.mp4", "language": "en"}\n')
+    folder = "run_dir" if given == "records" else "out_dir"
+    arguments = [f"--{given}={tmp_path}/in", f"--{folder}={tmp_path}/out"]
+    process = _start("-m", module, *arguments)
     maps = pathlib.Path(f"/proc/{process.pid}/maps")
-    _until(lambda: "libtensorflow" in maps.read_text(), 60)
+    assert _until(lambda: "libtensorflow" in maps.read_text(), 60) < 60
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     # TensorFlow 2.21 says on its own what it finds as it is read.
