@@ -1,6 +1,7 @@
 """What data_prep.extract does: recordings dealt to shards, workers that make them."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Sequence
 
@@ -10,7 +11,7 @@ from tqdm import tqdm
 from avl_tf import files, processors, settings
 from avl_tf.errors import UserError
 from avl_tf.records import FeatureSpec, RecordsSpec
-from data_prep import extraction, growth, jobs, shards, workers
+from data_prep import adoption, extraction, growth, jobs, shards, workers
 from data_prep.extraction import ShardTask
 from data_prep.extraction_config import ExtractionConfig, OutputConfig
 from data_prep.failures import Failure
@@ -60,8 +61,21 @@ def _extract(
 ) -> list[Failure]:
     folder = output.folder
     size = output.recordings_per_shard or _SHARD_SIZE
-    wanted = _plan(recordings, folder, config, size, output.seed)
+    plan = functools.partial(
+        _plan, folder=folder, config=config, shard_size=size, seed=output.seed
+    )
+    wanted = plan(recordings)
     standing = growth.Standing(folder)
+    if not standing.grows and adoption.note_lines(
+        folder,
+        standing.whole,
+        recordings,
+        plan,
+        lambda tasks: jobs.is_begun_for(
+            folder, jobs.extraction(tasks, config, output.seed, size)
+        ),
+    ):
+        standing = growth.Standing(folder)
     tasks, results = standing.plan(wanted, output.retry_failed)
     missing = [task for task in tasks if task.name not in results]
     n_workers = min(workers_asked or n_cores(), max(1, len(missing)))

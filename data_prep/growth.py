@@ -65,6 +65,11 @@ class Standing:
         self._whole = {name: result for name, result in every if result}
 
     @property
+    def whole(self) -> list[ShardResult]:
+        """The shards that are whole."""
+        return list(self._whole.values())
+
+    @property
     def grows(self) -> bool:
         """Whether it is known of all shards for which lines they were made."""
         return all(result.lines for result in self._whole.values())

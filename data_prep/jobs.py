@@ -34,6 +34,11 @@ _FIELDS_0_1_0 = {
 }
 
 
+_OTHERS = "the recordings were others"
+_UNNOTED = (
+    "An earlier version made it and did not note for which lines: give this command "
+    "once with the manifest of then, and after that any. Or use another --out_dir."
+)
 _ANYTHING = fields.mapping(fields.anything)
 _NOTE: dict[str, fields.Check] = {
     "settings": _ANYTHING,
@@ -51,14 +56,16 @@ class Job:
         content: digest of what is read, and of how it is dealt to shards.
         dealing: the settings that do no more than deal: name -> value.
         in_0_1_0: makes the text by which version 0.1.0 told the job.
-        grows: the content may be another, if it is dealt by the same settings.
+        grows: the content may be another, if it is dealt by the same settings; False
+            of shards that could grow if it were known for what they were made; None of
+            others.
     """
 
     config: Any
     content: str
     dealing: Mapping[str, Any]
     in_0_1_0: Callable[[], str]
-    grows: bool = False
+    grows: bool | None = None
 
 
 def extraction(
@@ -140,9 +147,10 @@ def claim(
         note = _read(path, folder, about_check)
         changed, about = _changes(note, job), note["about"]
         if changed:
+            grown = changed == _OTHERS and job.grows is False
             raise UserError(
                 f"{folder} was begun with other input or other settings ({changed}). "
-                "Use another --out_dir, or delete this one."
+                + (_UNNOTED if grown else "Use another --out_dir, or delete this one.")
             )
         return about
     if tf.io.gfile.exists(files.join(folder, records.SPEC_NAME)):
@@ -156,6 +164,14 @@ def claim(
     }
     files.write_json(path, note)
     return about
+
+
+def is_begun_for(folder: str, job: Job) -> bool:
+    """Whether a folder was begun for a job and no other."""
+    path = files.join(folder, "progress", "job.json")
+    if not tf.io.gfile.exists(path):
+        return False
+    return not _changes(_read(path, folder, _ANYTHING), job)
 
 
 def _read(path: str, folder: str, about_check: fields.Check) -> dict[str, Any]:
@@ -181,7 +197,7 @@ def _changes(note: dict[str, Any], job: Job) -> str:
     found = settings.changes(note["settings"], now, type(job.config))
     if note["content"] != job.content:
         dealt = settings.changes(note["dealing"], job.dealing, OutputConfig)
-        found += dealt or ([] if job.grows else ["the recordings were others"])
+        found += dealt or ([] if job.grows else [_OTHERS])
     return "; ".join(found)
 
 

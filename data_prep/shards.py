@@ -132,6 +132,16 @@ _NOTE = fields.record(
 )
 
 
+def note(folder: str, result: ShardResult) -> bool:
+    """Notes anew what is known of a shard, unless its lines do not fit it."""
+    try:
+        _check_lines(result.lines, result.spec)
+    except UserError:
+        return False
+    files.write_json(_note(folder, result.name), dataclasses.asdict(result))
+    return True
+
+
 def _check_lines(lines: tuple[Line, ...], spec: ShardSpec) -> None:
     sizes = [line.n_bytes for line in lines if line.n_bytes]
     if lines and record_index.offsets(sizes)[-1] != spec.n_bytes:

@@ -19,6 +19,7 @@ from data_prep.findings import Finding
 from data_prep.manifest import Fault, Recording
 
 CONFIG = ExtractionConfig(backbone_2d="", keep_images=True)
+INT8 = dataclasses.replace(CONFIG, storage="int8")
 IDS = [f"r{i:02d}" for i in range(9)]
 
 
@@ -326,18 +327,65 @@ def test_other_settings_are_refused(source, tmp_path, settings, text):
     holds_no_more(tmp_path / "r")
 
 
-def test_notes_of_a_version_that_knew_no_lines_do_not_grow(source, tmp_path, tried):
-    old = [source(name) for name in IDS]
-    extract(tmp_path / "r", old)
-    for path in (tmp_path / "r" / "progress").glob("*.tfrecord.json"):
+def of_before(folder, names="*"):
+    """Makes notes of shards as they were before they had lines."""
+    for path in (folder / "progress").glob(f"{names}.tfrecord.json"):
         value = json.loads(path.read_text())
         del value["lines"]
         path.write_text(json.dumps(value))
+
+
+@pytest.mark.parametrize("names", ["*", "*-00001-*"])
+def test_records_of_before_there_were_lines_grow(source, tmp_path, tried, names):
+    old = [source(name, "val" if name == "r03" else "train") for name in IDS]
+    write_wav(old[4].media, 4, 0)
+    clips = tuple({"start_s": i / 9, "end_s": i / 9 + 0.1} for i in range(3))
+    old[5] = dataclasses.replace(old[5], clips=clips)
+    extract(tmp_path / "r", old)
+    of_before(tmp_path / "r", names)
     tried.clear()
+    new = [source("r20"), *old, source("r21", "val")]
+    extract(tmp_path / "r", new)
+    assert sorted(tried) == ["r20", "r21"]
+    is_fresh(tmp_path / "r", new)
+
+
+def test_records_of_before_that_lose_a_line_grow_from_their_own_manifest(
+    source, tmp_path, tried
+):
+    old = [source(name) for name in IDS]
+    extract(tmp_path / "r", old)
+    of_before(tmp_path / "r")
+    before = contents(tmp_path / "r")
+    tried.clear()
+    with pytest.raises(UserError, match="once with the manifest of then"):
+        extract(tmp_path / "r", old[1:])
+    assert contents(tmp_path / "r") == before
     extract(tmp_path / "r", old)
     assert not tried
+    extract(tmp_path / "r", old[1:])
+    assert not tried
+    is_fresh(tmp_path / "r", old[1:])
+
+
+def test_records_of_before_with_other_settings_or_damage_stay(source, tmp_path):
+    old = [source(name) for name in IDS]
+    extract(tmp_path / "r", old)
+    of_before(tmp_path / "r")
+    with pytest.raises(UserError, match=r"storage.*Use another --out_dir, or delete"):
+        extract(tmp_path / "r", [*old, source("r20")], storage="int8", config=INT8)
+    path = next((tmp_path / "r").glob("*.tfrecord"))
+    path.write_bytes(b"x" + path.read_bytes()[1:])
+    before = path.read_bytes()
+    extract(tmp_path / "r", old)
+    assert path.read_bytes() == before
     with pytest.raises(UserError, match="the recordings were others"):
         extract(tmp_path / "r", [*old, source("r20")])
+
+
+def contents(folder):
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {path: path.read_bytes() for path in found}
 
 
 def test_a_damaged_record_is_made_anew(source, tmp_path, tried, caplog):

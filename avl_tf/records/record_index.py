@@ -23,7 +23,7 @@ from avl_tf.records import RecordSet
 from avl_tf.records.schema import parse
 from avl_tf.records.spec import RecordsSpec
 
-_BEFORE, _AROUND = 12, 16  # bytes of a record's frame
+_BEFORE, FRAME_BYTES = 12, 16  # of a record
 _HEADER_BYTES = 4096  # enough for what encode puts before the arrays, as a rule
 _REMOTE_BUFFER = 1 << 17
 _LISTED_AT_ONCE = 16  # shards; what takes time is the way to a remote one
@@ -116,7 +116,7 @@ def records_at(path: tf.Tensor, offset: tf.Tensor) -> tf.data.Dataset:
 
 def offsets(sizes: Iterable[int]) -> list[int]:
     """The bytes at which records of these sizes begin in a shard; last, its end."""
-    return [0, *itertools.accumulate(size + _AROUND for size in sizes)]
+    return [0, *itertools.accumulate(size + FRAME_BYTES for size in sizes)]
 
 
 def read_at(paths: Sequence[str], offsets: Sequence[int]) -> Iterator[bytes | None]:
@@ -167,11 +167,11 @@ def _list_shard(records: RecordSet, with_lengths: str, shard: str) -> list[Entry
                 fault = "its length is damaged, which hides the rest of the file"
                 return [*entries, rest(fault)]
             n_bytes = struct.unpack("<Q", frame[:8])[0]
-            if offset + n_bytes + _AROUND > size:
+            if offset + n_bytes + FRAME_BYTES > size:
                 return [*entries, rest("the file ends within it")]
-            entry = Entry(shard, len(entries), offset, n_bytes + _AROUND)
+            entry = Entry(shard, len(entries), offset, n_bytes + FRAME_BYTES)
             entries.append(_with_header(entry, stream, n_bytes, with_lengths))
-            offset += n_bytes + _AROUND
+            offset += n_bytes + FRAME_BYTES
     if len(entries) < expected:
         entries.append(rest(f"the file ends before it, {expected} were written"))
     return entries
