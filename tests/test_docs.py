@@ -59,6 +59,8 @@ def project(tmp_path_factory):
             is_model = bool(re.match("demo.flags|.*scratch|howto|places", path.name))
             text = path.read_text() + _SMALL + is_model * _SMALL_MODEL
             path.write_text(text)
+    with (folder / "configs" / "howto100m.flags").open("a") as out:
+        out.write("--batch_size=32\n--clips_per_recording=8\n")  # of a --micro_batch
     (folder / ".venv").symlink_to(sys.prefix)
     return folder
 
