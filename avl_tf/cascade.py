@@ -13,7 +13,7 @@ import re
 
 from absl import flags
 
-from avl_tf import comma_lists, program
+from avl_tf import comma_lists, local_paths, program
 from avl_tf.errors import UserError
 from avl_tf.settings import stage_flags
 from avl_tf.settings.stage_flags import CascadeStage
@@ -43,9 +43,15 @@ def main() -> None:
             "TF_CONFIG is set: a cascade runs on one machine. Train each stage with "
             "avl_tf.train instead."
         )
-    comma_lists.parse_named(_EVALUATE.value, "evaluate", "RECORDS")
+    named = comma_lists.parse_named(_EVALUATE.value, "evaluate", "RECORDS")
     # Every mistake in a flagfile shows before the first hour of training.
     stages = _parse_stages(_STAGES.value)
+    for path in named.values():
+        local_paths.require_records(path)
+    for stage in stages:
+        stage_flags.require_paths(stage.flag_values)
+        if stage.parent not in [each.name for each in stages]:
+            local_paths.require_run(stage.parent)
 
     from avl_tf.commands import cascading
 

@@ -12,7 +12,7 @@ run's training. docs/evaluation.md tells what the numbers mean.
 
 from absl import flags
 
-from avl_tf import comma_lists, program, settings
+from avl_tf import comma_lists, local_paths, program, settings
 from avl_tf.settings.evaluation import EvaluationConfig, ResamplingConfig
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Run directory of a trained stage.")
@@ -57,7 +57,16 @@ program.require_one("run_dir", "export")
 
 def main() -> None:
     sets = settings.from_flags(EvaluationConfig).evaluate
-    comma_lists.parse_named(sets, "evaluate", "RECORDS")
+    named = comma_lists.parse_named(sets, "evaluate", "RECORDS")
+    local_paths.require_run(_RUN_DIR.value)
+    local_paths.require_folder(_EXPORT.value, "not an export of a run")
+    if (_COMPARE.value or "").endswith(".json"):
+        local_paths.require_file("compare", _COMPARE.value)
+    else:
+        what = "neither a run directory nor an export of one"
+        local_paths.require_folder(_COMPARE.value, what)
+    for path in named.values():
+        local_paths.require_records(path)
 
     from avl_tf.commands import evaluating
 

@@ -7,7 +7,7 @@ Writes RUN_DIR/export/1, then 2, 3, ...; avl_tf/serving lists its signatures.
 
 from absl import flags
 
-from avl_tf import program
+from avl_tf import local_paths, program
 
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "Run directory of a trained stage.", required=True
@@ -21,6 +21,8 @@ _WEIGHTS = flags.DEFINE_enum(
 
 
 def main() -> None:
+    local_paths.require_run(_RUN_DIR.value)
+
     from avl_tf import serving
 
     print(serving.export(_RUN_DIR.value, _WEIGHTS.value or ""))

@@ -9,7 +9,7 @@ became of every tensor. --export_pth writes a state_dict that the authors' code 
 
 from absl import flags
 
-from avl_tf import program
+from avl_tf import local_paths, program
 from avl_tf.errors import UserError
 from avl_tf.settings.stored import AUTHORS_2D, AUTHORS_3D
 
@@ -57,6 +57,9 @@ program.require_one("checkpoint", "export_pth")
 
 def main() -> None:
     dims = _visual_dims()
+    if _EXPORT_PTH.value:
+        local_paths.require_run(_RUN_DIR.value)
+    local_paths.require_file("checkpoint", _CHECKPOINT.value)
 
     from avl_tf.commands import importing
 

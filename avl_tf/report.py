@@ -9,7 +9,7 @@ it as PNGs.
 
 from absl import flags
 
-from avl_tf import program
+from avl_tf import local_paths, program
 
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "Run directory, or the folder of a cascade.", required=True
@@ -18,6 +18,8 @@ _OUT_DIR = flags.DEFINE_string("out_dir", None, "Where it goes; else RUN_DIR/rep
 
 
 def main() -> None:
+    local_paths.require_folder(_RUN_DIR.value, "not a run directory")
+
     from avl_tf import reporting
 
     print(reporting.write(_RUN_DIR.value, _OUT_DIR.value))

@@ -9,7 +9,7 @@ stopped run was.
 
 from absl import flags
 
-from avl_tf import program
+from avl_tf import local_paths, program
 from avl_tf.settings import stage_flags
 
 _RUN_DIR = flags.DEFINE_string(
@@ -24,6 +24,8 @@ flags.register_validator("records", bool)
 
 def main() -> None:
     stage_flags.check(flags.FLAGS)
+    local_paths.require_run(_INIT_FROM.value)
+    stage_flags.require_paths(flags.FLAGS)
 
     from avl_tf import training
     from avl_tf.evaluation import tables

@@ -9,7 +9,7 @@ only the shards that are missing. What int8 costs in recall is in docs/training.
 
 from absl import flags
 
-from avl_tf import program
+from avl_tf import local_paths, program
 from avl_tf.settings.stored import STORAGES
 
 _RECORDS = flags.DEFINE_string(
@@ -22,6 +22,8 @@ _OUT_DIR = flags.DEFINE_string(
 
 
 def main() -> None:
+    local_paths.require_records(_RECORDS.value)
+
     from data_prep import converting
 
     converting.convert(_RECORDS.value, _STORAGE.value, _OUT_DIR.value.rstrip("/"))

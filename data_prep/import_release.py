@@ -16,7 +16,7 @@ import re
 
 from absl import flags
 
-from avl_tf import program, settings
+from avl_tf import local_paths, program, settings
 from avl_tf.errors import UserError
 from avl_tf.settings.stored import AUTHORS_2D, AUTHORS_3D
 from data_prep.extraction_config import OutputConfig
@@ -83,6 +83,10 @@ def main() -> None:
         raise UserError("--root is missing: the folder that the csv's paths are in.")
     elif _CAPTIONS.value and _CAPTIONS_DIR.value:
         raise UserError("Give either --captions or --captions_dir.")
+    for name in ("pickle", "howto100m_csv", "captions"):
+        local_paths.require_file(name, flags.FLAGS[name].value)
+    for name in ("root", "audio_root", "captions_dir"):
+        local_paths.require_folder(flags.FLAGS[name].value, f"not the --{name}")
 
     from data_prep import importing
 

@@ -161,3 +161,74 @@ def test_flags_that_do_not_go_together_are_told_at_once(
     module, arguments, texts, tmp_path
 ):
     fails_in_one_line(_start(module, *arguments.split(), cwd=tmp_path), *texts)
+
+
+@pytest.mark.parametrize(
+    "module, arguments, texts",
+    [
+        ("avl_tf.train", "--run_dir=r --records=x", ["x: no records here"]),
+        ("avl_tf.train", "--run_dir=r --records=x/a", ["looked for x/spec.json"]),
+        (
+            "avl_tf.train",
+            "--run_dir=r --records=here/train --evaluate=a=b",
+            ["b: no records here (looked for ./spec.json)"],
+        ),
+        (
+            "avl_tf.train",
+            "--run_dir=r --records=here --init_from=x",
+            ["x: not a run directory"],
+        ),
+        (
+            "avl_tf.train",
+            "--run_dir=r --records=here --image_weights=x",
+            ["--image_weights=x"],
+        ),
+        ("avl_tf.evaluate", "--run_dir=x", ["x: not a run directory"]),
+        ("avl_tf.evaluate", "--run_dir=here", ["here: not a run directory"]),
+        ("avl_tf.evaluate", "--export=x", ["x: not an export of a run"]),
+        ("avl_tf.evaluate", "--export=here --compare=x", ["x: neither a run"]),
+        ("avl_tf.evaluate", "--export=here --compare=x.json", ["--compare=x.json"]),
+        ("avl_tf.evaluate", "--export=here --evaluate=a=x", ["x: no records"]),
+        ("avl_tf.export", "--run_dir=x", ["x: not a run directory"]),
+        ("avl_tf.report", "--run_dir=x", ["x: not a run directory"]),
+        (
+            "avl_tf.cascade",
+            "--run_dir=r --stages=a=a.flags --evaluate=a=here",
+            ["x: no records here"],
+        ),
+        (
+            "avl_tf.cascade",
+            "--run_dir=r --stages=a=demo.flags --evaluate=a=x",
+            ["x: no records here"],
+        ),
+        (
+            "avl_tf.cascade",
+            "--run_dir=r --stages=a=demo.flags@here --evaluate=a=here",
+            ["here: not a run directory"],
+        ),
+        ("avl_tf.import_release", "--run_dir=r --checkpoint=x", ["x: no such file"]),
+        (
+            "avl_tf.import_release",
+            "--run_dir=x --export_pth=y.pth",
+            ["x: not a run directory"],
+        ),
+        ("data_prep.convert", "--records=x --out_dir=o", ["x: no records here"]),
+        ("data_prep.import_release", "--pickle=x --out_dir=o", ["x: no such file"]),
+        (
+            "data_prep.import_release",
+            "--howto100m_csv=x --root=here --out_dir=o",
+            ["--howto100m_csv=x: no such file"],
+        ),
+        (
+            "data_prep.import_release",
+            "--howto100m_csv=a.flags --root=x --out_dir=o",
+            ["x: not the --root (there is no such folder)"],
+        ),
+    ],
+)
+def test_a_path_that_is_not_there_is_told_at_once(module, arguments, texts, tmp_path):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "spec.json").write_text("{}")
+    (tmp_path / "a.flags").write_text("--records=x\n")
+    fails_in_one_line(_start(module, *arguments.split(), cwd=tmp_path), *texts)
+    assert not (tmp_path / "r").exists() and not (tmp_path / "o").exists()

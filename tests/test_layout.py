@@ -10,7 +10,15 @@ ROOT = pathlib.Path(__file__).parent.parent
 MODULES = sorted([*ROOT.glob("avl_tf/**/*.py"), *ROOT.glob("data_prep/**/*.py")])
 # A room (a package, or a module that stands alone) imports from those before it only.
 ROOMS = [
-    *("errors", "keras_settings", "json_text", "fields", "comma_lists", "wording"),
+    *(
+        "errors",
+        "local_paths",
+        "keras_settings",
+        "json_text",
+        "fields",
+        "comma_lists",
+        "wording",
+    ),
     *("flagfiles", "settings"),
     *(
         "terminal",

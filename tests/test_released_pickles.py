@@ -284,7 +284,7 @@ def test_broken_clips_are_listed_and_the_others_land(tmp_path):
     ("arguments", "texts"),
     [
         ([], ["either --pickle or --howto100m_csv"]),
-        (["--pickle=no.pkl"], ["no.pkl", "No such file"]),
+        (["--pickle=no.pkl"], ["no.pkl", "no such file"]),
         ([f"--pickle={TINY}", "--root=x"], ["--root: only with --howto100m_csv"]),
         ([f"--pickle={TINY}", "--split=a/b"], ["--split: split 'a/b'", "letters"]),
         (["--howto100m_csv=no.csv"], ["--root is missing"]),

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from avl_tf import files
 from avl_tf.errors import UserError
+from avl_tf.local_paths import NO_RECORDS
 from avl_tf.records.schema import Clip, Record, decode, encode, parse
 from avl_tf.records.spec import SHARD_NAME, RecordsSpec, ShardSpec
 from avl_tf.settings.stored import AUTHORS_2D, AUTHORS_3D, FeatureSpec
@@ -156,10 +157,7 @@ def open_records(path: str, any_length: bool = False) -> RecordSet:
         folder = folder or "."
     spec_path = files.join(folder, SPEC_NAME)
     if not tf.io.gfile.exists(spec_path):
-        raise FileNotFoundError(
-            f"{path}: no records here (looked for {spec_path}). Give a folder that "
-            "data_prep.extract wrote, or FOLDER/SPLIT for one split of it."
-        )
+        raise FileNotFoundError(NO_RECORDS.format(path, spec_path))
     reader, read = _read(spec_path)
     spec = RecordsSpec.from_json(read, spec_path)
     splits = sorted(set(map(split_of, spec.shards)))

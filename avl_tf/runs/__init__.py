@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from avl_tf import checkpoint_files, fields, files
 from avl_tf.errors import UserError
+from avl_tf.local_paths import NO_RUN
 from avl_tf.model import ModelConfig, build_model
 from avl_tf.records import FeatureSpec, RecordSet
 from avl_tf.runs import weights as weights
@@ -91,10 +92,7 @@ def read_info(run_dir: str) -> RunInfo:
     """
     path = files.join(run_dir, _INFO)
     if not exists(run_dir):
-        raise FileNotFoundError(
-            f"{run_dir}: not a run directory (no {_INFO} in it). Give the --run_dir of "
-            "a finished avl_tf.train."
-        )
+        raise FileNotFoundError(NO_RUN.format(run_dir))
     value = files.read_json(path)
     try:
         value = _brought_up(value)

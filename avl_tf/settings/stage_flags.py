@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from absl import flags
 
-from avl_tf import comma_lists, flagfiles, settings
+from avl_tf import comma_lists, flagfiles, local_paths, settings
 from avl_tf.errors import UserError
 from avl_tf.settings.clips import ClipConfig
 from avl_tf.settings.evaluation import EvaluationConfig
@@ -59,3 +59,14 @@ def check(flag_values: flags.FlagValues) -> None:
     evaluated = settings.from_flags(EvaluationConfig, flag_values)
     comma_lists.parse_named(evaluated.evaluate, "evaluate", "RECORDS")
     settings.from_flags(ModelConfig, flag_values, ModelConfig(()))
+
+
+def require_paths(flag_values: flags.FlagValues) -> None:
+    """Raises FileNotFoundError if local records or weights are not there."""
+    stage = settings.from_flags(StageConfig, flag_values)
+    evaluated = settings.from_flags(EvaluationConfig, flag_values).evaluate
+    named = comma_lists.parse_named(evaluated, "evaluate", "RECORDS")
+    for path in (stage.records, *named.values()):
+        local_paths.require_records(path)
+    if stage.image_weights != "imagenet":
+        local_paths.require_file("image_weights", stage.image_weights)

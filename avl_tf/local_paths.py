@@ -1,0 +1,49 @@
+"""A look at the paths of flags before the seconds that TensorFlow takes to import.
+
+Only at what is not there at all, and only at local paths: what else may be wrong, and
+those with a ://, are told by what opens them.
+"""
+
+import os
+
+NO_RUN = (
+    "{}: not a run directory (no run.json in it). Give the --run_dir of a finished "
+    "avl_tf.train."
+)
+NO_RECORDS = (
+    "{}: no records here (looked for {}). Give a folder that data_prep.extract wrote, "
+    "or FOLDER/SPLIT for one split of it."
+)
+
+
+def require_file(flag: str, path: str | None) -> None:
+    """Raises FileNotFoundError for a file that is not there; None, "" is none."""
+    if path and "://" not in path and not os.path.exists(path):
+        raise FileNotFoundError(f"--{flag}={path}: no such file.")
+
+
+def require_run(path: str | None) -> None:
+    """Raises FileNotFoundError for no run directory; None, "" is none."""
+    if path and "://" not in path and not _holds(path, "run.json"):
+        raise FileNotFoundError(NO_RUN.format(path))
+
+
+def require_folder(path: str | None, what: str) -> None:
+    """Raises FileNotFoundError if there is no such folder, and so not `what`."""
+    if path and "://" not in path and not os.path.isdir(path):
+        raise FileNotFoundError(f"{path}: {what} (there is no such folder).")
+
+
+def require_records(path: str | None) -> None:
+    """Raises FileNotFoundError for no records, DIR or DIR/SPLIT; None, "" is none."""
+    if not path or "://" in path:
+        return
+    path = path.rstrip("/")
+    folder = path if os.path.isdir(path) else os.path.dirname(path) or "."
+    if not _holds(folder, "spec.json"):
+        looked_for = os.path.join(folder, "spec.json")
+        raise FileNotFoundError(NO_RECORDS.format(path, looked_for))
+
+
+def _holds(folder: str, name: str) -> bool:
+    return os.path.exists(os.path.join(folder, name))
