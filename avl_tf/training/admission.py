@@ -147,12 +147,14 @@ def tell(
         lengths = clip_lengths.of_set(records, annotated)
         n_cut, n_padded = clip_lengths.count(lengths, clips.clip_s)
         what, limit = "clips" if annotated else "recordings", f"{clips.clip_s:g} s"
-        found = f"{n_padded} shorter than the {limit} of --clip_s and padded"
-        if clips.clip_sampling != "random":  # of which nothing is cut but windows
-            found = f"{n_cut} longer than {limit} and cut, {found}"
-        logging.info(
-            "%s: %d %s to train on, %s", records.name, len(lengths), what, found
-        )
+        found = []
+        if n_cut and clips.clip_sampling != "random":  # whose windows are no cut
+            found.append(f"{n_cut} longer than the {limit} of --clip_s and cut")
+        if n_padded:
+            found.append(f"{n_padded} shorter than the {limit} of --clip_s and padded")
+        if found:
+            n, counts = len(lengths), ", ".join(found)
+            logging.info("%s: %d %s to train on, %s", records.name, n, what, counts)
     if stage.best_metric:
         n = evaluated.evaluation_population
         n = n or sets[stage.best_metric.partition("/")[0]].n_clips
