@@ -33,6 +33,8 @@ def test_a_set_that_is_too_small_is_told(n, said):
         ("val/R@10", 100, ""),
         ("val/MedR", 200, ""),
         ("val/MRR", 4, ""),
+        ("val/MRR", 1, "first among one for any model. Choose on a set of more."),
+        ("val/R@1", 1, "first among one for any model. Choose on a set of more."),
         ("val/v2a/MRR", 24, ""),
     ],
 )

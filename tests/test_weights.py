@@ -105,6 +105,11 @@ def test_the_end_of_training_says_what_stands_and_run_json_keeps_it(
     assert "last: its weights are of epoch 2 of 2 (step 4), the last" in caplog.text
 
 
+def test_without_a_step_no_other_weights_are_offered():
+    told = runs.weights.warning("r", Weights("best", 0, 0, 0, "val/MRR", 32), None)
+    assert told == "r: its weights are of epoch 0 (untrained): it has taken no step."
+
+
 def test_an_export_holds_the_weights_it_was_asked_for_and_names_them(folder):
     export = serving.export(str(folder / "best"), "last")
     model = avl_tf.load(export)

@@ -43,6 +43,11 @@ def of_metric(metric: str, n: int) -> str:
         n: the queries of its set.
     """
     start, _, name = metric.rpartition("/")
+    if n == 1:
+        return (
+            f"--best_metric={metric} cannot tell which evaluation is the best: one "
+            "clip is first among one for any model. Choose on a set of more."
+        )
     width = significance.widest_interval(n)
     k = int(name.partition("@")[2] or 0)
     if name == "MRR" or width <= _WIDEST_POINTS and 2 * k < n:

@@ -185,7 +185,7 @@ def warning(path: str, weights: Weights, parent: str | None) -> str:
         return ""
     start = f"those of {parent}, unchanged" if parent else "untrained"
     why = "it has taken no step"
-    if weights.kind == BEST:
+    if weights.kind == BEST and weights.of_epochs != 0:
         why = (
             f"no later evaluation had as good a {weights.metric or 'metric'}. "
             "--weights=last takes the last ones"
