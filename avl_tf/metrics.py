@@ -275,3 +275,11 @@ def chance(
         values[f"{name}/MRR"] = mean_reciprocal_rank(np.arange(1, n + 1), n_queries)
         values[f"{name}/MedR"] = (n + 1) / 2
     return values
+
+
+def chance_beside(
+    values: Mapping[str, float], directions: Iterable[str]
+) -> dict[str, float]:
+    """As chance, for a summary; "n_clips" in it, if there, is how many it ranked."""
+    n_queries = int(values["n"])
+    return chance(int(values.get("n_clips", n_queries)), directions, n_queries)

@@ -7,6 +7,7 @@ import pytest
 
 from avl_tf import metrics
 from avl_tf.evaluation import lineage, tables
+from avl_tf.evaluation.rankings import RankedSet
 
 ONE, TWO = ("audio", "visual"), ("audio:hi", "audio:en", "visual")
 
@@ -29,7 +30,7 @@ def _sets():
 def test_models_of_other_branches_stand_in_one_table():
     rows = lineage.stage_rows("one", None, _result(ONE), ["x"])
     rows += lineage.stage_rows("two", None, _result(TWO), ["x"])
-    rows = lineage.random_rows(_sets(), tables.directions(rows)) + rows
+    rows = lineage.random_rows(_sets(), rows) + rows
     lines = {"one": (("one", ("en",)),), "two": (("two", ("hi", "en")),)}
     text = lineage.table(rows, lines, _sets())
     header, _, *cells = [
@@ -42,6 +43,21 @@ def test_models_of_other_branches_stand_in_one_table():
     )
     assert table["zero-shot"]["HI->EN R@1"] == table["target only"]["A->V R@1"] == "-"
     assert table["random"]["V->HI R@1"] == table["random"]["V->A R@1"] == "25.0"
+
+
+def test_chance_is_of_the_clips_that_are_there_over_all_queries():
+    ranks = {"a2v": np.arange(1, 5), "v2a": np.arange(1, 5)}
+    clips = tuple(f"clip {number}" for number in ranks["a2v"])
+    values = RankedSet(clips, ranks, n_queries=50, clip_s=2.0).metrics()
+    entry = {"epoch": 0, "sets": {"x": values}}
+    result = {"history": [entry], "stands": 0}
+    of_stages = lineage.stage_rows("one", None, result, ["x"])
+    rows = [*lineage.random_rows(_sets(), of_stages), *tables.history_rows([entry])[:1]]
+    for row in rows:
+        # Each of four clips is among the first ten, and the median rank is theirs.
+        assert row["n"] == 50
+        assert row["a2v/R@10"] == values["a2v/R@10"] == 8.0
+        assert row["v2a/MedR"] == values["v2a/MedR"] == 2.5
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import tensorflow as tf
 from absl import logging
 
 from avl_tf import evaluation, files, reporting, runs, serving, training
-from avl_tf.evaluation import lineage, tables
+from avl_tf.evaluation import lineage
 from avl_tf.records import open_records
 from avl_tf.settings.stage_flags import CascadeStage
 from avl_tf.training.tensorboard_log import TensorBoardLog
@@ -55,7 +55,7 @@ def train(
         rows += lineage.stage_rows(stage.name, stage.parent, result, sets)
         if export and not tf.io.gfile.exists(serving.folder(stage_dir)):
             logging.info("exported %s", serving.export(stage_dir))
-    rows = lineage.random_rows(sets, tables.directions(rows)) + rows
+    rows = lineage.random_rows(sets, rows) + rows
     text = "\n\n".join([lineage.table(rows, lines, sets), *filter(None, notes)])
     files.write_json(
         files.join(run_dir, "cascade.json"),

@@ -31,12 +31,18 @@ def setting(line: Line, languages: Iterable[str]) -> str:
     return "cascade" if len(heard) > 1 else "target only"
 
 
-def random_rows(sets: Mapping[str, RecordSet], directions: Iterable[str]) -> list[dict]:
-    """The rows of chance: what a random ranking is expected to reach on each set."""
-    directions = tuple(directions)
+def random_rows(sets: Mapping[str, RecordSet], rows: Sequence[dict]) -> list[dict]:
+    """The rows of chance: what a random ranking is expected to reach on each set.
+
+    Args:
+        sets: by name.
+        rows: of the stages, for the directions and, by set, the number of queries.
+    """
+    directions = tables.directions(rows)
+    n_queries = {row["set"]: int(row["n"]) for row in rows}
     return [
         {"stage": "random", "parent": None, "set": name, "when": when}
-        | metrics.chance(records.n_clips, directions)
+        | metrics.chance(records.n_clips, directions, n_queries.get(name))
         for name, records in sets.items()
         for when in ("zero_shot", "final")
     ]

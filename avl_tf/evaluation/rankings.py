@@ -28,8 +28,14 @@ class RankedSet:
     clip_s: float
 
     def metrics(self) -> dict[str, float]:
-        """Summarises the ranks; see metrics.summary."""
-        return metrics.summary(self.ranks, self.n_queries)
+        """Summarises the ranks; see metrics.summary.
+
+        Beside what it has there is "n_clips", if there are fewer than queries.
+        """
+        values = metrics.summary(self.ranks, self.n_queries)
+        if (n_clips := len(self.clip_ids)) != self.n_queries:
+            values["n_clips"] = n_clips
+        return values
 
     def chance(self) -> dict[str, float]:
         """What a random ranking is expected to reach; see metrics.chance."""

@@ -37,7 +37,7 @@ def history_rows(history: Sequence[Mapping]) -> list[dict]:
     """The rows of a training's evaluations: chance on each set, then every epoch."""
     first = history[0]["sets"]
     chance = [
-        {"stage": "chance", "set": name, **metrics.chance(values["n"], of)}
+        {"stage": "chance", "set": name, **metrics.chance_beside(values, of)}
         for name, values in first.items()
         for of in [directions([values])]
     ]

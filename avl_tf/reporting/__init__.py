@@ -86,7 +86,7 @@ def _of_run(run_dir: str, name: str = "") -> list[Part]:
         for set_name, values in entry["sets"].items():
             of_set = {"set": set_name}
             before = entries[0]["sets"][set_name]
-            chance = metrics.chance(values["n"], directions)
+            chance = metrics.chance_beside(values, directions)
             rows += [
                 {**of_set, "stage": "random", **chance},
                 {**of_set, "stage": "before training", **before},

@@ -119,8 +119,8 @@ def _recall_panel(
     panel: Axes, history: Sequence[Mapping], stands: int, name: str, direction: str
 ) -> None:
     epochs = [entry["epoch"] for entry in history]
-    n = history[0]["sets"][name]["n"]
-    chance = metrics.chance(n, [direction])
+    first = history[0]["sets"][name]
+    n, chance = first["n"], metrics.chance_beside(first, [direction])
     for k, colour in _COLOURS.items():
         key = f"{direction}/R@{k}"
         values = np.array([entry["sets"][name][key] for entry in history])

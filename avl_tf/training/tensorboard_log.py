@@ -34,10 +34,10 @@ class TensorBoardLog:
         group = f"recall/{set_name}"
         with self._writer().as_default():
             for key, value in values.items():
-                if key != "n":
+                if key not in ("n", "n_clips"):
                     tf.summary.scalar(f"{group}/{key}", value, step=step)
         directions = tables.directions([values])
-        chance = metrics.chance(int(values["n"]), directions)
+        chance = metrics.chance_beside(values, directions)
         for k in metrics.CUTOFFS:
             for line, of in ((f"R@{k}", values), (f"chance R@{k}", chance)):
                 with self._writer(line).as_default():
