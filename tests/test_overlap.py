@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+import time
 
 import corpus
 import made_media
@@ -145,6 +146,27 @@ def test_the_same_id_counts_unless_the_sound_is_another(sounds, heard, tmp_path)
     assert not shared.near_duplicates
     assert "3 of 4 recordings are among" in str(shared)
     assert shared.to_json()["n_same"] == 3
+
+
+def _with_jingle(name, n_records, seed):
+    """Contents of records that have 20 hashes of an opening and 50 of their own."""
+    own = np.random.default_rng(seed).integers(0, 2**28, (n_records, 70), np.uint32)
+    own[:, :20] = np.random.default_rng(0).integers(0, 2**28, 20, np.uint32)
+    ids = tuple(f"{name}{index}" for index in range(n_records))
+    times_s = np.tile(np.arange(70, dtype=np.float32), n_records)
+    sizes = np.full(n_records, 70, np.int32)
+    return overlap.contents.Contents(ids, ids, sizes, own.ravel(), times_s)
+
+
+def test_what_all_recordings_share_costs_little():
+    trained = _with_jingle("a", 60_000, 1)
+    evaluated = _with_jingle("b", 200, 2)
+    evaluated.hashes[7 * 70 + 20 : 8 * 70] = trained.hashes[9 * 70 + 20 : 10 * 70]
+    start_s = time.process_time()
+    shared = _find(trained, evaluated)
+    # Sorting what all have, and comparing all that have it, took 7.4 s, not 2.2.
+    assert time.process_time() - start_s < 5
+    assert shared.near_duplicates == {"b7": "a9"}
 
 
 def test_of_a_large_set_ids_alone_are_kept(sounds, heard, tmp_path, monkeypatch):

@@ -173,6 +173,8 @@ def _matches(trained: Contents, evaluated: Contents) -> dict[int, list[int]]:
     order = np.argsort(trained.hashes, kind="stable")
     hashes = trained.hashes[order]
     owners = np.searchsorted(trained.ends, order, side="right")
+    firsts = np.ones(len(owners), bool)
+    firsts[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
     found = {}
     for index in range(len(evaluated.ids)):
         ours = evaluated.fingerprint(index)
@@ -181,20 +183,22 @@ def _matches(trained: Contents, evaluated: Contents) -> dict[int, list[int]]:
         ends = np.searchsorted(hashes, wanted, side="right")
         # Each training record once a hash, however often it is heard in it.
         common = [
-            np.unique(owners[begin:end])
+            owners[begin:end][firsts[begin:end]]
             for begin, end in zip(begins, ends, strict=True)
             if end > begin
         ]
         if len(common) < _MIN_COMMON:
             continue
-        others, counts = np.unique(np.concatenate(common), return_counts=True)
-        enough = np.argsort(-counts, kind="stable")[:_MOST_COMPARED]
-        enough = enough[counts[enough] >= _MIN_COMMON]
-        compared = [ours, *(trained.fingerprint(int(one)) for one in others[enough])]
+        # A jingle may be in most of the training set: nothing is sorted but what has
+        # enough in common.
+        counts = np.bincount(np.concatenate(common))
+        others = np.flatnonzero(counts >= _MIN_COMMON)
+        enough = np.argsort(-counts[others], kind="stable")[:_MOST_COMPARED]
+        # In pairs: what the others share with each other is of no use.
         matching = [
-            int(others[enough][match.second - 1])
-            for match in near_duplicates.find_matches(compared, "log_mel")
-            if match.first == 0
+            one
+            for one in map(int, others[enough])
+            if near_duplicates.find_matches([ours, trained.fingerprint(one)], "log_mel")
         ]
         if matching:
             found[index] = matching
