@@ -101,14 +101,21 @@ def _parse(argv: list[str]) -> list[str]:
         rest = flags.FLAGS([argv[0], *flagfiles.expand(argv[1:])])
         missing = flag_help.missing()
     except flags.IllegalFlagValueError as error:
-        missing = flag_help.missing() or _fail(f"{error} --helpshort lists the flags.")
+        # What stands after a wrong value was not read, and so is not missing.
+        missing = (flags.FLAGS.is_parsed() and flag_help.missing()) or _slip(error)
     except (UserError, OSError) as error:
         _fail(str(error))
     except flags.Error as error:
-        _fail(f"{error} --helpshort lists the flags.")
+        _slip(error)
     if missing:
         _fail(" ".join([*missing, "--helpshort lists the flags."]))
     return rest
+
+
+def _slip(error: flags.Error) -> NoReturn:
+    text = str(error)
+    stop = "" if text.endswith((".", "?")) else "."
+    _fail(f"{text}{stop} --helpshort lists the flags.")
 
 
 def _fail(message: str) -> NoReturn:

@@ -113,8 +113,10 @@ def test_a_slip_is_told_at_once_in_one_line(program, tmp_path):
     if number := re.search(
         r"^  --(\w+)  \([^)]*?(?:from )?(\d\S*) (?:to|or)", text, re.M
     ):
-        done = _start(module, *needed, f"--{number[1]}={float(number[2]) - 1:g}")
-        fails_in_one_line(done, number[1], "range", number[2])
+        wrong = f"--{number[1]}={float(number[2]) - 1:g}"
+        # What stands behind it is not called missing.
+        for given in ([*needed, wrong], [wrong, *needed]):
+            fails_in_one_line(_start(module, *given), number[1], "range", number[2])
 
 
 @pytest.mark.parametrize(

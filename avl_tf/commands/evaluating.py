@@ -128,6 +128,7 @@ def evaluate(
             f"cannot be written: {', '.join(unwritten)}. What is printed above is "
             "whole; name another place for the files by --output."
         )
+    logging.info("Written: %s and %s.", output, ranks_path)
 
 
 @contextlib.contextmanager
