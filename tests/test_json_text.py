@@ -12,7 +12,7 @@ from avl_tf.errors import UserError
 
 ROOT = pathlib.Path(__file__).parent.parent
 # Their own texts, made in the same process or by a child of it.
-_OWN = {"avl_tf/settings/__init__.py", "data_prep/builder/segmenters.py"}
+_OWN = {"avl_tf/settings/__init__.py", "data_prep/builder/segmenter_process.py"}
 
 
 @pytest.mark.parametrize(
