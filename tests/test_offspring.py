@@ -123,7 +123,12 @@ def test_an_interrupted_program_says_so_and_no_more(begin, moment):
     [("avl_tf.train", "records"), ("data_prep.extract", "manifest")],
 )
 def test_a_program_that_is_interrupted_as_it_is_read_says_so(module, given, tmp_path):
-    (tmp_path / "in").write_text('{"id": "a", "media": "a.mp4", "language": "en"}\n')
+    if given == "records":
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in" / "spec.json").write_text("{}")  # looked for before all else
+    else:
+        line = '{"id": "a", "media": "a.mp4", "language": "en"}\n'
+        (tmp_path / "in").write_text(line)
     folder = "run_dir" if given == "records" else "out_dir"
     arguments = [f"--{given}={tmp_path}/in", f"--{folder}={tmp_path}/out"]
     process = _start("-m", module, *arguments)
