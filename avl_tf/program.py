@@ -89,10 +89,11 @@ def require_one(*names: str) -> None:
 def _stopped() -> NoReturn:
     """Ends a program that was interrupted, with one line of it and no more."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # of the impatient
-    print("stopped; what was kept stays", file=sys.stderr, flush=True)
     # Libraries that were interrupted too tell of it at length as they end.
     with contextlib.suppress(OSError):
+        terminal_fd = os.dup(2)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        os.write(terminal_fd, b"stopped; what was kept stays\n")
     sys.exit(130)
 
 

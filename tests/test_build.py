@@ -193,6 +193,6 @@ def test_build_of_nothing_but_broken_videos_says_so(tmp_path):
     done = run(
         "data_prep.build", f"--videos={tmp_path}", "--language=sw", f"--out_dir={out}"
     )
-    fails_in_one_line(done, "none of 1 videos can be used", "a.mp4", "cannot be opened")
+    fails_in_one_line(done, "none of 1 video can be used", "a.mp4", "cannot be opened")
     assert len(_read(out / "failures.jsonl")) == 1
     assert not (out / "manifest.jsonl").exists()

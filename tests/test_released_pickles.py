@@ -304,7 +304,7 @@ def test_memory_stays_within_the_pickle_and_a_shard(tmp_path):
     assert size > 280e6
     program = f"""
 import pathlib, re, sys
-from data_prep import import_release
+from data_prep import import_release, importing
 def kilobytes(name):
     return int(re.search(name + r":\\s+(\\d+)", status.read_text())[1])
 status = pathlib.Path("/proc/self/status")
