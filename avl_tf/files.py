@@ -34,6 +34,31 @@ def is_remote(path: str) -> bool:
     return bool(separator) and scheme not in _LOCAL_SCHEMES
 
 
+def local_path(path: str) -> str:
+    """The path of a local file as the operating system has it, without file://."""
+    return path.removeprefix("file://")
+
+
+@contextlib.contextmanager
+def locked(folder: str, refusal: str) -> Iterator[None]:
+    """Keeps other processes of this machine from a folder for the while.
+
+    The lock is on the folder itself and goes with the process, however it ends. Folders
+    that were made for it go too if nothing was written. A remote one is not locked.
+
+    Raises:
+        ValueError: another process has locked it; with the refusal as its text.
+        OSError: the folder cannot be made.
+    """
+    with contextlib.ExitStack() as stack:
+        if not is_remote(folder):
+            try:
+                stack.enter_context(whole_files.locked(local_path(folder)))
+            except BlockingIOError as error:
+                raise UserError(refusal) from error
+        yield
+
+
 def require_filesystem(path: str) -> None:
     """Makes TensorFlow know a remote path's file system, and asks for the bucket.
 
@@ -154,7 +179,7 @@ def replacing(path: str) -> Iterator[str]:
 def local_copy(path: str) -> Iterator[str]:
     """Yields a local path of a file or folder: its own, or a copy's for the while."""
     if not is_remote(path):
-        yield path.removeprefix("file://")
+        yield local_path(path)
         return
     require_filesystem(path)
     with tempfile.TemporaryDirectory() as scratch:
@@ -174,7 +199,7 @@ def names(folder: str) -> list[str]:
 
     TensorFlow tells of no name where one of them is not.
     """
-    local = folder.removeprefix("file://")
+    local = local_path(folder)
     if "://" in local:
         # On s3:// a folder's name comes with a slash.
         return [name.rstrip("/") for name in tf.io.gfile.listdir(folder)]
@@ -208,7 +233,7 @@ def plain(folder: str) -> Iterator[str]:
     if not is_pattern(folder) and is_utf8(folder):
         yield folder
         return
-    descriptors, local = f"/proc/{os.getpid()}/fd", folder.removeprefix("file://")
+    descriptors, local = f"/proc/{os.getpid()}/fd", local_path(folder)
     if "://" in local or not os.path.isdir(descriptors):
         why = "takes a name with *, ?, [ or \\ for a pattern"
         if not is_pattern(folder):

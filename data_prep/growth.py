@@ -176,11 +176,14 @@ class Standing:
         """
         if self._listed and not files.is_remote(self._folder):
             names = (f"spec-{number}.json" for number in itertools.count())
-            notes = _local(files.join(self._folder, "progress"))
+            notes = files.local_path(files.join(self._folder, "progress"))
             paths = (os.path.join(notes, name) for name in names)
             path = next(path for path in paths if not os.path.exists(path))
             with contextlib.suppress(OSError):  # a file system without links
-                os.link(os.path.join(_local(self._folder), records.SPEC_NAME), path)
+                os.link(
+                    os.path.join(files.local_path(self._folder), records.SPEC_NAME),
+                    path,
+                )
 
     def remove_others(self, names: Collection[str]) -> None:
         """Removes shards that were here and are not of these names, and half files.
@@ -206,7 +209,7 @@ class Standing:
         found: set[str] = set()
         if files.is_remote(self._folder):
             return found
-        notes = _local(files.join(self._folder, "progress"))
+        notes = files.local_path(files.join(self._folder, "progress"))
         for name in os.listdir(notes):
             if re.fullmatch(r"spec-\d+\.json", name):
                 path = os.path.join(notes, name)
@@ -217,28 +220,17 @@ class Standing:
         return found
 
 
-@contextlib.contextmanager
-def sole_process(folder: str) -> Iterator[None]:
+def sole_process(folder: str) -> contextlib.AbstractContextManager[None]:
     """Keeps other extractions of this machine from a local folder of shards.
 
     Raises:
         UserError: there is one.
     """
-    with contextlib.ExitStack() as stack:
-        if not files.is_remote(folder):
-            notes = os.path.join(_local(folder), "progress")
-            try:
-                stack.enter_context(whole_files.locked(notes))
-            except BlockingIOError:
-                raise UserError(
-                    f"{folder}: another process is extracting into it. Wait for it, "
-                    "stop it, or use another --out_dir."
-                ) from None
-        yield
-
-
-def _local(path: str) -> str:
-    return path.removeprefix("file://")
+    return files.locked(
+        files.join(folder, "progress"),
+        f"{folder}: another process is extracting into it. Wait for it, stop it, or "
+        "use another --out_dir.",
+    )
 
 
 def _ours(folder: str) -> list[str]:

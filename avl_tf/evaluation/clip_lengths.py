@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from avl_tf.records import RecordSet, record_index
+from avl_tf.wording import counted
 
 # What is heard of a clip at most, unless more is asked for: the authors' for YouCook2.
 LONGEST_S = 51.2
@@ -45,7 +46,7 @@ def summary(name: str, lengths: np.ndarray, clip_s: float) -> str:
     if not len(lengths):
         return f"{name}: the lengths of its clips are not known."
     shortest, longest = lengths.min(), lengths.max()
-    clips = f"{len(lengths)} clips" if len(lengths) > 1 else "1 clip"
+    clips = counted(len(lengths), "clip")
     span = f"{shortest:.1f} to {longest:.1f} s"
     if f"{shortest:.1f}" == f"{longest:.1f}":
         span = f"{longest:.1f} s"

@@ -103,12 +103,7 @@ def _log_mels(
     )
     paths = [records.path(entry.shard) for entry in entries]
     offsets = [entry.offset for entry in entries]
-    places = tf.data.Dataset.from_tensor_slices(
-        (tf.constant(paths, tf.string), tf.constant(offsets, tf.int64))
-    )
-    serialized = places.flat_map(
-        lambda path, offset: record_index.records_at(path, offset).take(1)
-    )
+    serialized = record_index.serialized_at(paths, offsets)
     reading = iter(
         serialized.map(lambda one: parse(one, spec)["log_mel"].all(), tf.data.AUTOTUNE)
     )

@@ -190,7 +190,7 @@ def open_records(path: str, any_length: bool = False) -> RecordSet:
 
 def _read(spec_path: str) -> tuple[Reader | None, Any]:
     """A spec.json, with what keeps its shards from being removed."""
-    local = spec_path.removeprefix("file://")
+    local = files.local_path(spec_path)
     if "://" in local:
         return None, files.read_json(spec_path)
     while True:

@@ -121,7 +121,7 @@ def offsets(sizes: Iterable[int]) -> list[int]:
 
 def read_at(paths: Sequence[str], offsets: Sequence[int]) -> Iterator[bytes | None]:
     """Reads the serialised records at places, in order; None for a damaged one."""
-    reading = _serialized(paths, offsets).as_numpy_iterator()
+    reading = serialized_at(paths, offsets).as_numpy_iterator()
     for _ in paths:
         try:
             yield next(reading)
@@ -181,7 +181,7 @@ def _open(path: str):
     # TensorFlow's own reader fetches half a megabyte for a few bytes.
     if files.is_remote(path):
         return tf.io.gfile.GFile(path, "rb")
-    return open(path.removeprefix("file://"), "rb", buffering=0)
+    return open(files.local_path(path), "rb", buffering=0)
 
 
 def _with_header(entry: Entry, stream, n_bytes: int, with_lengths: str) -> Entry:
@@ -239,7 +239,8 @@ def _checksum(content: bytes) -> bytes:
     return struct.pack("<I", masked & 0xFFFFFFFF)
 
 
-def _serialized(paths: Sequence[str], offsets: Sequence[int]) -> tf.data.Dataset:
+def serialized_at(paths: Sequence[str], offsets: Sequence[int]) -> tf.data.Dataset:
+    """The serialised records at places, in order; DataLossError for a damaged one."""
     where = tf.data.Dataset.from_tensor_slices(
         (tf.constant(paths, tf.string), tf.constant(offsets, tf.int64))
     )
@@ -256,7 +257,7 @@ def _read_all(paths: list[str], offsets: list[int], spec: RecordsSpec) -> Iterat
         # A pixel that nobody asked for would not be decoded.
         return parsed["id"], images.decode_jpeg(parsed["image"])[0, 0]
 
-    serialized = _serialized(paths, offsets)
+    serialized = serialized_at(paths, offsets)
     reading = iter(serialized.map(try_record, tf.data.AUTOTUNE))
     for _ in paths:
         try:

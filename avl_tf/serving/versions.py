@@ -29,7 +29,7 @@ def temporary_folder(run_dir: str) -> Iterator[str]:
     Raises:
         OSError: the folder cannot be made.
     """
-    if "://" in run_dir.removeprefix("file://"):
+    if "://" in files.local_path(run_dir):
         path, descriptor = files.temporary_name(folder(run_dir)), None
     else:
         _remove_left_over(run_dir)
@@ -66,14 +66,14 @@ def _make(run_dir: str) -> tuple[str, int]:
     while True:
         path = files.temporary_name(folder(run_dir))
         with contextlib.suppress(BlockingIOError):
-            return path, whole_files.lock_folder(_local(path))
+            return path, whole_files.lock_folder(files.local_path(path))
 
 
 def _remove_left_over(run_dir: str) -> None:
-    for name in os.listdir(_local(run_dir)):
+    for name in os.listdir(files.local_path(run_dir)):
         if not re.fullmatch(r"export\.[0-9a-f]{32}\.tmp", name):
             continue
-        path = _local(files.join(run_dir, name))
+        path = files.local_path(files.join(run_dir, name))
         # At work, or not ours to remove.
         with contextlib.suppress(OSError, tf.errors.OpError):
             descriptor = whole_files.lock_folder(path)
@@ -81,7 +81,3 @@ def _remove_left_over(run_dir: str) -> None:
                 tf.io.gfile.rmtree(path)
             finally:
                 os.close(descriptor)
-
-
-def _local(path: str) -> str:
-    return path.removeprefix("file://")

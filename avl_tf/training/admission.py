@@ -15,7 +15,7 @@ from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig, caveats, clip_lengths
 from avl_tf.model import ModelConfig
-from avl_tf.records import RecordSet, ShardSpec
+from avl_tf.records import RecordSet, ShardSpec, split_of
 from avl_tf.settings.stage import StageConfig
 from avl_tf.training import history
 
@@ -55,8 +55,8 @@ def require_apart(
         found = {held[s.sha256] for _, s in _shards(evaluated) if s.sha256 in held}
         if folder != records.folder or evaluated.name == evaluated.folder or not found:
             continue
-        splits = {shard.rsplit("-", 3)[0] for shard in held.values()}
-        rest = sorted(splits - {shard.rsplit("-", 3)[0] for shard in found})
+        splits = set(map(split_of, held.values()))
+        rest = sorted(splits - set(map(split_of, found)))
         split = "train" if "train" in rest or not rest else rest[0]
         raise UserError(
             f"--records={path} is a folder, all splits of which would be trained on, "
