@@ -65,7 +65,10 @@ class BatchNorm(keras.layers.Layer):
         self.moving_variance = add("moving_variance", "ones", False)
 
     def call(self, inputs, training=False):
-        """Normalises [B, 1, T, C], in training by the batch's own statistics."""
+        """Normalises [B, 1, T, C], in training by the batch's own statistics.
+
+        A frozen layer (trainable is False) is as in evaluation.
+        """
         inputs = tf.cast(inputs, self.variable_dtype)  # half precision is too coarse
         gamma, beta, running_mean, running_variance = (
             tf.convert_to_tensor(weight)
@@ -76,7 +79,7 @@ class BatchNorm(keras.layers.Layer):
                 self.moving_variance,
             )
         )
-        if training:
+        if training and self.trainable:
             mean, variance = self._moments(inputs)
             scale = tf.math.rsqrt(variance + self.epsilon) * gamma
             # The mean is taken off first: the sum of two large terms loses digits.

@@ -21,7 +21,7 @@ def _entry(epoch, **values):
 
 
 def _history(folder, values, metric="val/R@5", name="R_5"):
-    history = History(str(folder), metric, ["val"], DIRECTIONS)
+    history = History(str(folder), metric, {"val": DIRECTIONS})
     history.entries = [
         _entry(epoch, **{name: value}) for epoch, value in enumerate(values)
     ]

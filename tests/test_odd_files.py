@@ -236,7 +236,7 @@ def test_an_odd_note_of_a_shard_is_told(tmp_path, path, new, message):
 )
 def test_an_odd_history_is_told(tmp_path, value, message):
     (tmp_path / "recall.json").write_text(json.dumps(value))
-    history = History(str(tmp_path), "", ["val"], ["a2v"])
+    history = History(str(tmp_path), "", {"val": ["a2v"]})
     with pytest.raises(ValueError, match=message):
         history.read(5)
 

@@ -264,3 +264,8 @@ def _draw(seed: int, text: tf.Tensor) -> tf.Tensor:
     return tf.strings.to_hash_bucket_fast(
         tf.strings.join([str(seed), " ", text]), 2**31
     )
+
+
+def languages(records: RecordSet) -> tuple[str, ...]:
+    """The languages that a set joins, each with a log-mel of its own; () of one."""
+    return tuple(getattr(records, "sets", ()))

@@ -2,7 +2,8 @@
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -14,11 +15,14 @@ from avl_tf.comma_lists import parse_named
 from avl_tf.errors import UserError
 from avl_tf.evaluation import caveats, clip_lengths
 from avl_tf.evaluation.rankings import RankedSet
-from avl_tf.model import by_branch
+from avl_tf.model import branch, by_branch, inputs_of
 from avl_tf.records import RecordSet, open_records
 from avl_tf.settings.evaluation import EvaluationConfig
 
-EmbedFunction = Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]
+# A batch of a branch's inputs to embeddings [B, D].
+Tower = Callable[[Mapping[str, tf.Tensor]], tf.Tensor]
+# A batch to embeddings by branch.
+EmbedFunction = Callable[..., dict[str, tf.Tensor]]
 
 
 def parse_sets(items: Iterable[str]) -> dict[str, RecordSet]:
@@ -56,18 +60,82 @@ def by_set(
     return found
 
 
-def embed_function(model: keras.Model) -> EmbedFunction:
-    """Compiles a model's evaluation pass once for batches of any size."""
+def towers(model: keras.Model) -> dict[str, Tower]:
+    """Compiles the evaluation pass of each branch once, for batches of any size."""
+    return {name: _compiled(branch(model, name)) for name in by_branch(model.output)}
+
+
+def _compiled(tower: keras.Model) -> Tower:
     signature = {
         name: tf.TensorSpec(tensor.shape, tensor.dtype)
-        for name, tensor in model.input.items()
+        for name, tensor in tower.input.items()
     }
 
     @tf.function(input_signature=[signature])
     def embed(inputs):
-        return model(inputs, training=False)
+        return tower(inputs, training=False)
 
     return lambda batch: embed({name: batch[name] for name in signature})
+
+
+def heard(
+    records: RecordSet, branches: Sequence[str], set_name: str = ""
+) -> dict[str, str]:
+    """Which branch of a model embeds what of a set.
+
+    Args:
+        records: a set of one language, or a joined one.
+        branches: of the model.
+        set_name: what the set is called, for messages.
+
+    Returns:
+        The model's branch by what the metrics call it: {"audio": "audio:ro", "visual":
+        "visual"} of a set in Romanian for a model of several languages, so that its
+        metrics are those of any model on that set.
+
+    Raises:
+        UserError: the model has no branch for the set's language.
+    """
+    own = {name: name for name in branches}
+    if languages := dataset.languages(records):
+        wanted = {f"audio:{language}": f"audio:{language}" for language in languages}
+        missing = [name for name in wanted if name not in branches]
+        if missing:
+            raise UserError(
+                f"--evaluate: {set_name or records.name} is of "
+                f"{' and '.join(languages)}, and the model has the branches "
+                f"{', '.join(branches)}: nothing hears {missing[0].partition(':')[2]}. "
+                "Name sets of the model's languages."
+            )
+        return {**wanted, "visual": "visual"}
+    if "audio" in own:
+        return own
+    named = getattr(records, "language", "")
+    spoken = [named] if named else records.spec.languages
+    fitting = [name for name in branches if name.partition(":")[2] in spoken]
+    if len(fitting) != 1:
+        example = branches[0].partition(":")[2]
+        raise UserError(
+            f"--evaluate: which of {', '.join(branches[:-1])} is to hear "
+            f"{set_name or records.name}, in {' and '.join(spoken)}? Say so, as in "
+            f"{set_name or 'NAME'}={example}={records.name}."
+        )
+    return {"audio": fitting[0], "visual": "visual"}
+
+
+def embed_by(
+    towers: Mapping[str, Tower],
+    batch: Mapping[str, tf.Tensor],
+    heard: Mapping[str, str] | None = None,
+) -> dict[str, tf.Tensor]:
+    """Embeds a batch: [B, D] by what `heard` names, or by the towers' own names."""
+    chosen = heard or {name: name for name in towers}
+    return {name: towers[own](inputs_of(batch, name)) for name, own in chosen.items()}
+
+
+def embed_function(model: keras.Model) -> EmbedFunction:
+    """Compiles a model's evaluation pass; see embed_by."""
+    return functools.partial(embed_by, towers(model))
 
 
 class NotFiniteError(UserError):
@@ -119,20 +187,20 @@ def embed_all(
     """
     parts, ids = collections.defaultdict(list), []
     for batch in batches:
-        output = {k: v.numpy() for k, v in by_branch(embed(batch)).items()}
+        output = {k: v.numpy() for k, v in embed(batch).items()}
         new = [clip_id.decode() for clip_id in batch["clip_id"].numpy()]
-        for branch, embedding in output.items():
+        for name, embedding in output.items():
             finite = np.isfinite(embedding).all(axis=1)
             if not finite.all():
                 at = int(np.argmin(finite))
-                own = {name: value[at : at + 1] for name, value in batch.items()}
+                own = {key: value[at : at + 1] for key, value in batch.items()}
                 raise NotFiniteError(
-                    f"clip {new[at]}: its {branch} embedding is not finite",
+                    f"clip {new[at]}: its {name} embedding is not finite",
                     fault_of_inputs(own),
                 )
-            parts[branch].append(embedding)
+            parts[name].append(embedding)
         ids += new
-    return {branch: np.concatenate(part) for branch, part in parts.items()}, ids
+    return {name: np.concatenate(part) for name, part in parts.items()}, ids
 
 
 def rank_set(
@@ -144,7 +212,7 @@ def rank_set(
     """Ranks all clips of a set at once.
 
     Args:
-        embed: as from embed_function.
+        embed: as from embed_function, with what the set is heard by.
         records: the evaluation set.
         config: all but its list of sets is used; see by_set.
         log_mel_reference: that of dataset.ClipConfig.

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 import keras
@@ -12,11 +12,14 @@ from avl_tf.backbones.trainable import Trainable
 from avl_tf.errors import UserError
 from avl_tf.images import SIDE
 from avl_tf.layers import dtype_policy
-from avl_tf.model import audio_encoders, heads, image_encoder
+from avl_tf.model import audio_tower, heads, image_encoder
 from avl_tf.settings.model import WIDEST, ModelConfig
 
 T = TypeVar("T")
 _SUFFIX = "_embedding"
+# Layers that are models: the towers of several languages, or the one they share, whose
+# name is no language's.
+_TOWER, _SHARED = "audio_tower_", "audio_towers"
 
 
 def build_model(
@@ -25,22 +28,27 @@ def build_model(
     mixed_precision: str = "off",
     sync_batch_norm: bool = False,
     minimal_filtering: bool = False,
+    frozen: Collection[str] = (),
 ) -> keras.Model:
     """Builds AVLnet; without initialize its weights are zeros, to be set.
 
     mixed_precision is the type of the activations: off (float32), float16 or bfloat16.
     With sync_batch_norm, batch norm in training is over the clips of all replicas.
     minimal_filtering halves the products of wide layers, to be used where filters_well.
+    frozen: branches that do not learn, and embed in training as they do in evaluation.
 
     Inputs, by name: log_mel float32 [B, T, F]; n_frames int32 [B], the true length of
     each clip; visual float32 [B, sum(visual_dims)], each stream's max over the clip,
     L2-normalised (dataset.pool_features); or, with an image encoder in place of visual,
     image uint8 [B, 224, 224, 3].
-    Outputs, by name: audio_embedding and visual_embedding [B, embedding_dim], not
-    normalised: their dot product is the similarity.
+    Of several languages there are a log_mel and an n_frames each, as in log_mel:es.
+    Outputs, by name: audio_embedding (audio:es_embedding and so on of several
+    languages) and visual_embedding [B, embedding_dim], not normalised unless
+    normalize_embeddings: their dot product is the similarity.
 
     Source: Rouditchenko et al. 2021 (AVLnet) section 2; authors' model.py.
-    Differs: visual_scale, mask_padding_in_training and pad_db, each off by default.
+    Differs: visual_scale, mask_padding_in_training, pad_db, audio_attention and
+    normalize_embeddings, each off by default; several languages.
     """
     if not config.image_encoder and not sum(config.visual_dims):
         raise UserError(
@@ -66,15 +74,17 @@ def build_model(
         )
     policy = "float32" if mixed_precision == "off" else f"mixed_{mixed_precision}"
     with dtype_policy(policy):
-        return _build(config, initialize, sync_batch_norm, minimal_filtering)
+        return _build(config, initialize, sync_batch_norm, minimal_filtering, frozen)
 
 
 def _n_weights(config: ModelConfig) -> int:
     """About how many weights a model of frozen features has; few more than that."""
     widths, out = config.audio_widths, config.embedding_dim
+    n_towers = 1 if config.shared_audio else max(1, len(config.languages))
     first = sum(10 * a * b + 9 * b * b for a, b in itertools.pairwise(widths))
     others = (config.blocks_per_stage - 1) * sum(18 * b * b for b in widths[1:])
-    return first + others + widths[-1] * out + out * (out + sum(config.visual_dims))
+    tower = first + others + widths[-1] * out
+    return n_towers * tower + out * (out + sum(config.visual_dims))
 
 
 def filters_well() -> bool:
@@ -87,54 +97,49 @@ def _build(
     initialize: bool,
     sync_batch_norm: bool,
     minimal_filtering: bool,
+    frozen: Collection[str],
 ) -> keras.Model:
-    log_mel = keras.Input((None, config.audio.n_mels), name="log_mel")
-    n_frames = keras.Input((), dtype="int32", name="n_frames")
+    how = audio_tower.Built(initialize, sync_batch_norm, minimal_filtering)
+    inputs: dict[str, keras.KerasTensor] = {}
+    outputs: dict[str, keras.KerasTensor] = {}
+    tower = None
+    for language in config.languages or ("",):
+        suffix = language and f":{language}"
+        heard = audio_tower.inputs(config, suffix)
+        inputs |= {f"{key}{suffix}": value for key, value in heard.items()}
+        if not language:
+            embedding = audio_tower.build(config, heard, how)
+        else:
+            if tower is None or not config.shared_audio:
+                name = _SHARED if config.shared_audio else _TOWER + language
+                tower = audio_tower.as_model(config, name, how)
+            embedding = tower(heard)
+        outputs[f"audio{suffix}{_SUFFIX}"] = embedding
+    seen, outputs[f"visual{_SUFFIX}"] = _visual(config, initialize, sync_batch_norm)
+    model = keras.Model({**inputs, seen.name: seen}, outputs, name="avlnet")
+    for name in frozen:
+        for layer in branch(model, name).layers:
+            layer.trainable = False
+    return model
+
+
+def _visual(
+    config: ModelConfig, initialize: bool, sync_batch_norm: bool
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """The input and the embedding of the visual branch."""
     if config.image_encoder:
         seen = keras.Input((SIDE, SIDE, 3), dtype="uint8", name="image")
         how = Trainable(config.image_width, initialize, sync_batch_norm)
         visual = image_encoder.build(config.image_encoder, how)(seen)
     else:
         seen = visual = keras.Input((sum(config.visual_dims),), name="visual")
-
-    padded = heads.MaskPadding(config.pad_db, name="mask_padding")(log_mel, n_frames)
-    audio_map = audio_encoders.resdavenet(
-        padded,
-        config.audio_widths,
-        config.blocks_per_stage,
-        initialize,
-        sync_batch_norm,
-        minimal_filtering,
-    )
-    audio = heads.MeanPool(config.mask_padding_in_training, name="audio_pool")(
-        audio_map, n_frames, log_mel
-    )
-    if config.audio_head == "official":
-        audio = heads.gated_unit(
-            audio, config.audio_widths[-1], "audio_gate", initialize
-        )
-        audio = heads.linear(
-            audio, config.embedding_dim, "audio_projection", initialize
-        )
-    elif config.audio_head == "fused":
-        audio = heads.linear(
-            audio, config.embedding_dim // 2, "audio_projection", initialize
-        )
-        audio = heads.gated_unit(audio, config.embedding_dim, "audio_gate", initialize)
-    else:
-        audio = heads.gated_unit(audio, config.embedding_dim, "audio_gate", initialize)
-
     scaled = visual
     if config.visual_scale != 1:
         scaled = keras.layers.Rescaling(config.visual_scale, name="visual_scale")(
             visual
         )
     video = heads.gated_unit(scaled, config.embedding_dim, "visual_gate", initialize)
-    return keras.Model(
-        {"log_mel": log_mel, "n_frames": n_frames, seen.name: seen},
-        {"audio_embedding": audio, "visual_embedding": video},
-        name="avlnet",
-    )
+    return seen, heads.normalized(video, config, "visual_unit")
 
 
 def visual_input(config: ModelConfig) -> str:
@@ -150,12 +155,28 @@ def branch(model: keras.Model, name: str) -> keras.Model:
         name: one of its branches.
 
     Returns:
-        A model of the inputs that the branch needs, by name; its output is the
-        embedding [B, D].
+        A model of the inputs that the branch needs, log_mel and n_frames, visual, or
+        image; its output is the embedding [B, D].
     """
-    needed = {"visual": ("visual", "image"), "audio": ("log_mel", "n_frames")}[name]
-    inputs = {k: v for k, v in model.input.items() if k in needed}
+    language = name.partition(":")[2]
+    for layer in model.layers if language else ():
+        if layer.name in (_SHARED, _TOWER + language):
+            return layer
+    inputs = inputs_of(model.input, name)
     return keras.Model(inputs, model.output[f"{name}{_SUFFIX}"], name=f"{name}_branch")
+
+
+def inputs_of(batch: Mapping[str, T], name: str) -> dict[str, T]:
+    """What a branch reads of a batch: log_mel:es, of audio:es, as log_mel."""
+    if name == "visual":
+        return {key: batch[key] for key in ("visual", "image") if key in batch}
+    suffix = name.removeprefix("audio")
+    return {key: batch[f"{key}{suffix}"] for key in audio_tower.INPUTS}
+
+
+def layers_of(model: keras.Model, name: str) -> list[keras.layers.Layer]:
+    """The layers of a branch that hold weights; their names are those of any model."""
+    return [layer for layer in branch(model, name).layers if layer.weights]
 
 
 def by_branch(outputs: Mapping[str, T]) -> dict[str, T]:

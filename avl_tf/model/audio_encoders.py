@@ -16,6 +16,53 @@ KERNEL_WIDTH = 9
 _FILTERED_WIDTH = 512
 
 
+class SelfAttention(keras.layers.Layer):
+    """Self-attention of one head over [B, T, C], whose output is added to the input.
+
+    Steps behind a clip's end are attended to by none.
+
+    Source: Ohishi et al. 2020 (Trilingual Semantic Embeddings of Visually Grounded
+    Speech with Self-Attention Mechanisms), which puts it before the last convolution.
+    Unstated: the sum with the input, the scale 1 / sqrt(C), the mask.
+    """
+
+    def __init__(self, initialize: bool = True, **kwargs):
+        super().__init__(**kwargs)
+        self.initialize = initialize
+
+    def build(self, inputs_shape, n_frames_shape=None, log_mel_shape=None):
+        """Makes the projections, each [C, C]."""
+        width = inputs_shape[-1]
+        limit = width**-0.5
+        uniform = keras.initializers.RandomUniform(-limit, limit)
+        self.projections = [
+            self.add_weight(
+                shape=(width, width),
+                initializer=uniform if self.initialize else "zeros",
+                name=name,
+            )
+            for name in ("query", "key", "value", "output")
+        ]
+
+    def call(self, inputs, n_frames, log_mel):
+        """Attends over [B, T, C]; of the log-mel [B, T', F] only T' is looked at."""
+        query, key, value = (
+            tf.matmul(inputs, tf.convert_to_tensor(weight))
+            for weight in self.projections[:3]
+        )
+        n_steps = tf.shape(inputs)[1]
+        ratio = tf.cast(tf.round(tf.shape(log_mel)[1] / n_steps), n_frames.dtype)
+        inside = tf.sequence_mask(tf.maximum(1, -(-n_frames // ratio)), n_steps)
+        scores = tf.matmul(query, key, transpose_b=True) * inputs.shape[-1] ** -0.5
+        scores = tf.where(inside[:, tf.newaxis], scores, scores.dtype.min)
+        heard = tf.matmul(tf.nn.softmax(scores), value)
+        return inputs + tf.matmul(heard, tf.convert_to_tensor(self.projections[3]))
+
+    def compute_output_shape(self, inputs_shape, n_frames_shape, log_mel_shape):
+        """That of the inputs."""
+        return inputs_shape
+
+
 class TimeConv(keras.layers.Conv2D):
     """Convolution over [B, 1, T, C]; wide ones of stride 1 by minimal filtering, if so.
 
@@ -49,6 +96,7 @@ def resdavenet(
     initialize: bool = True,
     sync_batch_norm: bool = False,
     minimal_filtering: bool = False,
+    attention_n_frames: keras.KerasTensor | None = None,
 ) -> keras.KerasTensor:
     """Builds ResDAVEnet on log-mel frames.
 
@@ -59,6 +107,8 @@ def resdavenet(
         initialize: draw initial weights; else they are zeros, to be set.
         sync_batch_norm: batch norm in training is over the clips of all replicas.
         minimal_filtering: see TimeConv.
+        attention_n_frames: [B], the clips' true lengths, for SelfAttention before the
+            last stage; None is without.
 
     Returns:
         [B, T', widths[-1]] with T' = ceil(T / 2**stages): 160 ms a step by default.
@@ -108,6 +158,12 @@ def resdavenet(
     x = conv(x, widths[0], 1, 1, "conv1", fan_out)
     x = keras.layers.ReLU()(norm(x, "bn1"))
     for stage, width in enumerate(widths[1:], 1):
+        if attention_n_frames is not None and stage == len(widths) - 1:
+            steps = keras.layers.Reshape((-1, x.shape[-1]), name="attention_in")(x)
+            steps = SelfAttention(initialize, name="attention")(
+                steps, attention_n_frames, log_mel
+            )
+            x = keras.layers.Reshape((1, -1, x.shape[-1]), name="attention_out")(steps)
         for block in range(blocks_per_stage):
             stride = 2 if block == 0 else 1
             x = basic_block(x, width, stride, f"layer{stage}_{block}")

@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from avl_tf.settings.model import ModelConfig
+
 
 class MaskPadding(keras.layers.Layer):
     """Sets the log-mel frames [B, T, F] from n_frames [B] on to pad_db.
@@ -29,7 +31,8 @@ class MeanPool(keras.layers.Layer):
     """Averages an audio map [B, T', C] over time to [B, C].
 
     In evaluation over the steps that hold audio, n_frames // round(T / T'), at least
-    one. In training over all steps, padding included, unless mask_in_training.
+    one. In training over all steps, padding included, unless mask_in_training or
+    frozen (trainable is False).
 
     Source: authors' model.py. Differs: mask_in_training (as everything_at_once does).
     """
@@ -40,7 +43,7 @@ class MeanPool(keras.layers.Layer):
 
     def call(self, audio_map, n_frames, log_mel, training=False):
         """Averages an audio map; of the log-mel [B, T, F] only T is looked at."""
-        if training and not self.mask_in_training:
+        if training and self.trainable and not self.mask_in_training:
             return tf.reduce_mean(audio_map, axis=1)
         n_steps = tf.shape(audio_map)[1]
         ratio = tf.round(tf.shape(log_mel)[1] / n_steps)
@@ -85,3 +88,13 @@ def gated_unit(
     gate = linear(projected, width, f"{name}_gate", initialize)
     gate = keras.layers.Activation("sigmoid", name=f"{name}_sigmoid")(gate)
     return keras.layers.Multiply(name=f"{name}_gated")([projected, gate])
+
+
+def normalized(
+    embedding: keras.KerasTensor, config: ModelConfig, name: str
+) -> keras.KerasTensor:
+    """An embedding [B, D] as the space has it: of length 1 if the config says so."""
+    if not config.normalize_embeddings:
+        return embedding
+    # The sum of the squares may be beyond half precision.
+    return keras.layers.UnitNormalization(dtype="float32", name=name)(embedding)

@@ -43,14 +43,14 @@ def exists(folder: str) -> bool:
 
 
 def gather(
-    run_dir: str, training_set: RecordSet | None, init_from: str | None
+    run_dir: str, training_set: RecordSet | None, parents: Sequence[str]
 ) -> list[Learnt]:
-    """What a run learns from: its training set, then what its parent has learnt from.
+    """What a run learns from: its training set, then what its parents have learnt from.
 
     Args:
         run_dir: the run directory.
         training_set: None if the run has a note already, which is read.
-        init_from: its parent.
+        parents: the runs that its branches start from.
 
     Raises:
         ValueError: a note is damaged.
@@ -58,7 +58,9 @@ def gather(
     if training_set is None:
         return read(run_dir)
     own = Learnt(run_dir, training_set.name, look(training_set))
-    return [own, *(read(init_from) if init_from else ())]
+    before = [learnt for parent in parents for learnt in read(parent)]
+    # Parents may have one in common.
+    return [own, *{(one.run, one.records): one for one in before}.values()]
 
 
 def write(run_dir: str, learnt: Sequence[Learnt]) -> None:

@@ -5,9 +5,10 @@ and hub.load read it. Its signatures:
     waveform    waveform float32 [B, S] at the model's rate, n_samples int32 [B]
     wav_bytes   wav_bytes string [B]: WAV files as serving/wav.py lists them, of a rate
                 from 4 to 384 kHz, up to an hour long, of any number of channels; also
-                the default signature
+                the default signature (of several languages, of the first)
     log_mel     log_mel float32 [B, T, F], n_frames int32 [B]
-                each -> audio_embedding float32 [B, D]
+                each -> audio_embedding float32 [B, D]; of several languages there
+                are three each, as in wav_bytes_es
     visual      visual float32 [B, Dv], pooled as dataset.pool_features does
     features    a recording's features, one vector a time step: features_2d float32
                 [B, K2, D2], n_2d int32 [B], and features_3d, n_3d if the model has
@@ -41,6 +42,7 @@ from avl_tf import audio, dataset, files, images, runs
 from avl_tf.errors import UserError
 from avl_tf.serving import signatures, versions
 from avl_tf.serving.versions import folder as folder
+from avl_tf.settings import branches
 
 # How far an embedding of the export may be off, in parts of the largest value.
 _TOLERANCE = 1e-5
@@ -97,7 +99,10 @@ def export(run_dir: str, weights: str = "") -> str:
 
 
 def _write(model: keras.Model, info: runs.RunInfo, path: str) -> None:
-    functions = signatures.of_audio(model, info)
+    heard = info.model.branches[:-1]
+    functions: dict[str, signatures.Signature] = {}
+    for name in heard:
+        functions |= signatures.of_audio(model, info, name)
     if info.model.image_encoder:
         functions |= signatures.of_images(model)
     else:
@@ -109,10 +114,11 @@ def _write(model: keras.Model, info: runs.RunInfo, path: str) -> None:
         name: tf.function(function, input_signature=given).get_concrete_function()
         for name, (function, given) in functions.items()
     }
-    concrete["serving_default"] = concrete["wav_bytes"]
+    concrete["serving_default"] = concrete[f"wav_bytes{branches.suffix(heard[0])}"]
     tf.saved_model.save(module, path, concrete)
 
 
+_HEARD = ("waveform", "wav_bytes", "log_mel")
 # Run with nothing but TensorFlow: inputs and embeddings go by .npz files.
 _BARE_PROCESS = """
 import sys
@@ -123,9 +129,10 @@ import tensorflow as tf
 loaded = tf.saved_model.load(sys.argv[1]).signatures
 given = np.load(sys.argv[2])
 inputs = {}
-for signature in sys.argv[4:]:
-    encoded = [open(f"{signature}{i}", "rb").read() for i in range(2)]
-    inputs[signature] = {signature: tf.constant(encoded)}
+for number, place in enumerate(sys.argv[4:]):
+    signature, argument = place.split("/")
+    encoded = [open(f"{number}-{i}", "rb").read() for i in range(2)]
+    inputs[signature] = {argument: tf.constant(encoded)}
 for key in given:
     name, argument = key.split("/")
     inputs.setdefault(name, {})[argument] = tf.constant(given[key])
@@ -143,15 +150,21 @@ np.savez(sys.argv[3], **found)
 def _check(model: keras.Model, info: runs.RunInfo, path: str) -> None:
     """Embeds noise by the export, in a bare process, and by the model."""
     random = np.random.default_rng(0)
-    given, encoded, inputs = _heard(info, random)
+    given: dict[str, np.ndarray] = {}
+    encoded: dict[str, list[bytes]] = {}
+    inputs: dict[str, np.ndarray] = {}
     seen = _shown if info.model.image_encoder else _featured
-    for ours, more in zip((given, encoded, inputs), seen(info, random), strict=True):
-        ours.update(more)
+    *heard, _ = info.model.branches
+    noises = [*(_heard(info, random, name) for name in heard), seen(info, random)]
+    for noise in noises:
+        given |= noise[0]
+        encoded |= noise[1]
+        inputs |= noise[2]
     expected = model(inputs, training=False)
     found = _embed_in_bare_process(path, given, encoded)
+    embeds = {f"{k}{branches.suffix(name)}": name for name in heard for k in _HEARD}
     for name, embedding in found.items():
-        side = "audio" if name in ("waveform", "wav_bytes", "log_mel") else "visual"
-        wanted = expected[f"{side}_embedding"].numpy()
+        wanted = expected[f"{embeds.get(name, 'visual')}_embedding"].numpy()
         error = np.max(np.abs(embedding - wanted)) / np.max(np.abs(wanted))
         if not error <= _TOLERANCE:
             raise UserError(
@@ -161,11 +174,11 @@ def _check(model: keras.Model, info: runs.RunInfo, path: str) -> None:
             )
 
 
-def _heard(info: runs.RunInfo, random: np.random.Generator):
-    """Noise to hear.
+def _heard(info: runs.RunInfo, random: np.random.Generator, name: str):
+    """Noise for an audio branch to hear.
 
     Returns:
-        "signature/argument" -> array, signature -> encoded files, and what the model
+        "signature/argument" -> array, the same -> encoded files, and what the model
         takes instead of either.
     """
     config = info.model.audio
@@ -175,17 +188,20 @@ def _heard(info: runs.RunInfo, random: np.random.Generator):
     n_samples = np.full(2, config.sample_rate, np.int32)
     log_mel = audio.log_mel(waveform, config).numpy()
     n_frames = np.full(2, log_mel.shape[1], np.int32)
+    suffix = branches.suffix(name)
     given = {
-        "waveform/waveform": waveform,
-        "waveform/n_samples": n_samples,
-        "log_mel/log_mel": log_mel,
-        "log_mel/n_frames": n_frames,
+        f"waveform{suffix}/waveform": waveform,
+        f"waveform{suffix}/n_samples": n_samples,
+        f"log_mel{suffix}/log_mel": log_mel,
+        f"log_mel{suffix}/n_frames": n_frames,
     }
     wavs = [
         tf.audio.encode_wav(w[:, np.newaxis], config.sample_rate).numpy()
         for w in waveform
     ]
-    return given, {"wav_bytes": wavs}, {"log_mel": log_mel, "n_frames": n_frames}
+    language = name.removeprefix("audio")
+    inputs = {f"log_mel{language}": log_mel, f"n_frames{language}": n_frames}
+    return given, {f"wav_bytes{suffix}/wav_bytes": wavs}, inputs
 
 
 def _featured(info: runs.RunInfo, random: np.random.Generator):
@@ -209,7 +225,11 @@ def _shown(_: runs.RunInfo, random: np.random.Generator):
     image = tf.stack([images.centre_crop(images.decode(one)) for one in encoded])
     contents = [one.numpy() for one in encoded]
     image = image.numpy()
-    return {"image/image": image}, {"image_bytes": contents}, {"image": image}
+    return (
+        {"image/image": image},
+        {"image_bytes/image_bytes": contents},
+        {"image": image},
+    )
 
 
 def _embed_in_bare_process(
@@ -223,9 +243,9 @@ def _embed_in_bare_process(
     ):
         paths = [os.path.join(scratch, name) for name in ("given.npz", "found.npz")]
         np.savez(paths[0], **given)
-        for signature, contents in encoded.items():
+        for number, contents in enumerate(encoded.values()):
             for i, content in enumerate(contents):
-                with open(os.path.join(scratch, f"{signature}{i}"), "wb") as out:
+                with open(os.path.join(scratch, f"{number}-{i}"), "wb") as out:
                     out.write(content)
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         done = subprocess.run(

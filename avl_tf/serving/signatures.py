@@ -11,13 +11,15 @@ import tensorflow as tf
 from avl_tf import audio, dataset, images, runs
 from avl_tf.model import branch
 from avl_tf.serving import faults, image_files, wav, wav_samples
+from avl_tf.settings import branches
 
 Signature = tuple[Callable, list[tf.TensorSpec]]
 
 
-def of_audio(model: keras.Model, info: runs.RunInfo) -> dict[str, Signature]:
-    """waveform, wav_bytes and log_mel, with what each takes."""
-    config, audio_model = info.model.audio, branch(model, "audio")
+def of_audio(model: keras.Model, info: runs.RunInfo, name: str) -> dict[str, Signature]:
+    """waveform, wav_bytes and log_mel of an audio branch, with what each takes."""
+    config, audio_model = info.model.audio, branch(model, name)
+    suffix = branches.suffix(name)
 
     def embed_heard(log_mel, n_frames, reason):
         inputs = faults.with_an_item(log_mel, n_frames)
@@ -56,12 +58,12 @@ def of_audio(model: keras.Model, info: runs.RunInfo) -> dict[str, Signature]:
         return embed_samples(waveforms.to_tensor(), n_samples, reason)
 
     return {
-        "waveform": (
+        f"waveform{suffix}": (
             embed_waveform,
             [_spec("waveform", None, None), _spec("n_samples", None, dtype=tf.int32)],
         ),
-        "wav_bytes": (embed_wav, [_spec("wav_bytes", None, dtype=tf.string)]),
-        "log_mel": (
+        f"wav_bytes{suffix}": (embed_wav, [_spec("wav_bytes", None, dtype=tf.string)]),
+        f"log_mel{suffix}": (
             embed_log_mel,
             [
                 _spec("log_mel", None, None, config.n_mels),

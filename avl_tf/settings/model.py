@@ -19,11 +19,14 @@ class ModelConfig:
     """What the model is built from; saved with every run.
 
     audio and visual_dims (the widths of the visual streams, 2D first; none with an
-    image encoder) come from the records or from the parent run, the rest from flags.
+    image encoder) come from the records or from the parent run, languages from the
+    names of the records, the rest from flags. languages: those with an audio branch
+    each, in order; none in a model of one audio branch without a name.
     """
 
     visual_dims: tuple[int, ...]
     audio: AudioConfig = AudioConfig()
+    languages: tuple[str, ...] = ()
     audio_widths: tuple[int, ...] = setting(
         (128, 128, 256, 512, 1024),
         "Channels of ResDAVEnet's first layer and of its stages (the authors': "
@@ -53,6 +56,23 @@ class ModelConfig:
         "AVLnet-Text-Fused, for clips without words.",
         choices=("official", "paper", "fused"),
         shapes_weights=True,
+    )
+    audio_attention: bool = setting(
+        False,
+        "Self-attention of one head before the last stage of ResDAVEnet (Ohishi et al. "
+        "2020; the other papers: none).",
+        shapes_weights=True,
+    )
+    shared_audio: bool = setting(
+        False,
+        "One audio branch hears all languages; otherwise each has its own weights (the "
+        "papers).",
+    )
+    normalize_embeddings: bool = setting(
+        False,
+        "L2-normalise the embeddings, so that a similarity is a cosine. Unstated in "
+        "'Hindi as a Second Language'; off is the inner product of its equations, and "
+        "AVLnet.",
     )
     image_encoder: str = setting(
         "",
@@ -93,7 +113,8 @@ class ModelConfig:
     @property
     def branches(self) -> tuple[str, ...]:
         """The towers, by what they embed: the names of embeddings and directions."""
-        return ("audio", "visual")
+        heard = [f"audio:{language}" for language in self.languages]
+        return (*(heard or ["audio"]), "visual")
 
     def to_json(self) -> dict:
         """Returns what from_json reads."""
@@ -109,7 +130,7 @@ class ModelConfig:
             raise UserError(
                 f"{path}: not the model configuration of this version ({error})."
             ) from None
-        for name in ("visual_dims", "audio_widths"):
+        for name in ("visual_dims", "audio_widths", "languages"):
             if name in made:
                 made[name] = tuple(made[name])
         return cls(**made)
@@ -117,5 +138,9 @@ class ModelConfig:
 
 check = checking.check(
     ModelConfig,
-    {"visual_dims": fields.items(fields.whole(1, 2**20)), "audio": AUDIO_CHECK},
+    {
+        "visual_dims": fields.items(fields.whole(1, 2**20)),
+        "audio": AUDIO_CHECK,
+        "languages": fields.items(fields.text()),
+    },
 )

@@ -90,4 +90,16 @@ class StageConfig:
         "of a ResNet (the papers: resnet152), or imagenet for efficientnet_lite0. A "
         "parent's image encoder goes before; empty: random ones.",
     )
+    init_branches: tuple[str, ...] = setting(
+        (),
+        "Branches that do not start at random: audio:es or visual is as in "
+        "--init_from, audio:es=RUN as in another run, audio:es=RUN@audio:en as its "
+        "branch of another name. audio:1 is the first language of --records. Empty: "
+        "all are as in --init_from, if it is given.",
+    )
+    freeze: tuple[str, ...] = setting(
+        (),
+        "Branches that do not learn, as in audio:es,visual: their weights and batch "
+        "statistics stay as they are, and they embed as in evaluation.",
+    )
     seed: int = setting(0, "Seed of weights and data order.", upper=SEEDS)

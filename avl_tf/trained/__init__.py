@@ -14,9 +14,10 @@ from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.evaluation.clip_lengths import LONGEST_S
-from avl_tf.model import branch, build_model, filters_well, visual_input
+from avl_tf.model import build_model, filters_well, visual_input
 from avl_tf.records import RecordSet
 from avl_tf.runs import RunInfo, Weights
+from avl_tf.settings import branches
 from avl_tf.trained.embedder import Embedder, InvalidItem, Tower
 
 
@@ -158,11 +159,7 @@ def _of_run(path: str, info: RunInfo, weights: str) -> tuple[dict[str, Tower], W
     filtered = filters_well()
     model = build_model(info.model, initialize=False, minimal_filtering=filtered)
     found = runs.load_weights(model, path, weights)
-    towers = {
-        name: evaluation.embed_function(branch(model, name))
-        for name in info.model.branches
-    }
-    return towers, found
+    return evaluation.towers(model), found
 
 
 def _of_export(path: str, info: RunInfo) -> dict[str, Tower]:
@@ -173,10 +170,10 @@ def _of_export(path: str, info: RunInfo) -> dict[str, Tower]:
         raise UserError(
             f"{path}: damaged ({files.reason(error)}). Run avl_tf.export again."
         ) from error
-    names = {"audio": "log_mel", "visual": visual_input(info.model)}
 
     def tower(name: str) -> Tower:
-        signature = signatures[names[name]]
+        given = visual_input(info.model) if name == "visual" else "log_mel"
+        signature = signatures[given + branches.suffix(name)]
         needed = signature.structured_input_signature[1]
 
         def embed(batch):
@@ -185,7 +182,8 @@ def _of_export(path: str, info: RunInfo) -> dict[str, Tower]:
             if "valid" in outputs and not tf.reduce_all(outputs["valid"]):
                 index = int(tf.argmin(tf.cast(outputs["valid"], tf.int32)))
                 raise InvalidItem(index, outputs["reason"].numpy()[index].decode())
-            return outputs[f"{name}_embedding"]
+            side = name.partition(":")[0]
+            return outputs[f"{side}_embedding"]
 
         return embed
 

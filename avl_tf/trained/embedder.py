@@ -9,6 +9,7 @@ import tensorflow as tf
 import tqdm
 from absl import logging
 
+from avl_tf import evaluation
 from avl_tf.backbones import Backbone, load_backbone
 from avl_tf.errors import UserError
 from avl_tf.media import Wanted
@@ -16,8 +17,8 @@ from avl_tf.runs import RunInfo
 from avl_tf.trained import sources
 from avl_tf.trained.sources import Source
 
-# A batch of a branch's inputs to embeddings [B, D]; InvalidItem if one has none.
-Tower = Callable[[Mapping[str, tf.Tensor]], tf.Tensor]
+# As evaluation's; InvalidItem if an item has no embedding.
+Tower = evaluation.Tower
 _BATCH = 64
 
 
@@ -83,16 +84,19 @@ class Embedder:
         Args:
             audio: a source, or a list of them; of a video the sound is taken.
             language, audio_track: which sound, of files that have several; see
-                media.read_waveform.
+                media.read_waveform. A model of several languages hears with the branch
+                of `language`, which must be one of `branches`.
 
         Returns:
             float32 [N, D], not normalised; N = 1 for a single source.
 
         Raises:
             FileNotFoundError, MediaError: a file is not there, or has no such sound.
-            ValueError: an array is not as said above, or an embedding is not finite.
+            ValueError: an array is not as said above, an embedding is not finite, or
+                the model has no branch for the language.
         """
         config, cut = self._info.model.audio, []
+        branch = self._hearing(language)
         wanted = Wanted(language, audio_track)
 
         def read(source: Source) -> dict[str, Any]:
@@ -101,7 +105,7 @@ class Embedder:
                 cut.append(source)
             return sources.clip(samples, config, self.clip_s, self._hears_clips_alone)
 
-        embeddings = self._embed("audio", audio, read)
+        embeddings = self._embed(branch, audio, read)
         if cut:
             logging.warning(
                 "%d of %d recordings are longer than %g s and were cut to it; the "
@@ -169,14 +173,40 @@ class Embedder:
                 )
         return audio @ video.T
 
-    def embed(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def _hearing(self, language: str) -> str:
+        """The branch that hears a language."""
+        names = self._info.model.languages
+        if not names:
+            return "audio"
+        if language not in names:
+            raise UserError(
+                f"language={language}: the model hears {', '.join(names)}, each with a "
+                "branch of its own. Say which, as in embed_audio(..., "
+                f"language='{names[0]}')."
+            )
+        return f"audio:{language}"
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """The model's branches: audio and visual, or audio:es and so on and visual."""
+        return self._info.model.branches
+
+    def embed(
+        self,
+        batch: Mapping[str, tf.Tensor],
+        heard: Mapping[str, str] | None = None,
+    ) -> dict[str, tf.Tensor]:
         """Embeds a batch of dataset.evaluation_batches: [B, D] by branch.
+
+        Args:
+            batch: the batch.
+            heard: as evaluation.heard tells; all branches by their names if left out.
 
         Raises:
             ValueError: a clip cannot be embedded; names it.
         """
         try:
-            return {name: tower(batch) for name, tower in self._towers.items()}
+            return evaluation.embed_by(self._towers, batch, heard)
         except InvalidItem as error:
             clip_id = batch["clip_id"].numpy()[error.index].decode()
             raise UserError(

@@ -1,7 +1,9 @@
 """One stage of training: what is to be trained, whence, with what and on what."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import keras
 import tensorflow as tf
@@ -22,6 +24,7 @@ from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig, build_model, filters_well
 from avl_tf.records import open_records
+from avl_tf.settings import branches
 from avl_tf.settings.stage import StageConfig
 from avl_tf.training import (
     admission,
@@ -96,7 +99,10 @@ def train_stage(
     processors.log("training", strategy.num_replicas_in_sync)
     with contextlib.nullcontext() if index else lock.sole_process(run_dir):
         records = dataset.open_training_records(_records_path(stage), clips)
+        languages = dataset.languages(records)
+        model_config = dataclasses.replace(model_config, languages=languages)
         records = runs.as_read(records, model_config)
+        starts = branches.starts(stage, init_from, model_config.branches)
         sets = {
             name: runs.as_read(one, model_config)
             for name, one in evaluation.parse_sets(evaluated.evaluate).items()
@@ -106,24 +112,40 @@ def train_stage(
             records, clips, stage.batch_size, n_workers
         )
         info = admission.run_info(
-            run_dir, records, clips, sets, model_config, init_from
+            run_dir, records, clips, sets, model_config, init_from, starts
         )
         flags_text = settings.to_flagfile(stage, clips, evaluated, model_config)
         resumed = admission.is_resumed(run_dir, info, flags_text)
-        directions = [metrics.direction(p) for p in metrics.pairs(info.model.branches)]
-        history = History(run_dir, stage.best_metric, sets, directions)
+        heard = {
+            name: evaluation.heard(one, info.model.branches, name)
+            for name, one in sets.items()
+        }
+        directions = {
+            name: [metrics.direction(pair) for pair in metrics.pairs(of_set)]
+            for name, of_set in heard.items()
+        }
+        history = History(run_dir, stage.best_metric, directions)
         admission.check_stage(stage)
         if index == 0:
             admission.tell(stage, clips, records, evaluated, sets)
         settled = evaluation.by_set(sets, evaluated, told=index == 0)
 
-        state = _make_state(strategy, stage, info)
+        frozen = branches.frozen(
+            stage, info.model.branches, starts, info.model.shared_audio
+        )
+        state = _make_state(strategy, stage, info, frozen)
         take_step = steps.train_step(strategy, state, stage, steps_per_epoch)
         checkpoints = Checkpoints(run_dir, state, stage.keep_checkpoints, index == 0)
         if checkpoints.restore():
             history.read(int(state.step.numpy()))
         else:
-            warm_start.load(state.trained, info.model, stage.image_weights, init_from)
+            warm_start.load(
+                state.trained,
+                info.model,
+                stage.image_weights,
+                starts,
+                records.spec.languages,
+            )
         source = init_from or stage.image_weights
         divergence.require_finite(state, checkpoints.latest or source or run_dir)
         at = int(state.step.numpy())
@@ -134,7 +156,9 @@ def train_stage(
         if index == 0:
             known = resumed and overlap.trained_on.exists(run_dir)
             learnt = overlap.trained_on.gather(
-                run_dir, None if known else records, init_from
+                run_dir,
+                None if known else records,
+                list(dict.fromkeys(start.run for start in starts.values())),
             )
             chosen_by = stage.best_metric.partition("/")[0]
             history.shared = overlap.tell(learnt, sets, chosen_by)
@@ -154,7 +178,12 @@ def train_stage(
         def rank_sets() -> dict[str, dict[str, float]]:
             ref = clips.log_mel_reference
             return {
-                name: evaluation.rank_set(embed, one, settled[name], ref).metrics()
+                name: evaluation.rank_set(
+                    functools.partial(embed, heard=heard[name]),
+                    one,
+                    settled[name],
+                    ref,
+                ).metrics()
                 for name, one in sets.items()
             }
 
@@ -194,7 +223,10 @@ def train_stage(
 
 
 def _make_state(
-    strategy: tf.distribute.Strategy, stage: StageConfig, info: runs.RunInfo
+    strategy: tf.distribute.Strategy,
+    stage: StageConfig,
+    info: runs.RunInfo,
+    frozen: Sequence[str],
 ) -> steps.TrainState:
     """The stage's models with weights drawn from its seed, on all devices."""
 
@@ -205,10 +237,11 @@ def _make_state(
             mixed_precision=mixed_precision,
             sync_batch_norm=stage.sync_batch_norm,
             minimal_filtering=filters_well(),
+            frozen=frozen,
         )
 
     with strategy.scope():
-        return steps.TrainState(make_model, stage)
+        return steps.TrainState(make_model, stage, frozen)
 
 
 def _records_path(stage: StageConfig) -> str:

@@ -6,16 +6,19 @@ written.
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 from absl import logging
 
-from avl_tf import files, runs, settings
+from avl_tf import comma_lists, files, runs, settings
 from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig, caveats, clip_lengths
 from avl_tf.model import ModelConfig
 from avl_tf.records import RecordSet, ShardSpec, split_of
+from avl_tf.settings import branches
+from avl_tf.settings.branches import Start
 from avl_tf.settings.stage import StageConfig
 from avl_tf.training import history
 
@@ -78,12 +81,17 @@ def run_info(
     evaluation_sets: Mapping[str, RecordSet],
     model_config: ModelConfig,
     init_from: str | None,
+    starts: Mapping[str, Start],
 ) -> runs.RunInfo:
     """Describes a stage that is to be trained on records and evaluated on sets.
 
+    Args:
+        starts: where branches start from.
+
     Raises:
-        ValueError: the records or the model do not fit the parent's, a set does not fit
-            the records, or the records have nothing to be seen.
+        ValueError: the records or the model do not fit those of a run that a branch
+            starts from, a set does not fit the records, or the records have nothing to
+            be seen.
     """
     spec, heard = records.spec, clips.heard_reference(records.spec.log_mel_reference)
     if not (spec.streams or model_config.image_encoder):
@@ -91,27 +99,17 @@ def run_info(
             f"{records.name} has no frozen features: give an --image_encoder for its "
             "images, or run data_prep.extract with a --backbone_2d."
         )
-    parent = None
-    if init_from:
-        parent = runs.read_info(init_from)
-        if note := history.unfinished(init_from):
-            logging.warning("%s: %s; its weights so far are taken.", init_from, note)
-        before = _as_trainable(parent, model_config.image_encoder)
-        for name in settings.shaping(ModelConfig):
-            ours, theirs = getattr(model_config, name), getattr(before.model, name)
-            if ours != theirs:
-                raise UserError(
-                    f"{init_from} holds a model with --{name}={theirs or 'none'}, this "
-                    f"stage asks for {ours or 'none'}. Leave the flag out to take the "
-                    "parent's."
-                )
-        runs.check_records(before, records, init_from)
+    parents = {start.run: runs.read_info(start.run) for start in starts.values()}
+    for run, parent in parents.items():
+        _require_fitting(run, parent, records, model_config, starts)
+        if note := history.unfinished(run):
+            logging.warning("%s: %s; its weights so far are taken.", run, note)
         if parent.log_mel_reference != heard:
             advice = "; --log_mel_reference=clip re-references them"
             logging.warning(
                 "%s was trained on log-mels relative to the %s, %s are relative to the "
                 "%s%s.",
-                init_from,
+                run,
                 parent.log_mel_reference,
                 records.name,
                 heard,
@@ -126,12 +124,62 @@ def run_info(
         records_fingerprint=records.fingerprint,
         languages=spec.languages,
         parent=init_from,
-        synthetic=spec.synthetic or bool(parent and parent.synthetic),
+        synthetic=spec.synthetic or any(one.synthetic for one in parents.values()),
         evaluation_fingerprints={k: v.fingerprint for k, v in evaluation_sets.items()},
     )
     for one in (records, *evaluation_sets.values()):
         runs.check_records(info, one, run_dir)
     return info
+
+
+# Settings that shape the weights of the one branch only, or of the others.
+_SEEN = ("image_encoder", "image_width")
+_OF_BOTH = ("embedding_dim",)
+
+
+def _require_fitting(
+    run: str,
+    parent: runs.RunInfo,
+    records: RecordSet,
+    model_config: ModelConfig,
+    starts: Mapping[str, Start],
+) -> None:
+    """Raises ValueError if branches cannot start from a run."""
+    taken = {
+        branches.source_of(name, start, parent.model.branches, records.spec.languages)
+        for name, start in starts.items()
+        if start.run == run
+    }
+    sees, hears = "visual" in taken, bool(taken - {"visual"})
+    before = _as_trainable(parent, model_config.image_encoder)
+    for name in settings.shaping(ModelConfig):
+        ours, theirs = getattr(model_config, name), getattr(before.model, name)
+        shapes = name in _OF_BOTH or (sees if name in _SEEN else hears)
+        if shapes and ours != theirs:
+            raise UserError(
+                f"{run} holds a model with --{name}={_shown(theirs)}, this stage asks "
+                f"for {_shown(ours)}. Leave the flag out to take the parent's, or give "
+                "the same."
+            )
+    spec = records.spec
+    if not sees:
+        before = dataclasses.replace(
+            before,
+            features_2d=spec.features_2d,
+            features_3d=spec.features_3d,
+            model=dataclasses.replace(before.model, image_encoder=""),
+        )
+    if not hears:
+        audio = dataclasses.replace(before.model, audio=spec.audio)
+        before = dataclasses.replace(before, model=audio)
+    runs.check_records(before, records, run)
+
+
+def _shown(value: Any) -> str:
+    """A setting's value as its flag has it."""
+    if isinstance(value, tuple):
+        return comma_lists.to_text(value)
+    return str(value).lower() if isinstance(value, bool) else str(value or "none")
 
 
 def tell(

@@ -1,6 +1,6 @@
 """The evaluations of a stage: recall.json, which of them is the best, when to stop."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import tensorflow as tf
 
@@ -24,10 +24,11 @@ class History:
         self,
         run_dir: str,
         best_metric: str,
-        set_names: Collection[str],
-        directions: Collection[str],
+        directions: Mapping[str, Collection[str]],
     ):
-        """Begins an empty history of evaluations in directions (metrics.direction).
+        """Begins an empty history of evaluations.
+
+        directions: by the name of a set, its metrics.direction's.
 
         Raises:
             ValueError: best_metric names no set or no metric.
@@ -38,7 +39,7 @@ class History:
         self._path = files.join(run_dir, runs.weights.RECALLS)
         self._kept: int | None = None
         self._n_read = 0
-        self._set, self._keys = _parse_metric(best_metric, set_names, directions)
+        self._set, self._keys = _parse_metric(best_metric, directions)
 
     def read(self, step: int) -> None:
         """Reads the evaluations up to a step, from which the training goes on.
@@ -117,8 +118,8 @@ def unfinished(run_dir: str) -> str:
     step = int(newest.rpartition("-")[2])
     try:
         recalls = runs.weights.read_recalls(run_dir)["history"][0]["sets"]
-        directions = tables.directions(recalls.values())
-        history = History(run_dir, stage.best_metric, recalls, directions)
+        directions = {k: tables.directions([v]) for k, v in recalls.items()}
+        history = History(run_dir, stage.best_metric, directions)
         history.read(step)
         last = history.entries[-1]
         at_end = last["step"] == step and last["epoch"] >= stage.epochs
@@ -154,19 +155,20 @@ def read_finished(run_dir: str) -> tuple[list[dict], int]:
 
 
 def _parse_metric(
-    text: str, set_names: Collection[str], directions: Collection[str]
+    text: str, directions: Mapping[str, Collection[str]]
 ) -> tuple[str, list[str]]:
     """SET/METRIC as (set, keys), the keys of all directions if none is named."""
     if not text:
         return "", []
     set_name, _, metric = text.partition("/")
-    known = metrics.keys(directions)
-    of_all = [f"{direction}/{metric}" for direction in directions]
+    of_set = directions.get(set_name, metrics.DIRECTIONS)
+    known = metrics.keys(of_set)
+    of_all = [f"{direction}/{metric}" for direction in of_set]
     keys = [metric] if metric in known else of_all
-    if set_name not in set_names or not set(keys) <= set(known):
+    if set_name not in directions or not set(keys) <= set(known):
         raise UserError(
             f"--best_metric={text}: expected SET/METRIC with a SET of --evaluate "
-            f"({', '.join(set_names) or 'there is none'}) and a METRIC such as MRR or "
+            f"({', '.join(directions) or 'there is none'}) and a METRIC such as MRR or "
             f"{known[0]}."
         )
     return set_name, keys

@@ -1,7 +1,7 @@
 """One training step over all devices: embed, the loss over the global batch, Adam."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from avl_tf import losses
 from avl_tf.errors import UserError
-from avl_tf.model import by_branch
+from avl_tf.model import by_branch, layers_of
 from avl_tf.settings.stage import StageConfig
 from avl_tf.training import gradients, optimizers
 from avl_tf.training.objective import Objective
@@ -26,9 +26,15 @@ class TrainState(tf.Module):
     same one, or its running average, or its copy if `trained` is of mixed precision.
     """
 
-    def __init__(self, make_model: Callable[[str], keras.Model], stage: StageConfig):
-        """Makes the models by make_model(mixed_precision)."""
+    def __init__(
+        self,
+        make_model: Callable[[str], keras.Model],
+        stage: StageConfig,
+        frozen: Collection[str] = (),
+    ):
+        """Makes the models by make_model(mixed_precision); frozen branches stay."""
         super().__init__()
+        self.frozen = frozenset(frozen)
         self.averages = bool(stage.ema_decay)
         self.trained = self.model = make_model(stage.mixed_precision)
         if self.averages or stage.mixed_precision != "off":
@@ -43,6 +49,17 @@ class TrainState(tf.Module):
         """Brings `model` up to date; a running average is so after the first step."""
         if self.model is not self.trained and not (self.averages and self.step > 0):
             self.model.set_weights(self.trained.get_weights())
+
+    @property
+    def moving(self) -> list[int]:
+        """Places, among trained's variables that are not trainable, of statistics.
+
+        The others are of frozen branches.
+        """
+        layers = [one for name in self.frozen for one in layers_of(self.trained, name)]
+        still = {id(variable) for layer in layers for variable in layer.variables}
+        variables = enumerate(self.trained.non_trainable_variables)
+        return [place for place, variable in variables if id(variable) not in still]
 
     def not_finite(self) -> bool:
         """Whether any weight, statistic or slot is a NaN or an infinity."""
@@ -77,9 +94,10 @@ def train_step(
     """
     _check(stage, strategy.num_replicas_in_sync)
     objective = Objective(stage)
-    embed = _embed_function(state.trained, stage.jit_compile)
+    embed = _embed_function(state, stage.jit_compile)
     trainable = _values(state.trained.trainable_variables)
-    statistics = _values(state.trained.non_trainable_variables)
+    variables = _values(state.trained.non_trainable_variables)
+    statistics = [variables[place] for place in state.moving]
     dims = {k: v.shape[-1] for k, v in by_branch(state.trained.output).items()}
 
     def loss_of(own: gradients.Embeddings) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
@@ -150,12 +168,13 @@ def _check(stage: StageConfig, n_replicas: int) -> None:
         )
 
 
-def _embed_function(model: keras.Model, jit_compile: bool):
+def _embed_function(state: TrainState, jit_compile: bool):
     """Embeds clips in training mode, as gradients.Embed.
 
     Nothing is assigned inside, so that a clip may be embedded twice, and XLA and
     devices do not get in each other's way.
     """
+    model, moving = state.trained, state.moving
 
     def embed(inputs: Batch) -> tuple[Batch, list[tf.Tensor]]:
         output, new_statistics = model.stateless_call(
@@ -165,10 +184,12 @@ def _embed_function(model: keras.Model, jit_compile: bool):
             training=True,
         )
         embeddings = {
-            name: losses.at_least_float32(value)
+            name: losses.at_least_float32(
+                tf.stop_gradient(value) if name in state.frozen else value
+            )
             for name, value in by_branch(output).items()
         }
-        return embeddings, new_statistics
+        return embeddings, [new_statistics[place] for place in moving]
 
     return tf.function(embed, jit_compile=True) if jit_compile else embed
 
@@ -216,10 +237,13 @@ def _average(state: TrainState, decay: float) -> None:
     """Moves the running average, faster in the first steps than its decay says."""
     done = tf.cast(state.step, tf.float32) + 1
     decay = tf.minimum(decay, done / (done + 9))
-    pairs = zip(
-        _values(state.model.variables), _values(state.trained.variables), strict=True
-    )
-    for average, value in pairs:
+    moved = {id(variable) for variable in state.trained.trainable_variables}
+    held = state.trained.non_trainable_variables
+    moved |= {id(held[place]) for place in state.moving}
+    pairs = zip(state.model.variables, state.trained.variables, strict=True)
+    for average, value in (
+        (ours.value, theirs.value) for ours, theirs in pairs if id(theirs) in moved
+    ):
         optimizers.write(average, average * decay + value * (1 - decay))
 
 
