@@ -99,6 +99,8 @@ def _build(
     minimal_filtering: bool,
     frozen: Collection[str],
 ) -> keras.Model:
+    # First, as its weights are drawn first: a seed's are the same in every version.
+    seen, visual = _seen(config, initialize, sync_batch_norm)
     how = audio_tower.Built(initialize, sync_batch_norm, minimal_filtering)
     inputs: dict[str, keras.KerasTensor] = {}
     outputs: dict[str, keras.KerasTensor] = {}
@@ -115,7 +117,7 @@ def _build(
                 tower = audio_tower.as_model(config, name, how)
             embedding = tower(heard)
         outputs[f"audio{suffix}{_SUFFIX}"] = embedding
-    seen, outputs[f"visual{_SUFFIX}"] = _visual(config, initialize, sync_batch_norm)
+    outputs[f"visual{_SUFFIX}"] = _visual_head(config, visual, initialize)
     model = keras.Model({**inputs, seen.name: seen}, outputs, name="avlnet")
     for name in frozen:
         for layer in branch(model, name).layers:
@@ -123,23 +125,27 @@ def _build(
     return model
 
 
-def _visual(
+def _seen(
     config: ModelConfig, initialize: bool, sync_batch_norm: bool
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """The input and the embedding of the visual branch."""
+    """The input of the visual branch, and its features [B, D]."""
     if config.image_encoder:
-        seen = keras.Input((SIDE, SIDE, 3), dtype="uint8", name="image")
+        image = keras.Input((SIDE, SIDE, 3), dtype="uint8", name="image")
         how = Trainable(config.image_width, initialize, sync_batch_norm)
-        visual = image_encoder.build(config.image_encoder, how)(seen)
-    else:
-        seen = visual = keras.Input((sum(config.visual_dims),), name="visual")
-    scaled = visual
+        return image, image_encoder.build(config.image_encoder, how)(image)
+    visual = keras.Input((sum(config.visual_dims),), name="visual")
+    return visual, visual
+
+
+def _visual_head(
+    config: ModelConfig, visual: keras.KerasTensor, initialize: bool
+) -> keras.KerasTensor:
+    """Features [B, D] to the embedding of the visual branch."""
     if config.visual_scale != 1:
-        scaled = keras.layers.Rescaling(config.visual_scale, name="visual_scale")(
-            visual
-        )
-    video = heads.gated_unit(scaled, config.embedding_dim, "visual_gate", initialize)
-    return seen, heads.normalized(video, config, "visual_unit")
+        scale = keras.layers.Rescaling(config.visual_scale, name="visual_scale")
+        visual = scale(visual)
+    video = heads.gated_unit(visual, config.embedding_dim, "visual_gate", initialize)
+    return heads.normalized(video, config, "visual_unit")
 
 
 def visual_input(config: ModelConfig) -> str:
