@@ -187,11 +187,17 @@ def to_state(model: keras.Model, config: ModelConfig) -> dict[str, np.ndarray]:
             f"--audio_head={config.audio_head} cannot go back: only a model with the "
             "official head has the authors' state_dict."
         )
-    if config.image_encoder:
-        raise UserError(
-            f"--image_encoder={config.image_encoder} cannot go back: the authors' "
-            "state_dict has no place for it."
-        )
+    others = {
+        f"--image_encoder={config.image_encoder}": config.image_encoder,
+        f"a model of {', '.join(config.languages)}": config.languages,
+        "--audio_attention": config.audio_attention,
+        "--normalize_embeddings": config.normalize_embeddings,
+    }
+    for name, there in others.items():
+        if there:
+            raise UserError(
+                f"{name} cannot go back: the authors' state_dict has no place for it."
+            )
     variables = _variables(model)
     unused = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
     state = {
