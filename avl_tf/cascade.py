@@ -43,11 +43,12 @@ def main() -> None:
             "TF_CONFIG is set: a cascade runs on one machine. Train each stage with "
             "avl_tf.train instead."
         )
-    named = comma_lists.parse_named(_EVALUATE.value, "evaluate", "RECORDS")
+    named = comma_lists.parse_evaluate(_EVALUATE.value)
     # Every mistake in a flagfile shows before the first hour of training.
     stages = _parse_stages(_STAGES.value)
-    for path in named.values():
-        local_paths.require_records(path)
+    for paths in named.values():
+        for path in paths.values():
+            local_paths.require_records(path)
     for stage in stages:
         stage_flags.require_paths(stage.flag_values)
         if stage.parent not in [each.name for each in stages]:

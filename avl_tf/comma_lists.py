@@ -6,15 +6,19 @@ absl reads them as a line of csv: an item in double quotes may hold commas.
 import csv
 import io
 import os
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from avl_tf import local_paths
 from avl_tf.errors import UserError
 
 RULE = (
     "Commas part items; one that holds a comma itself stands in double quotes, as in "
     """--flag='"a=x,y",b=z'."""
 )
+
+_LANGUAGE = re.compile(r"\s*[A-Za-z][\w-]*\s*=", re.ASCII)
 
 
 def to_text(items: Iterable[Any]) -> str:
@@ -40,6 +44,7 @@ def require_no_path_cut(items: Sequence[str], flag: str) -> None:
             for comma in (",", ", "):
                 whole = comma.join(items[first : last + 1])
                 path = whole.partition("=")[2].strip() or whole
+                path = path[_end_of_language(path) :].strip()
                 folder = os.path.dirname(path)
                 # A split is no file; the last comma must lie in its folder's path.
                 cut = len(path) - len(folder) < len(items[last])
@@ -76,3 +81,60 @@ def parse_named(
             )
         named[name] = text
     return named
+
+
+def parse_records(text: str, flag: str = "records") -> dict[str, str]:
+    """Reads the records of a flag: a path, or LANGUAGE=PATH with commas between.
+
+    Returns:
+        The paths by language, in order; {"": path} of a path alone. A path that holds
+        records is one, whatever is in it.
+
+    Raises:
+        ValueError: a language stands twice or has no path, or as parse_named.
+    """
+    if not _end_of_language(text):
+        return {"": text}
+    return _by_language(next(csv.reader([text], skipinitialspace=True)), flag)
+
+
+def parse_evaluate(items: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Reads the evaluation sets: NAME=PATH, or NAME=LANGUAGE=PATH with + between.
+
+    Returns:
+        By name, the paths by language as parse_records.
+
+    Raises:
+        ValueError: as parse_records, or a name stands twice.
+    """
+    sets = {}
+    for name, text in parse_named(items, "evaluate", "RECORDS").items():
+        sets[name] = {"": text}
+        if _end_of_language(text):
+            parts = re.split(rf"\+(?={_LANGUAGE.pattern})", text)
+            sets[name] = _by_language(parts, "evaluate", f"{name}=", "+")
+    return sets
+
+
+def _end_of_language(text: str) -> int:
+    """Where the path begins, behind the LANGUAGE= of a text; 0 if there is none."""
+    found = _LANGUAGE.match(text)
+    # A folder may be called a=b.
+    return found.end() if found and not local_paths.holds_records(text) else 0
+
+
+def _by_language(
+    items: Sequence[str], flag: str, before: str = "", between: str = ","
+) -> dict[str, str]:
+    require_no_path_cut(items, flag)
+    paths: dict[str, str] = {}
+    for item in items:
+        end = _end_of_language(item)
+        language, path = item[:end].strip(" ="), item[end:].strip()
+        if not (language and path) or language in paths:
+            raise UserError(
+                f"--{flag}: expected {before}LANGUAGE=PATH{between}LANGUAGE=PATH with "
+                f"each language once, got '{item}'. {RULE}"
+            )
+        paths[language] = path
+    return paths

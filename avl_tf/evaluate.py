@@ -57,7 +57,7 @@ program.require_one("run_dir", "export")
 
 def main() -> None:
     sets = settings.from_flags(EvaluationConfig).evaluate
-    named = comma_lists.parse_named(sets, "evaluate", "RECORDS")
+    named = comma_lists.parse_evaluate(sets)
     local_paths.require_run(_RUN_DIR.value)
     local_paths.require_folder(_EXPORT.value, "not an export of a run")
     if (_COMPARE.value or "").endswith(".json"):
@@ -65,8 +65,9 @@ def main() -> None:
     else:
         what = "neither a run directory nor an export of one"
         local_paths.require_folder(_COMPARE.value, what)
-    for path in named.values():
-        local_paths.require_records(path)
+    for paths in named.values():
+        for path in paths.values():
+            local_paths.require_records(path)
 
     from avl_tf.commands import evaluating
 

@@ -39,10 +39,18 @@ def require_records(path: str | None) -> None:
     if not path or "://" in path:
         return
     path = path.rstrip("/")
-    folder = path if os.path.isdir(path) else os.path.dirname(path) or "."
-    if not _holds(folder, "spec.json"):
-        looked_for = os.path.join(folder, "spec.json")
+    if not holds_records(path):
+        looked_for = os.path.join(_folder(path), "spec.json")
         raise FileNotFoundError(NO_RECORDS.format(path, looked_for))
+
+
+def holds_records(path: str) -> bool:
+    """Whether there are local records, DIR or DIR/SPLIT."""
+    return _holds(_folder(path.rstrip("/")), "spec.json")
+
+
+def _folder(path: str) -> str:
+    return path if os.path.isdir(path) else os.path.dirname(path) or "."
 
 
 def _holds(folder: str, name: str) -> bool:

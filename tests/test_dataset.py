@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from avl_tf import dataset, records
-from avl_tf.dataset import ClipConfig
+from avl_tf.dataset import ClipConfig, dealing
 from avl_tf.errors import UserError
 from avl_tf.records.stored_arrays import StoredArray
 
@@ -184,7 +184,7 @@ def test_recordings_that_do_not_fit_in_memory_are_shuffled_in_part(
     train_set, monkeypatch
 ):
     """32 bytes hold no recording's clips: those of one shard come in its order."""
-    monkeypatch.setattr(dataset, "_SHUFFLED_BYTES", 32)
+    monkeypatch.setattr(dealing, "_SHUFFLED_BYTES", 32)
     ids = _ids(_take(4, train_set, CLIPS, 8, seed=0))
     order = [clip_id.split("@")[0] for clip_id in ids[::4]]
     assert sorted(order) == [f"r{i}" for i in range(8)]

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from avl_tf import dataset, files, records
-from avl_tf.dataset import ClipConfig
+from avl_tf.dataset import ClipConfig, dealing
 from avl_tf.records import record_index
 
 CLIPS = ClipConfig(clip_s=2.0, clips_per_recording=4)
@@ -94,7 +94,7 @@ def test_large_and_small_shards_are_dealt_evenly(tmp_path):
     spec = dataclasses.replace(opened.spec, shards=shards)
     files.write_json(f"{folder}/spec.json", spec.to_json())
     opened = records.open_records(folder)
-    spans = dataset._Spans(opened, ClipConfig("annotated"))
+    spans = dealing.Spans(opened, ClipConfig("annotated"))
     shares = [
         [int(tf.reduce_sum(tf.gather(spans.n_clips, own))) for own in dealt]
         for dealt in (

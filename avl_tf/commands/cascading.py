@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from avl_tf import evaluation, files, reporting, runs, serving, training
+from avl_tf import comma_lists, evaluation, files, reporting, runs, serving, training
 from avl_tf.evaluation import lineage
 from avl_tf.records import open_records
 from avl_tf.settings.stage_flags import CascadeStage
@@ -30,9 +30,10 @@ def train(
     """
     sets = evaluation.parse_sets(evaluate)
     for stage in stages:
-        if path := stage.flag_values["records"].value:
-            trained_on = open_records(path, any_length=True)
-            training.admission.require_apart(path, trained_on, sets)
+        if text := stage.flag_values["records"].value:
+            for path in comma_lists.parse_records(text).values():
+                trained_on = open_records(path, any_length=True)
+                training.admission.require_apart(path, trained_on, sets)
     own = [stage.name for stage in stages]
     rows: list[dict] = []
     lines: dict[str, lineage.Line] = {}

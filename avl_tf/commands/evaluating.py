@@ -9,10 +9,10 @@ import tensorflow as tf
 from absl import flags, logging
 
 from avl_tf import evaluation, files, overlap, processors, settings, trained
+from avl_tf.dataset import Records
 from avl_tf.errors import UserError
 from avl_tf.evaluation import caveats, comparison, rankings, tables
 from avl_tf.evaluation.rankings import RankedSet
-from avl_tf.records import RecordSet
 from avl_tf.settings.evaluation import EvaluationConfig, ResamplingConfig
 from avl_tf.trained import Trained
 from avl_tf.training import history
@@ -178,7 +178,7 @@ def _evaluation_config(
 
 def _rank(
     model: Trained,
-    sets: Mapping[str, RecordSet],
+    sets: Mapping[str, Records],
     settled: Mapping[str, EvaluationConfig],
     log_mel_reference: str | None,
 ) -> tuple[dict[str, RankedSet], dict | None]:

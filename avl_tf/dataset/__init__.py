@@ -8,56 +8,65 @@ A batch holds
               records have frozen features
     image     uint8 [B, 224, 224, 3], the clip's crop; if the records have images
     clip_id   string [B], "record@start-end"
+    group     int64 [B], the same for clips of one recording; if it is asked for
+That of a joined set has log_mel:LANGUAGE and n_frames:LANGUAGE of each language; what
+is seen and clip_id are of the first language's record, and group is of what joins them.
 Everything drawn at random is a function of (seed, epoch, record id), so that neither
 the number of threads nor a restart changes what is drawn.
 """
 
 from collections.abc import Iterable, Iterator
 
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from avl_tf import files, images
-from avl_tf.dataset import clip_cutting, training_records
+from avl_tf import files
+from avl_tf.dataset import clip_cutting, dealing, training_records
 from avl_tf.dataset.clip_cutting import pool_features
-from avl_tf.dataset.training_records import open_training_records
+from avl_tf.dataset.joined import (
+    JoinedSet,
+    Records,
+    join,
+    open_training_records,
+    plain_sets,
+)
 from avl_tf.errors import UserError
-from avl_tf.records import RecordSet, record_index
+from avl_tf.records import record_index
 from avl_tf.records.schema import parse
 from avl_tf.settings.clips import ClipConfig
 
 __all__ = [
     "ClipConfig",
+    "JoinedSet",
+    "Records",
     "evaluation_batches",
+    "join",
     "open_training_records",
+    "plain_sets",
     "pool_features",
     "read",
     "steps_per_epoch",
     "train_batches",
 ]
 
-_OPEN_SHARDS = 16
-_READ_AT_ONCE = 8  # remote shards: a read waits for the server
-# Recordings' clips that are held back to be mixed, in memory.
-_SHUFFLED_BYTES = 256 << 20
 _PREFETCHED = 2
 
 
 def train_batches(
-    records: RecordSet,
+    records: Records,
     clips: ClipConfig,
     batch_size: int,
     seed: int,
     first_step: int = 0,
     worker: tuple[int, int] = (0, 1),
+    with_groups: bool = False,
 ) -> tf.data.Dataset:
     """Yields one worker's shuffled batches for ever, from step first_step on.
 
-    Each epoch deals the shards to the workers anew. It visits each record once in a new
-    order and drops the clips that do not fill a batch. All workers take as many steps:
-    one that was dealt too few clips goes round its shards again, with other windows,
-    and one that was dealt too many drops the rest.
+    Each epoch deals the shards, or the tuples of a joined set, to the workers anew. It
+    visits each record once in a new order and drops the clips that do not fill a batch.
+    All workers take as many steps: one that was dealt too few clips goes round what it
+    has again, with other windows, and one that was dealt too many drops the rest.
 
     Two calls with the same arguments yield the same batches; one with a later
     first_step yields the tail of the other, after making the batches of its epoch that
@@ -70,42 +79,39 @@ def train_batches(
         seed: of the order and the windows.
         first_step: of the whole training, not of an epoch.
         worker: (index, number of workers).
+        with_groups: give batches of a plain set a group too.
 
     Raises:
         ValueError: an epoch's clips do not fill one batch of all workers, or there are
-            fewer shards than workers.
+            fewer shards, or tuples, than workers.
     """
     index, n_workers = worker
     steps = steps_per_epoch(records, clips, batch_size * n_workers, n_workers)
     first_epoch, skipped = divmod(first_step, steps)
-    spans = _Spans(records, clips)
+    source: dealing.Spans | dealing.Tuples
+    if isinstance(records, JoinedSet):
+        source = dealing.Tuples(records, clips, seed)
+    else:
+        source = dealing.Spans(records, clips, seed, with_groups)
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         # Of this traced function alone: the program's global seed must not count.
         tf.random.set_seed(1)
-        own = spans.deal(_draw(seed, tf.strings.format("deal {}", epoch)), *worker)
+        deal_seed = dealing.draw(seed, tf.strings.format("deal {}", epoch))
+        own = source.deal(deal_seed, *worker)
         n_rounds = -(
-            -steps * batch_size // tf.reduce_sum(tf.gather(spans.n_clips, own))
+            -steps * batch_size // tf.reduce_sum(tf.gather(source.n_clips, own))
         )
 
         def one_round(round_number: tf.Tensor) -> tf.data.Dataset:
             key = tf.strings.format("order {} {}", (epoch, round_number))
-            order_seed = _draw(seed, key)
-            order = tf.gather(own, _permutation(tf.size(own), order_seed))
-
-            def sample(record: tf.Tensor) -> dict[str, tf.Tensor]:
-                parsed = parse(record, records.spec)
-                drawn = _draw(seed, parsed["id"]), epoch + round_number * 2**32
-                return clip_cutting.cut(parsed, clips, records.spec, drawn)
-
-            cut = spans.read(order).map(sample, tf.data.AUTOTUNE)
-            # Not before: records are larger than their clips, and memory that one
-            # thread fills and another empties long after is slow to get.
-            return cut.shuffle(_n_shuffled(records, clips), seed=order_seed)
+            order_seed = dealing.draw(seed, key)
+            order = tf.gather(own, dealing.permutation(tf.size(own), order_seed))
+            return source.cut(order, order_seed, epoch + round_number * 2**32)
 
         cut = tf.data.Dataset.range(n_rounds).flat_map(one_round)
         if clips.shuffle_clips:
-            order_seed = _draw(seed, tf.strings.format("clips {}", epoch))
+            order_seed = dealing.draw(seed, tf.strings.format("clips {}", epoch))
             mixed = cut.unbatch().shuffle(clips.shuffle_clips, seed=order_seed)
             batches = mixed.batch(batch_size, drop_remainder=True)
         else:
@@ -119,22 +125,30 @@ def train_batches(
 
 
 def steps_per_epoch(
-    records: RecordSet, clips: ClipConfig, batch_size: int, n_workers: int = 1
+    records: Records, clips: ClipConfig, batch_size: int, n_workers: int = 1
 ) -> int:
     """Counts the whole batches of an epoch, batch_size clips over all workers.
 
     Raises:
-        ValueError: there is none, or there are fewer shards than workers.
+        ValueError: there is none, or fewer shards, or tuples, than workers.
     """
     n_clips = clips.n_clips(records)
     if n_clips < batch_size:
         more = ["--clips_per_recording"] if clips.clip_sampling == "random" else []
         more += ["--fraction"] if clips.fraction < 1 else []
+        more += ["--language_fraction"] if clips.language_fraction else []
         raise UserError(
             f"{records.name}: an epoch has {n_clips} clips, fewer than one batch of "
             f"{batch_size}. Lower --batch_size{' or raise ' if more else ''}"
             f"{' or '.join(more)}."
         )
+    if isinstance(records, JoinedSet):
+        if records.n_records < n_workers:
+            raise UserError(
+                f"{records.name}: {records.n_records} tuples cannot be dealt to "
+                f"{n_workers} workers, one each at least. Start fewer workers."
+            )
+        return n_clips // batch_size
     n_shards = len({span.shard for span in records.spans if clips.n_clips(span)})
     if n_shards < n_workers:
         raise UserError(
@@ -146,7 +160,7 @@ def steps_per_epoch(
 
 
 def evaluation_batches(
-    records: RecordSet,
+    records: Records,
     clip_s: float,
     batch_size: int,
     log_mel_reference: str = "stored",
@@ -162,14 +176,19 @@ def evaluation_batches(
         return clip_cutting.cut(parsed, clips, records.spec, window_seed=None)
 
     def as_float(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {**batch, "log_mel": tf.cast(batch["log_mel"], tf.float32)}
+        heard = {k: v for k, v in batch.items() if k.startswith("log_mel")}
+        return {**batch, **{k: tf.cast(v, tf.float32) for k, v in heard.items()}}
 
-    serialized = tf.data.TFRecordDataset(records.paths)
-    batches = serialized.map(cut, tf.data.AUTOTUNE).rebatch(batch_size)
-    return batches.map(as_float).prefetch(_PREFETCHED)
+    if isinstance(records, JoinedSet):
+        every = tf.range(records.n_records)
+        cut_clips = dealing.Tuples(records, clips).cut(every)
+    else:
+        serialized = tf.data.TFRecordDataset(records.paths)
+        cut_clips = serialized.map(cut, tf.data.AUTOTUNE)
+    return cut_clips.rebatch(batch_size).map(as_float).prefetch(_PREFETCHED)
 
 
-def read(batches: Iterable, records: RecordSet) -> Iterator:
+def read(batches: Iterable, records: Records) -> Iterator:
     """Iterates over a dataset of records; a damaged one is a ValueError naming it.
 
     So is a shard that is gone.
@@ -186,86 +205,14 @@ def read(batches: Iterable, records: RecordSet) -> Iterator:
         tf.errors.InvalidArgumentError,
         UnicodeDecodeError,  # TensorFlow's message quotes the record
     ) as error:
-        logging.info("%s: looking for the damaged record", records.name)
-        listed = record_index.verify(records, record_index.list_records(records))
-        damaged = next((entry for entry in listed if entry.fault), None)
-        if damaged is None:
-            raise
-        raise UserError(training_records.complaint(records, damaged)) from error
+        for one in plain_sets(records):
+            logging.info("%s: looking for the damaged record", one.name)
+            listed = record_index.verify(one, record_index.list_records(one))
+            if damaged := next((entry for entry in listed if entry.fault), None):
+                raise UserError(training_records.complaint(one, damaged)) from error
+        raise
 
 
-class _Spans:
-    """The spans of a set as tensors, to be dealt and read in the order of an epoch."""
-
-    def __init__(self, records: RecordSet, clips: ClipConfig):
-        # A shard is empty if all its recordings failed: nobody can live on it.
-        spans = [span for span in records.spans if clips.n_clips(span)]
-        shards = sorted({span.shard for span in spans})
-        place = {shard: at for at, shard in enumerate(shards)}
-        self.paths = [records.path(span.shard) for span in spans]
-        self.offsets = np.array([span.offset for span in spans], np.int64)
-        self.n_records = np.array([span.n_records for span in spans], np.int64)
-        self.n_clips = np.array([clips.n_clips(span) for span in spans], np.int64)
-        self.shard = np.array([place[span.shard] for span in spans])
-        self.shard_clips = np.bincount(self.shard, self.n_clips).astype(np.int64)
-        self.at_once = _READ_AT_ONCE if files.is_remote(records.folder) else None
-
-    def deal(self, seed: tf.Tensor, index: int, n_workers: int) -> tf.Tensor:
-        """Deals the shards to workers; returns indices of spans of worker `index`.
-
-        One shard after the other, in an order of the seed, goes to the worker with the
-        fewest clips so far.
-        """
-        if n_workers == 1:
-            return tf.range(len(self.shard))
-        order = _permutation(len(self.shard_clips), seed)
-
-        def give(before, n_clips):
-            clips_of, _ = before
-            poorest = tf.argmin(clips_of, output_type=tf.int32)
-            return clips_of + n_clips * tf.one_hot(
-                poorest, n_workers, dtype=tf.int64
-            ), poorest
-
-        start = tf.zeros([n_workers], tf.int64), 0
-        _, given = tf.scan(give, tf.gather(self.shard_clips, order), start)
-        owner = tf.scatter_nd(order[:, tf.newaxis], given, [len(self.shard_clips)])
-        own = tf.where(tf.gather(owner, self.shard) == index)[:, 0]
-        return tf.cast(own, tf.int32)
-
-    def read(self, order: tf.Tensor) -> tf.data.Dataset:
-        """The serialised records of spans, several shards side by side."""
-        places = (self.paths, self.offsets, self.n_records)
-        chosen = tuple(tf.gather(column, order) for column in places)
-        # Reading ahead costs memory, and with it time, where nothing waits.
-        return tf.data.Dataset.from_tensor_slices(chosen).interleave(
-            lambda path, offset, n: record_index.records_at(path, offset).take(n),
-            _OPEN_SHARDS,
-            num_parallel_calls=self.at_once,
-        )
-
-
-def _n_shuffled(records: RecordSet, clips: ClipConfig) -> int:
-    """How many recordings' clips fit in _SHUFFLED_BYTES."""
-    n_bins = clips.clip_s * records.spec.audio.frame_rate * records.spec.audio.n_mels
-    clip_bytes = 2 * n_bins + 4 * sum(records.spec.visual_dims)
-    clip_bytes += 3 * images.SIDE**2 if records.spec.images else 0
-    recording_bytes = clip_bytes * clips.n_clips(records) / records.n_records
-    return max(1, min(records.n_records, int(_SHUFFLED_BYTES / recording_bytes)))
-
-
-def _permutation(n: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """The numbers below n in an order of the seed, int32 [n]."""
-    return tf.argsort(tf.random.stateless_uniform([n], [seed, 0]), stable=True)
-
-
-def _draw(seed: int, text: tf.Tensor) -> tf.Tensor:
-    """A seed from a text and the run's seed, the same on every machine."""
-    return tf.strings.to_hash_bucket_fast(
-        tf.strings.join([str(seed), " ", text]), 2**31
-    )
-
-
-def languages(records: RecordSet) -> tuple[str, ...]:
+def languages(records: Records) -> tuple[str, ...]:
     """The languages that a set joins, each with a log-mel of its own; () of one."""
-    return tuple(getattr(records, "sets", ()))
+    return tuple(records.sets) if isinstance(records, JoinedSet) else ()

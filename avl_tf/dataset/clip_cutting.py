@@ -16,6 +16,7 @@ def cut(
     clips: ClipConfig,
     spec: RecordsSpec,
     window_seed: tuple[tf.Tensor, tf.Tensor] | None,
+    shortest: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
     """Cuts a record into its clips.
 
@@ -24,6 +25,7 @@ def cut(
         clips: how; of random windows the starts are drawn with window_seed.
         spec: of the record's set.
         window_seed: two numbers; None in evaluation, where nothing is drawn.
+        shortest: the frames that random windows are drawn from; None is all.
 
     Returns:
         The fields of a batch (see dataset) with the record's M clips in place of B;
@@ -32,7 +34,7 @@ def cut(
     Differs: a clip that starts behind the last feature step takes the last step (the
     authors print a line and take zeros).
     """
-    starts_s, ends_s = _spans(parsed, clips, spec, window_seed)
+    starts_s, ends_s = _spans(parsed, clips, spec, window_seed, shortest)
     log_mel, n_frames = _log_mels(parsed["log_mel"], clips, spec, starts_s, ends_s)
     rates = [stream.rate_hz for stream in spec.streams.values()]
     maxima = [
@@ -101,12 +103,13 @@ def _as_seed(window_seed):
     return [tf.cast(part, tf.int64) for part in window_seed]
 
 
-def _spans(parsed, clips: ClipConfig, spec: RecordsSpec, window_seed):
+def _spans(parsed, clips: ClipConfig, spec: RecordsSpec, window_seed, shortest):
     """Starts and ends [M] of a record's clips in seconds from its start."""
     end_s = parsed["end_s"] - parsed["start_s"]
     if clips.clip_sampling == "random":
         # Whole seconds with replacement, one second short of the end as the authors'.
-        n_frames = tf.cast(parsed["log_mel"].n_steps, tf.float32)
+        n_frames = parsed["log_mel"].n_steps if shortest is None else shortest
+        n_frames = tf.cast(n_frames, tf.float32)
         duration_s = tf.floor(n_frames / spec.audio.frame_rate)
         latest = tf.cast(duration_s - tf.math.ceil(clips.clip_s + 1.0), tf.int32)
         starts = tf.random.stateless_uniform(

@@ -54,7 +54,7 @@ def open_training_records(path: str, clips: ClipConfig) -> RecordSet:
         name = f"{path} ({len(chosen)} of {len(recordings)} recordings)"
         logging.info("%s", name)
     return dataclasses.replace(
-        records, name=name, spans=tuple(_join(entries)), n_skipped=n_skipped
+        records, name=name, spans=tuple(spans_of(entries)), n_skipped=n_skipped
     )
 
 
@@ -94,7 +94,7 @@ def _tell(records: RecordSet, damaged: Sequence[Entry]) -> int:
     return sum(entry.n_records for entry in damaged)
 
 
-def _join(entries: Iterable[Entry]) -> list[Span]:
+def spans_of(entries: Iterable[Entry]) -> list[Span]:
     """Joins records that lie one behind the other."""
     spans: list[Span] = []
     behind: tuple[str, int] | None = None

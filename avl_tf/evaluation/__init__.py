@@ -11,12 +11,13 @@ import tensorflow as tf
 from absl import logging
 
 from avl_tf import dataset, metrics
-from avl_tf.comma_lists import parse_named
+from avl_tf.comma_lists import parse_evaluate
+from avl_tf.dataset import ClipConfig, Records
 from avl_tf.errors import UserError
 from avl_tf.evaluation import caveats, clip_lengths
 from avl_tf.evaluation.rankings import RankedSet
 from avl_tf.model import branch, by_branch, inputs_of
-from avl_tf.records import RecordSet, open_records
+from avl_tf.records import open_records
 from avl_tf.settings.evaluation import EvaluationConfig
 
 # A batch of a branch's inputs to embeddings [B, D].
@@ -25,19 +26,38 @@ Tower = Callable[[Mapping[str, tf.Tensor]], tf.Tensor]
 EmbedFunction = Callable[..., dict[str, tf.Tensor]]
 
 
-def parse_sets(items: Iterable[str]) -> dict[str, RecordSet]:
-    """Opens name=records items, as in --evaluate.
+def parse_sets(
+    items: Iterable[str], join_by: str = ClipConfig.join_by
+) -> dict[str, Records]:
+    """Opens name=records items, as in --evaluate; several languages are joined.
+
+    Args:
+        items: name=PATH, or name=LANGUAGE=PATH with + between. A plain set that was
+            named by its language has it as `language`.
+        join_by: as in training; by recording if that is similarity, which only
+            training can draw from.
 
     Raises:
-        ValueError: an item is not name=records, or a name stands twice.
+        ValueError: an item is not name=records, a name stands twice, or nothing of a
+            set's languages can be joined.
         FileNotFoundError: there are no such records.
     """
-    named = parse_named(items, "evaluate", "RECORDS")
-    return {name: open_records(path) for name, path in named.items()}
+    by = "recording" if join_by == "similar" else join_by
+    found: dict[str, Records] = {}
+    for name, paths in parse_evaluate(items).items():
+        sets = {
+            language: dataclasses.replace(open_records(path), language=language)
+            for language, path in paths.items()
+        }
+        if len(sets) > 1:
+            found[name] = dataset.join(sets, ClipConfig(join_by=by), training=False)
+        else:
+            (found[name],) = sets.values()
+    return found
 
 
 def by_set(
-    sets: Mapping[str, RecordSet], config: EvaluationConfig, told: bool = True
+    sets: Mapping[str, Records], config: EvaluationConfig, told: bool = True
 ) -> dict[str, EvaluationConfig]:
     """The settings of each set's evaluation: evaluation_clip_s is no longer 0.
 
@@ -79,7 +99,7 @@ def _compiled(tower: keras.Model) -> Tower:
 
 
 def heard(
-    records: RecordSet, branches: Sequence[str], set_name: str = ""
+    records: Records, branches: Sequence[str], set_name: str = ""
 ) -> dict[str, str]:
     """Which branch of a model embeds what of a set.
 
@@ -205,7 +225,7 @@ def embed_all(
 
 def rank_set(
     embed: EmbedFunction,
-    records: RecordSet,
+    records: Records,
     config: EvaluationConfig,
     log_mel_reference: str = "stored",
 ) -> RankedSet:

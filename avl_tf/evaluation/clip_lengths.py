@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from avl_tf.records import RecordSet, record_index
+from avl_tf.dataset import Records, plain_sets
+from avl_tf.records import record_index
 from avl_tf.wording import counted
 
 # What is heard of a clip at most, unless more is asked for: the authors' for YouCook2.
@@ -15,9 +16,13 @@ _PADDING_S = 5.0
 _FRAME_S = 0.01
 
 
-def of_set(records: RecordSet, annotated: bool = True) -> np.ndarray:
-    """Reads off the seconds of every clip, or of every record: float64 [N]."""
-    lengths = record_index.lengths(records, annotated)
+def of_set(records: Records, annotated: bool = True) -> np.ndarray:
+    """Reads off the seconds of every clip, or of every record: float64 [N].
+
+    Of a joined set, those of one language behind those of the other.
+    """
+    parts = [record_index.lengths(one, annotated) for one in plain_sets(records)]
+    lengths = np.concatenate(parts)
     return lengths[np.isfinite(lengths)]
 
 

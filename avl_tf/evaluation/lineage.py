@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from avl_tf import metrics, runs
+from avl_tf.dataset import Records
 from avl_tf.evaluation import tables
-from avl_tf.records import RecordSet
 
 # The stages from the first to one: (name, languages of its training records) of each.
 Line = tuple[tuple[str, tuple[str, ...]], ...]
@@ -31,7 +31,7 @@ def setting(line: Line, languages: Iterable[str]) -> str:
     return "cascade" if len(heard) > 1 else "target only"
 
 
-def random_rows(sets: Mapping[str, RecordSet], rows: Sequence[dict]) -> list[dict]:
+def random_rows(sets: Mapping[str, Records], rows: Sequence[dict]) -> list[dict]:
     """The rows of chance: what a random ranking is expected to reach on each set.
 
     Args:
@@ -69,7 +69,7 @@ def stage_rows(
 
 
 def table(
-    rows: Sequence[Mapping], lines: Mapping[str, Line], sets: Mapping[str, RecordSet]
+    rows: Sequence[Mapping], lines: Mapping[str, Line], sets: Mapping[str, Records]
 ) -> str:
     """The paper's table: for every set, chance and then what each stage reaches.
 
@@ -104,6 +104,6 @@ def table(
     return (label if is_synthetic(sets) else "") + text
 
 
-def is_synthetic(sets: Mapping[str, RecordSet]) -> bool:
+def is_synthetic(sets: Mapping[str, Records]) -> bool:
     """Whether any of the sets was generated."""
     return any(records.spec.synthetic for records in sets.values())

@@ -14,11 +14,11 @@ import numpy as np
 from absl import logging
 
 from avl_tf import near_duplicates
+from avl_tf.dataset import Records
 from avl_tf.near_duplicates import Fingerprint
 from avl_tf.overlap import trained_on
 from avl_tf.overlap.contents import Contents, look
 from avl_tf.overlap.trained_on import Learnt
-from avl_tf.records import RecordSet
 from avl_tf.wording import counted
 
 __all__ = ["Learnt", "Shared", "find", "look", "tell", "trained_on"]
@@ -85,7 +85,7 @@ class Shared:
 
 
 def tell(
-    learnt: Sequence[Learnt], sets: Mapping[str, RecordSet], chooses: str = ""
+    learnt: Sequence[Learnt], sets: Mapping[str, Records], chooses: str = ""
 ) -> dict[str, dict]:
     """Warns, a line a set, of evaluation sets that a model has been trained on.
 

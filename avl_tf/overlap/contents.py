@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from avl_tf.dataset import Records, plain_sets
 from avl_tf.near_duplicates import Fingerprint
 from avl_tf.overlap import log_mels
 from avl_tf.records import RecordSet, record_index
@@ -49,13 +50,25 @@ class Contents:
         return Fingerprint(self.hashes[span].astype(np.uint64), self.times_s[span])
 
 
-def look(records: RecordSet) -> Contents:
+def look(records: Records) -> Contents:
     """Looks through the records of a set that are read; damaged ones are passed over.
 
     Args:
-        records: of any size. If it is above 64 GB, no record has hashes.
+        records: of any size. If it is above 64 GB, no record has hashes. Of a joined
+            set, those of each language.
     """
-    entries = [one for one in _chosen(records) if not one.fault]
+    parts = [_look(one) for one in plain_sets(records)]
+    return Contents(
+        tuple(one for part in parts for one in part.ids),
+        tuple(one for part in parts for one in part.recording_ids),
+        np.concatenate([part.sizes for part in parts]),
+        np.concatenate([part.hashes for part in parts]),
+        np.concatenate([part.times_s for part in parts]),
+    )
+
+
+def _look(records: RecordSet) -> Contents:
+    entries = [one for one in record_index.list_read(records) if not one.fault]
     n_bytes = sum(entry.n_bytes for entry in entries)
     found = [log_mels.NONE] * len(entries)
     if n_bytes <= _MOST_BYTES:
@@ -81,17 +94,6 @@ def look(records: RecordSet) -> Contents:
         hashes.astype(np.uint32),
         times_s,
     )
-
-
-def _chosen(records: RecordSet) -> Iterator[Entry]:
-    """The records that lie in the set's spans."""
-    begins = {(span.shard, span.offset): span.n_records for span in records.spans}
-    left = 0
-    for entry in record_index.list_records(records):
-        left = begins.get((entry.shard, entry.offset), left)
-        if left > 0:
-            left -= 1
-            yield entry
 
 
 def _log_mels(

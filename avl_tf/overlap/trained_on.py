@@ -14,9 +14,9 @@ from absl import logging
 from google.protobuf.message import DecodeError
 
 from avl_tf import dataset, files, records, runs, settings
+from avl_tf.dataset import Records
 from avl_tf.errors import UserError
 from avl_tf.overlap.contents import Contents, look
-from avl_tf.records import RecordSet
 from avl_tf.runs import RunInfo
 from avl_tf.settings.clips import ClipConfig
 from avl_tf.settings.stage import StageConfig
@@ -43,7 +43,7 @@ def exists(folder: str) -> bool:
 
 
 def gather(
-    run_dir: str, training_set: RecordSet | None, parents: Sequence[str]
+    run_dir: str, training_set: Records | None, parents: Sequence[str]
 ) -> list[Learnt]:
     """What a run learns from: its training set, then what its parents have learnt from.
 
@@ -94,7 +94,7 @@ def read(folder: str, run_dir: str = "") -> list[Learnt]:
     return found
 
 
-def _training_set(folder: str, info: RunInfo, name: str) -> RecordSet | None:
+def _training_set(folder: str, info: RunInfo, name: str) -> Records | None:
     """The training set of a run without a note, as long as it is as it was."""
     path = files.join(folder, runs.FLAGS)
     if not tf.io.gfile.exists(path):  # imported

@@ -97,8 +97,8 @@ class RecordSet:
     """The shards that one name on the command line stands for.
 
     spans are the records to read: all of them, unless training_records chose. n_skipped
-    counts those that are damaged and left out. A local folder that grows keeps the
-    shards as long as reader lives.
+    counts those that are damaged and left out. language is what a flag calls it, "" if
+    it does not. A local folder that grows keeps the shards as long as reader lives.
     """
 
     name: str
@@ -107,6 +107,7 @@ class RecordSet:
     shards: tuple[str, ...]  # file names in the folder
     spans: tuple[Span, ...]
     n_skipped: int = 0
+    language: str = ""
     reader: Reader | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def path(self, shard: str) -> str:

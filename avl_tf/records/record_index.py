@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from avl_tf import files, images
+from avl_tf import files, images, json_text
 from avl_tf.errors import UserError
 from avl_tf.records import RecordSet
 from avl_tf.records.schema import parse
@@ -35,7 +35,7 @@ class Entry:
 
     fault says what is wrong, "" is nothing known. n_bytes counts the frame too.
     id, recording_id and n_clips are unknown where a fault hides them. lengths_s:
-    of the clips or the record, if they were asked for.
+    of the clips or the record, if they were asked for. label: so is it; "" is none.
     """
 
     shard: str
@@ -48,23 +48,37 @@ class Entry:
     n_records: int = 1
     fault: str = ""
     lengths_s: tuple[float, ...] = ()
+    label: str = ""
 
     def __str__(self) -> str:
         name = f"{self.id:.80}, " if self.id else ""
         return f"record {self.index} ({name}at byte {self.offset}): {self.fault}"
 
 
-def list_records(records: RecordSet, with_lengths: str = "") -> Iterator[Entry]:
+def list_records(
+    records: RecordSet, with_lengths: str = "", label: str = ""
+) -> Iterator[Entry]:
     """Lists the records of all shards in order, without reading their arrays.
 
-    Args:
-        records: the set.
-        with_lengths: "clips", "records", or "" for none.
+    With the lengths of "clips" or "records", and the field of the labels of this name.
     """
-    list_shard = functools.partial(_list_shard, records, with_lengths)
+    list_shard = functools.partial(_list_shard, records, with_lengths, label)
     with concurrent.futures.ThreadPoolExecutor(_LISTED_AT_ONCE) as pool:
         for entries in pool.map(list_shard, records.shards):
             yield from entries
+
+
+def list_read(
+    records: RecordSet, with_lengths: str = "", label: str = ""
+) -> Iterator[Entry]:
+    """Lists, as list_records, the records that lie in the set's spans."""
+    begins = {(span.shard, span.offset): span.n_records for span in records.spans}
+    left = 0
+    for entry in list_records(records, with_lengths, label):
+        left = begins.get((entry.shard, entry.offset), left)
+        if left > 0:
+            yield entry
+        left -= entry.n_records
 
 
 def lengths(records: RecordSet, of_clips: bool = True) -> np.ndarray:
@@ -73,15 +87,8 @@ def lengths(records: RecordSet, of_clips: bool = True) -> np.ndarray:
     Returns:
         float64 [N], in their order; those of damaged records are left out.
     """
-    begin = {(span.shard, span.offset): span.n_records for span in records.spans}
-    found: list[float] = []
-    left = 0
-    for entry in list_records(records, "clips" if of_clips else "records"):
-        left = begin.get((entry.shard, entry.offset), left)
-        if left > 0:
-            found += entry.lengths_s
-        left -= entry.n_records
-    return np.array(found)
+    listed = list_read(records, "clips" if of_clips else "records")
+    return np.array([length for entry in listed for length in entry.lengths_s])
 
 
 def verify(records: RecordSet, entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -148,7 +155,9 @@ def with_split(serialized: bytes, split: str) -> bytes:
     return example.SerializeToString(deterministic=True) + serialized[behind:]
 
 
-def _list_shard(records: RecordSet, with_lengths: str, shard: str) -> list[Entry]:
+def _list_shard(
+    records: RecordSet, with_lengths: str, label: str, shard: str
+) -> list[Entry]:
     path, expected = records.path(shard), records.spec.shards[shard].n_records
     size = tf.io.gfile.stat(path).length
     entries: list[Entry] = []
@@ -170,7 +179,7 @@ def _list_shard(records: RecordSet, with_lengths: str, shard: str) -> list[Entry
             if offset + n_bytes + FRAME_BYTES > size:
                 return [*entries, rest("the file ends within it")]
             entry = Entry(shard, len(entries), offset, n_bytes + FRAME_BYTES)
-            entries.append(_with_header(entry, stream, n_bytes, with_lengths))
+            entries.append(_with_header(entry, stream, n_bytes, with_lengths, label))
             offset += n_bytes + FRAME_BYTES
     if len(entries) < expected:
         entries.append(rest(f"the file ends before it, {expected} were written"))
@@ -184,7 +193,9 @@ def _open(path: str):
     return open(files.local_path(path), "rb", buffering=0)
 
 
-def _with_header(entry: Entry, stream, n_bytes: int, with_lengths: str) -> Entry:
+def _with_header(
+    entry: Entry, stream, n_bytes: int, with_lengths: str, label: str
+) -> Entry:
     """Adds what stands before the arrays; all of an older record, which mixes them."""
     read = stream.read(min(n_bytes, _HEADER_BYTES))
     try:
@@ -198,9 +209,21 @@ def _with_header(entry: Entry, stream, n_bytes: int, with_lengths: str) -> Entry
             recording_id=found["recording_id"].bytes_list.value[0].decode(),
             n_clips=max(1, len(found["clip_starts_s"].float_list.value)),
             lengths_s=_lengths(found, with_lengths),
+            label=_label(found, label) if label else "",
         )
     except (DecodeError, IndexError, UnicodeDecodeError):
         return dataclasses.replace(entry, fault="it is not a record")
+    except UserError as error:
+        return dataclasses.replace(entry, fault=f"its labels cannot be read: {error}")
+
+
+def _label(found, name: str) -> str:
+    """A field of the labels of a record's header, as text; "" for none."""
+    labels = json_text.load(found["labels"].bytes_list.value[0], "labels")
+    value = labels.get(name) if isinstance(labels, dict) else None
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json_text.dump(value)
 
 
 def _lengths(found, of: str) -> tuple[float, ...]:

@@ -19,6 +19,7 @@ import keras
 import tensorflow as tf
 
 from avl_tf import checkpoint_files, fields, files
+from avl_tf.dataset import JoinedSet, Records
 from avl_tf.errors import UserError
 from avl_tf.local_paths import NO_RUN
 from avl_tf.model import ModelConfig, build_model
@@ -139,7 +140,7 @@ def _brought_up(value: Any) -> dict[str, Any]:
     return value
 
 
-def check_records(info: RunInfo, records: RecordSet, run_dir: str) -> None:
+def check_records(info: RunInfo, records: Records, run_dir: str) -> None:
     """Makes sure that a model can read a set of records, from as_read.
 
     Raises:
@@ -174,8 +175,14 @@ def check_records(info: RunInfo, records: RecordSet, run_dir: str) -> None:
         )
 
 
-def as_read(records: RecordSet, config: ModelConfig) -> RecordSet:
+def as_read(records: Records, config: ModelConfig) -> Records:
     """A set as a model reads it: what it does not look at is left in the files."""
+    if isinstance(records, JoinedSet):
+        return records.map(lambda one: _as_read(one, config))
+    return _as_read(records, config)
+
+
+def _as_read(records: RecordSet, config: ModelConfig) -> RecordSet:
     unread: dict[str, Any] = {"images": False}
     if config.image_encoder:
         unread = {"features_2d": None, "features_3d": None}

@@ -1,8 +1,11 @@
 """The settings of training clips: what is read, and how clips are cut from it."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Protocol
 
+from avl_tf import comma_lists
+from avl_tf.errors import UserError
 from avl_tf.settings import SEEDS, setting
 
 SAMPLINGS = ("random", "annotated", "whole")
@@ -65,6 +68,54 @@ class ClipConfig:
         "training records are read once before the first step.",
         choices=("error", "skip"),
     )
+    join_by: str = setting(
+        "recording",
+        "What joins the records of several languages: recording (their recording_id; "
+        "of Places, the image), image (the JPEG of --keep_images, else the label "
+        "'image'), the name of another label, or similar (images alike by their frozen "
+        "features: for sets without an image in common).",
+    )
+    similar_images: int = setting(
+        5,
+        "With --join_by=similar: so many records of each other language, those of the "
+        "most similar images, of which each epoch draws one (Ohishi et al.: unstated).",
+        lower=1,
+        upper=1000,
+    )
+    language_fraction: tuple[str, ...] = setting(
+        (),
+        "--fraction of single languages of --records, as in ro=0.1: before they are "
+        "joined, and in the place of --fraction.",
+    )
+
+    def fraction_of(self, languages: Iterable[str]) -> dict[str, float]:
+        """The part that is used of each language's recordings.
+
+        Raises:
+            UserError: --language_fraction has another language, or no such number.
+        """
+        fractions = dict.fromkeys(languages, self.fraction)
+        given = comma_lists.parse_named(
+            self.language_fraction, "language_fraction", "FRACTION"
+        )
+        for language, text in given.items():
+            if language not in fractions:
+                named = ", ".join(filter(None, fractions))
+                has = f"has {named}" if named else "names none: LANGUAGE=PATH does"
+                raise UserError(
+                    f"--language_fraction={language}={text}: no language of --records, "
+                    f"which {has}."
+                )
+            try:
+                fractions[language] = float(text)
+            except ValueError:
+                fractions[language] = 0.0
+            if not 1e-6 <= fractions[language] <= 1:
+                raise UserError(
+                    f"--language_fraction={language}={text}: expected a number from "
+                    "1e-06 to 1."
+                )
+        return fractions
 
     def heard_reference(self, stored: str) -> str:
         """Whose loudest bin is 0 dB in the clips of records: "recording" or "clip"."""

@@ -15,7 +15,8 @@ class EvaluationConfig:
     evaluate: tuple[str, ...] = setting(
         (),
         "Evaluation sets, name=records with commas between; one that holds a comma "
-        "itself stands in double quotes.",
+        "itself stands in double quotes. Of several languages, "
+        "name=es=records+ro=records.",
     )
     evaluation_clip_s: float = setting(
         0.0,

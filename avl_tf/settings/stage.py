@@ -13,7 +13,9 @@ class StageConfig:
     """
 
     records: str = setting(
-        "", "Training records: a folder of data_prep.extract, or FOLDER/SPLIT."
+        "",
+        "Training records: a folder of data_prep.extract, or FOLDER/SPLIT; of several "
+        "languages, es=FOLDER/SPLIT,ro=FOLDER/SPLIT (see --join_by).",
     )
     epochs: int = setting(30, "Passes over the recordings (the paper: 30).")
     batch_size: int = setting(

@@ -57,7 +57,10 @@ def read_flagfile(path: str, name: str = "") -> flags.FlagValues:
 def check(flag_values: flags.FlagValues) -> None:
     """Looks at the lists among parsed flags; UserError if one is malformed."""
     evaluated = settings.from_flags(EvaluationConfig, flag_values)
-    comma_lists.parse_named(evaluated.evaluate, "evaluate", "RECORDS")
+    comma_lists.parse_evaluate(evaluated.evaluate)
+    if records := settings.from_flags(StageConfig, flag_values).records:
+        languages = comma_lists.parse_records(records)
+        settings.from_flags(ClipConfig, flag_values).fraction_of(languages)
     settings.from_flags(ModelConfig, flag_values, ModelConfig(()))
 
 
@@ -65,8 +68,9 @@ def require_paths(flag_values: flags.FlagValues) -> None:
     """Raises FileNotFoundError if local records or weights are not there."""
     stage = settings.from_flags(StageConfig, flag_values)
     evaluated = settings.from_flags(EvaluationConfig, flag_values).evaluate
-    named = comma_lists.parse_named(evaluated, "evaluate", "RECORDS")
-    for path in (stage.records, *named.values()):
-        local_paths.require_records(path)
+    named = comma_lists.parse_evaluate(evaluated)
+    for paths in (comma_lists.parse_records(stage.records), *named.values()):
+        for path in paths.values():
+            local_paths.require_records(path)
     if stage.image_weights != "imagenet":
         local_paths.require_file("image_weights", stage.image_weights)

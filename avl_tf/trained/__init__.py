@@ -10,12 +10,11 @@ import os
 import tensorflow as tf
 
 from avl_tf import evaluation, files, overlap, runs, settings
-from avl_tf.dataset import ClipConfig
+from avl_tf.dataset import ClipConfig, Records
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.evaluation.clip_lengths import LONGEST_S
 from avl_tf.model import build_model, filters_well, visual_input
-from avl_tf.records import RecordSet
 from avl_tf.runs import RunInfo, Weights
 from avl_tf.settings import branches
 from avl_tf.trained.embedder import Embedder, InvalidItem, Tower
@@ -65,7 +64,7 @@ class Trained:
             runs.weights.tell(self.path, self.info.weights, self.info.parent)
         return _of_export(self.path, self.info), self.info.weights
 
-    def as_read(self, records: RecordSet) -> RecordSet:
+    def as_read(self, records: Records) -> Records:
         """The set as the model reads it; ValueError if it cannot."""
         records = runs.as_read(records, self.info.model)
         runs.check_records(self.info, records, self.path)

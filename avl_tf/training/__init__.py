@@ -10,6 +10,7 @@ import tensorflow as tf
 from absl import flags, logging
 
 from avl_tf import (
+    comma_lists,
     dataset,
     evaluation,
     files,
@@ -44,7 +45,8 @@ def base_model_config(stage: StageConfig, init_from: str | None) -> ModelConfig:
     """The model before flags change it: the parent's, or the records' widths."""
     if init_from:
         return runs.read_info(init_from).model
-    spec = open_records(_records_path(stage), any_length=True).spec
+    first, *_ = comma_lists.parse_records(_records_path(stage)).values()
+    spec = open_records(first, any_length=True).spec
     return ModelConfig(visual_dims=spec.visual_dims, audio=spec.audio)
 
 
@@ -105,9 +107,13 @@ def train_stage(
         starts = branches.starts(stage, init_from, model_config.branches)
         sets = {
             name: runs.as_read(one, model_config)
-            for name, one in evaluation.parse_sets(evaluated.evaluate).items()
+            for name, one in evaluation.parse_sets(
+                evaluated.evaluate, clips.join_by
+            ).items()
         }
-        admission.require_apart(stage.records, records, sets)
+        paths = comma_lists.parse_records(stage.records).values()
+        for path, one in zip(paths, dataset.plain_sets(records), strict=True):
+            admission.require_apart(path, one, sets)
         steps_per_epoch = dataset.steps_per_epoch(
             records, clips, stage.batch_size, n_workers
         )

@@ -12,7 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from avl_tf import comma_lists, files, runs, settings
-from avl_tf.dataset import ClipConfig
+from avl_tf.dataset import ClipConfig, Records, plain_sets
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig, caveats, clip_lengths
 from avl_tf.model import ModelConfig
@@ -41,20 +41,21 @@ def check_stage(stage: StageConfig) -> None:
 
 
 def require_apart(
-    path: str, records: RecordSet, evaluation_sets: Mapping[str, RecordSet]
+    path: str, records: RecordSet, evaluation_sets: Mapping[str, Records]
 ) -> None:
     """Raises ValueError if a folder is trained on whole, and evaluated on in part.
 
     Shards are told by their content, so that links and copies do not hide them.
 
     Args:
-        path: --records, a folder or a split of it.
+        path: --records, a folder or a split of it; or that of one of its languages.
         records: what was opened by it.
         evaluation_sets: by name.
     """
     folder = path.rstrip("/")
     held = {one.sha256: shard for shard, one in _shards(records)}
-    for name, evaluated in evaluation_sets.items():
+    every = [(k, one) for k, v in evaluation_sets.items() for one in plain_sets(v)]
+    for name, evaluated in every:
         found = {held[s.sha256] for _, s in _shards(evaluated) if s.sha256 in held}
         if folder != records.folder or evaluated.name == evaluated.folder or not found:
             continue
@@ -76,9 +77,9 @@ def _shards(records: RecordSet) -> list[tuple[str, ShardSpec]]:
 
 def run_info(
     run_dir: str,
-    records: RecordSet,
+    records: Records,
     clips: ClipConfig,
-    evaluation_sets: Mapping[str, RecordSet],
+    evaluation_sets: Mapping[str, Records],
     model_config: ModelConfig,
     init_from: str | None,
     starts: Mapping[str, Start],
@@ -140,7 +141,7 @@ _OF_BOTH = ("embedding_dim",)
 def _require_fitting(
     run: str,
     parent: runs.RunInfo,
-    records: RecordSet,
+    records: Records,
     model_config: ModelConfig,
     starts: Mapping[str, Start],
 ) -> None:
@@ -185,14 +186,16 @@ def _shown(value: Any) -> str:
 def tell(
     stage: StageConfig,
     clips: ClipConfig,
-    records: RecordSet,
+    records: Records,
     evaluated: EvaluationConfig,
-    sets: Mapping[str, RecordSet],
+    sets: Mapping[str, Records],
 ) -> None:
     """Logs how many training clips are cut or padded; warns of a poor --best_metric."""
-    if records.n_records <= _MOST_TOLD and not files.is_remote(records.folder):
+    for one in plain_sets(records):
+        if one.n_records > _MOST_TOLD or files.is_remote(one.folder):
+            continue
         annotated = clips.clip_sampling == "annotated"
-        lengths = clip_lengths.of_set(records, annotated)
+        lengths = clip_lengths.of_set(one, annotated)
         n_cut, n_padded = clip_lengths.count(lengths, clips.clip_s)
         what, limit = "clips" if annotated else "recordings", f"{clips.clip_s:g} s"
         found = []
@@ -202,7 +205,7 @@ def tell(
             found.append(f"{n_padded} shorter than the {limit} of --clip_s and padded")
         if found:
             n, counts = len(lengths), ", ".join(found)
-            logging.info("%s: %d %s to train on, %s", records.name, n, what, counts)
+            logging.info("%s: %d %s to train on, %s", one.name, n, what, counts)
     if stage.best_metric:
         n = evaluated.evaluation_population
         n = n or sets[stage.best_metric.partition("/")[0]].n_clips

@@ -1,0 +1,133 @@
+"""What joins records of several languages: keys of each, or images that are alike."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from avl_tf.dataset import clip_cutting
+from avl_tf.errors import UserError
+from avl_tf.records import RecordSet, record_index
+from avl_tf.records.record_index import Entry
+from avl_tf.records.schema import parse
+
+RECORDING, IMAGE, SIMILAR = "recording", "image", "similar"
+_ROWS_AT_ONCE = 1024
+
+
+def label_of(join_by: str, sets: Mapping[str, RecordSet]) -> str:
+    """The label whose value joins; "" if it is something else.
+
+    Images that were not kept are told by the label "image", in all sets then.
+    """
+    if join_by == IMAGE and all(one.spec.images for one in sets.values()):
+        return ""
+    return "" if join_by in (RECORDING, SIMILAR) else join_by
+
+
+def keys(
+    records: RecordSet, entries: Sequence[Entry], join_by: str, label: str
+) -> list[str]:
+    """The key of each record; "" of one without.
+
+    Raises:
+        ValueError: no record has one.
+    """
+    if label:
+        found = [entry.label for entry in entries]
+        if not any(found):
+            raise UserError(
+                f"--join_by={join_by}: no record of {records.language}={records.name} "
+                f"has a label '{label}'"
+                + (
+                    ", or the image itself (data_prep.extract --keep_images). Join by "
+                    "another: recording, or a label."
+                    if join_by == IMAGE
+                    else ". A line of the manifest gives it, under labels."
+                )
+            )
+        return found
+    if join_by == IMAGE:
+        return _image_keys(records, entries)
+    return [entry.recording_id for entry in entries]
+
+
+def _image_keys(records: RecordSet, entries: Sequence[Entry]) -> list[str]:
+    schema = {"image": tf.io.FixedLenFeature([], tf.string)}
+    logging.info("%s: reading %d images to join by", records.name, len(entries))
+    images = _read(records, entries).map(
+        lambda one: tf.io.parse_single_example(one, schema)["image"], tf.data.AUTOTUNE
+    )
+    found = images.as_numpy_iterator()
+    return [hashlib.sha256(image).hexdigest() for image in found]
+
+
+def similar(
+    sets: Mapping[str, RecordSet],
+    listed: Mapping[str, Sequence[Entry]],
+    n: int,
+    same_n_clips: bool,
+) -> list[list[list[Entry]]]:
+    """Joins each record of the first language to those of the most similar images.
+
+    Args:
+        sets, listed: by language, with their records.
+        n: how many records of each other language.
+        same_n_clips: only such as have as many clips.
+
+    Returns:
+        A row for each record of the first language that has any: by language the
+        records, the most similar first; of the first language the record itself.
+
+    Raises:
+        ValueError: the records have no frozen features.
+
+    Source: Ohishi et al. 2020, Pair expansion for learning multilingual semantic
+        embeddings using disjoint visually-grounded speech audio datasets.
+    Unstated: which image embedding and how many images. Here the cosine of the frozen
+        features of a record, each stream's maximum over time.
+    """
+    name, *others = sets
+    first = listed[name]
+    anchors = _features(sets[name], first)
+    found: list[list[list[Entry]]] = [[[entry]] for entry in first]
+    for other in others:
+        entries = listed[other]
+        features = _features(sets[other], entries)
+        counts = np.array([entry.n_clips for entry in entries])
+        for start in range(0, len(first), _ROWS_AT_ONCE):
+            cosine = anchors[start : start + _ROWS_AT_ONCE] @ features.T
+            for at, row in enumerate(cosine, start):
+                fits = np.arange(len(entries))
+                if same_n_clips:
+                    fits = np.flatnonzero(counts == first[at].n_clips)
+                nearest = fits[np.argsort(-row[fits], kind="stable")[:n]]
+                found[at].append([entries[index] for index in nearest])
+    return [row for row in found if all(row)]
+
+
+def _features(records: RecordSet, entries: Sequence[Entry]) -> np.ndarray:
+    """float32 [N, D], each of length 1."""
+    spec = records.spec
+    if not spec.streams:
+        raise UserError(
+            f"--join_by={SIMILAR}: {records.language}={records.name} has no frozen "
+            "features. Extract it with a --backbone_2d."
+        )
+    logging.info("%s: reading %d features to join by", records.name, len(entries))
+
+    def pooled(serialized: tf.Tensor) -> tf.Tensor:
+        streams = [one.all()[tf.newaxis] for one in parse(serialized, spec)["features"]]
+        masks = [tf.ones(tf.shape(one)[:2], tf.bool) for one in streams]
+        vector = clip_cutting.pool_features(streams, masks)[0]
+        return tf.math.l2_normalize(vector)
+
+    read = _read(records, entries).map(pooled, tf.data.AUTOTUNE)
+    return np.stack(list(read.as_numpy_iterator()))
+
+
+def _read(records: RecordSet, entries: Sequence[Entry]) -> tf.data.Dataset:
+    paths = [records.path(entry.shard) for entry in entries]
+    return record_index.serialized_at(paths, [entry.offset for entry in entries])
