@@ -29,7 +29,7 @@ ROOMS = [
         "files",
         "processors",
     ),
-    *("audio", "images", "losses", "metrics", "layers", "near_duplicates"),
+    *("audio", "images", "losses", "metrics", "mining", "layers", "near_duplicates"),
     *("torch_weights", "backbones", "still_images", "records", "dataset", "model"),
     *(
         "checkpoint_files",

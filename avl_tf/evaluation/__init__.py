@@ -111,15 +111,17 @@ def heard(
     Returns:
         The model's branch by what the metrics call it: {"audio": "audio:ro", "visual":
         "visual"} of a set in Romanian for a model of several languages, so that its
-        metrics are those of any model on that set.
+        metrics are those of any model on that set. A model of one audio branch
+        hears all languages of a joined set with it.
 
     Raises:
         UserError: the model has no branch for the set's language.
     """
     own = {name: name for name in branches}
     if languages := dataset.languages(records):
-        wanted = {f"audio:{language}": f"audio:{language}" for language in languages}
-        missing = [name for name in wanted if name not in branches]
+        named = [f"audio:{language}" for language in languages]
+        wanted = {name: "audio" if "audio" in own else name for name in named}
+        missing = [name for name in wanted.values() if name not in branches]
         if missing:
             raise UserError(
                 f"--evaluate: {set_name or records.name} is of "
