@@ -1,7 +1,5 @@
 """Pairs of clips in two languages: against the written-out form, and by the program."""
 
-import csv
-
 import numpy as np
 import pytest
 

@@ -30,10 +30,10 @@ def test_interval_of_a_recall():
 
 def test_pictures_are_drawn_for_a_light_page_and_a_dark_one():
     measured = [charts.Measured("loss", [0.5, 1.0], [2.0, 1.0])]
-    pair = charts.run_curves(_history(20), 2, metrics.DIRECTIONS, measured)
+    pair = charts.run_curves(_history(20), 2, measured)
     assert pair.light.startswith(b"\x89PNG") and pair.dark.startswith(b"\x89PNG")
     assert pair.light != pair.dark
-    again = charts.run_curves(_history(20), 2, metrics.DIRECTIONS, measured)
+    again = charts.run_curves(_history(20), 2, measured)
     assert again == pair
 
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from avl_tf import dataset, evaluation, files, mining, processors, trained
-from avl_tf.records import RecordSet, open_records, record_index
+from avl_tf.dataset import Records
+from avl_tf.records import open_records, record_index
 from avl_tf.settings.evaluation import EvaluationConfig
 from avl_tf.trained import Embedder, Trained
 from avl_tf.wording import counted
@@ -76,7 +77,7 @@ def mine(
 
 
 def _embed(
-    model: Trained, embedder: Embedder, language: str, records: RecordSet
+    model: Trained, embedder: Embedder, language: str, records: Records
 ) -> tuple[np.ndarray, list[str]]:
     """The audio embeddings of a set, float32 [N, D], and the ids of its clips."""
     heard = evaluation.heard(records, embedder.branches, language)
@@ -94,10 +95,13 @@ def _embed(
     return embeddings["audio"], ids
 
 
-def _recordings(records: RecordSet) -> dict[str, str]:
+def _recordings(records: Records) -> dict[str, str]:
     """The recording of each record."""
-    listed = record_index.list_records(records)
-    return {entry.id: entry.recording_id for entry in listed}
+    return {
+        entry.id: entry.recording_id
+        for one in dataset.plain_sets(records)
+        for entry in record_index.list_records(one)
+    }
 
 
 def _of(recordings: Mapping[str, str], clip_id: str) -> str:

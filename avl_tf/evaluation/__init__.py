@@ -12,7 +12,7 @@ from absl import logging
 
 from avl_tf import dataset, metrics
 from avl_tf.comma_lists import parse_evaluate
-from avl_tf.dataset import ClipConfig, Records
+from avl_tf.dataset import ClipConfig, JoinedSet, Records
 from avl_tf.errors import UserError
 from avl_tf.evaluation import caveats, clip_lengths
 from avl_tf.evaluation.rankings import RankedSet
@@ -118,7 +118,8 @@ def heard(
         UserError: the model has no branch for the set's language.
     """
     own = {name: name for name in branches}
-    if languages := dataset.languages(records):
+    if isinstance(records, JoinedSet):
+        languages = tuple(records.sets)
         named = [f"audio:{language}" for language in languages]
         wanted = {name: "audio" if "audio" in own else name for name in named}
         missing = [name for name in wanted.values() if name not in branches]
@@ -132,8 +133,7 @@ def heard(
         return {**wanted, "visual": "visual"}
     if "audio" in own:
         return own
-    named = getattr(records, "language", "")
-    spoken = [named] if named else records.spec.languages
+    spoken = [records.language] if records.language else records.spec.languages
     fitting = [name for name in branches if name.partition(":")[2] in spoken]
     if len(fitting) != 1:
         example = branches[0].partition(":")[2]

@@ -36,13 +36,17 @@ def random_rows(sets: Mapping[str, Records], rows: Sequence[dict]) -> list[dict]
 
     Args:
         sets: by name.
-        rows: of the stages, for the directions and, by set, the number of queries.
+        rows: of the stages, for the directions and the number of queries of a set.
     """
-    directions = tables.directions(rows)
-    n_queries = {row["set"]: int(row["n"]) for row in rows}
+    of = {name: [row for row in rows if row["set"] == name] for name in sets}
+    n_queries = {name: int(of[name][0]["n"]) for name in sets if of[name]}
     return [
         {"stage": "random", "parent": None, "set": name, "when": when}
-        | metrics.chance(records.n_clips, directions, n_queries.get(name))
+        | metrics.chance(
+            records.n_clips,
+            tables.directions(of[name]) or metrics.DIRECTIONS,
+            n_queries.get(name),
+        )
         for name, records in sets.items()
         for when in ("zero_shot", "final")
     ]

@@ -17,9 +17,10 @@ def markdown(rows: Iterable[Mapping], columns: tuple[str, ...]) -> str:
         columns: what stands left of the metrics.
 
     Returns:
-        A Markdown table: R@1/5/10 in percent and MedR of each direction, and n.
+        A Markdown table: R@1/5/10 in percent and MedR of each direction, and n. With
+        more than two directions, as of several languages, each has a line of its own.
     """
-    rows = list(rows)
+    rows, columns = by_query(list(rows), columns)
     names = [f"R@{k}" for k in metrics.CUTOFFS] + ["MedR"]
     keys = [f"{d}/{name}" for d in directions(rows) for name in names]
     cells = [
@@ -28,9 +29,41 @@ def markdown(rows: Iterable[Mapping], columns: tuple[str, ...]) -> str:
         + [str(row["n"])]
         for row in rows
     ]
-    titles = (" ".join(_titles(key)) for key in keys)
+    titles = (" ".join(_titles(key)).strip() for key in keys)
     header = [*columns, *titles, "n"]
     return _layout(header, cells, len(columns))
+
+
+def by_query(
+    rows: Sequence[Mapping], columns: tuple[str, ...]
+) -> tuple[list[Mapping], tuple[str, ...]]:
+    """Gives each direction a row of its own, if there are more than two.
+
+    Args:
+        rows: as of markdown; by the metrics' keys may be "chance" and "intervals" too.
+        columns: what stands left of the metrics.
+
+    Returns:
+        The rows, whose metrics then have an empty direction ("/R@1"), and the columns,
+        with "query" behind them.
+    """
+    if len(directions(rows)) <= len(metrics.DIRECTIONS):
+        return list(rows), columns
+
+    def of(direction: str, row: Mapping) -> dict:
+        start = f"{direction}/"
+        return {
+            k.removeprefix(direction): of(direction, v) if isinstance(v, Mapping) else v
+            for k, v in row.items()
+            if k.startswith(start) or "/" not in k
+        }
+
+    split: list[Mapping] = [
+        {**of(each, row), "query": metrics.title(each)}
+        for row in rows
+        for each in directions([row])
+    ]
+    return split, (*columns, "query")
 
 
 def history_rows(history: Sequence[Mapping]) -> list[dict]:
@@ -55,10 +88,10 @@ def intervals(rows: Iterable[Mapping]) -> str:
         rows: mappings with "set", "n", metrics by their keys, and by the same keys
             "intervals", (low, high), and "chance".
     """
-    rows = list(rows)
+    rows, columns = by_query(list(rows), ("set",))
     of_rows = directions(rows)
     cells = [
-        [row["set"], name]
+        [*(row[column] for column in columns), name]
         + [
             f"{_number(key, row[key])} {_span(key, row['intervals'][key])}"
             for key in (f"{direction}/{name}" for direction in of_rows)
@@ -68,8 +101,9 @@ def intervals(rows: Iterable[Mapping]) -> str:
         for row in rows
         for name in metrics.METRICS
     ]
-    titles = map(metrics.title, of_rows)
-    return _layout(["set", "metric", *titles, "chance", "n"], cells, 2)
+    titles = [metrics.title(each) or "value" for each in of_rows]
+    header = [*columns, "metric", *titles, "chance", "n"]
+    return _layout(header, cells, len(columns) + 1)
 
 
 def comparison(rows: Iterable[Mapping]) -> str:

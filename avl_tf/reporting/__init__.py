@@ -65,7 +65,6 @@ def _of_run(run_dir: str, name: str = "") -> list[Part]:
     info = runs.read_info(run_dir)
     entries, stands = history.read_finished(run_dir)
     entry = entries[stands]
-    directions = tables.directions(list(entry["sets"].values()))
     begun = f"from {info.parent}" if info.parent else "from scratch"
     parts: list[Part] = [
         Paragraph(
@@ -86,7 +85,7 @@ def _of_run(run_dir: str, name: str = "") -> list[Part]:
         for set_name, values in entry["sets"].items():
             of_set = {"set": set_name}
             before = entries[0]["sets"][set_name]
-            chance = metrics.chance_beside(values, directions)
+            chance = metrics.chance_beside(values, tables.directions([values]))
             rows += [
                 {**of_set, "stage": "random", **chance},
                 {**of_set, "stage": "before training", **before},
@@ -96,9 +95,7 @@ def _of_run(run_dir: str, name: str = "") -> list[Part]:
         parts.append(
             Picture(
                 f"{name}recall",
-                charts.run_curves(
-                    entries, stands, directions, _measured(run_dir, entries[-1])
-                ),
+                charts.run_curves(entries, stands, _measured(run_dir, entries[-1])),
                 _CURVES,
             )
         )
@@ -133,7 +130,9 @@ def _of_cascade(run_dir: str, cascade: Mapping) -> list[Part]:
 
 def _tables(rows: Sequence[Mapping], columns: tuple[str, ...]) -> list[Part]:
     """The table as it is looked at, and as it is pasted into a paper."""
+    markdown = tables.markdown(rows, columns)
     names = [f"R@{k}" for k in metrics.CUTOFFS] + ["MRR", "MedR"]
+    rows, columns = tables.by_query(rows, columns)
     directions = tables.directions(rows)
     keys = [f"{direction}/{name}" for direction in directions for name in names]
     cells = [
@@ -142,13 +141,15 @@ def _tables(rows: Sequence[Mapping], columns: tuple[str, ...]) -> list[Part]:
         + [(str(row["n"]), "")]
         for row in rows
     ]
-    titles = [f"{metrics.title(d)} {name}" for d in directions for name in names]
+    titles = [
+        f"{metrics.title(d)} {name}".strip() for d in directions for name in names
+    ]
     header = [*columns, *titles, "n"]
     chance = [row["stage"] == "random" for row in rows]
     return [
         Table(header, cells, len(columns), chance),
         Paragraph(_NOTE),
-        Folded("The table as Markdown", tables.markdown(rows, columns)),
+        Folded("The table as Markdown", markdown),
     ]
 
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from avl_tf import metrics
+from avl_tf.evaluation import tables
 from avl_tf.evaluation.significance import recall_interval
 
 # Okabe and Ito 2008, Color Universal Design: told apart with any eyes, seen on white
@@ -40,7 +41,6 @@ class Measured(NamedTuple):
 def run_curves(
     history: Sequence[Mapping],
     stands: int,
-    directions: Sequence[str],
     measured: Sequence[Measured],
 ) -> Pair:
     """Draws R@1/5/10 over the epochs, a panel a set and direction, and measurements.
@@ -51,17 +51,19 @@ def run_curves(
     Args:
         history: entries of recall.json.
         stands: index of the entry that stands.
-        directions: whose panels lie side by side.
         measured: what goes into the last row.
     """
-    names = list(history[0]["sets"])
-    n_rows = len(names) + bool(measured)
+    drawn = [
+        (name, direction)
+        for name, values in history[0]["sets"].items()
+        for direction in tables.directions([values])
+    ]
+    n_rows = len(drawn) // 2 + bool(measured)
 
     def draw(figure: Figure) -> None:
-        panels = figure.subplots(n_rows, max(len(directions), 2), squeeze=False)
-        for row, name in zip(panels, names, strict=False):
-            for panel, direction in zip(row, directions, strict=False):
-                _recall_panel(panel, history, stands, name, direction)
+        panels = figure.subplots(n_rows, 2, squeeze=False)
+        for panel, (name, direction) in zip(panels.flat, drawn, strict=False):
+            _recall_panel(panel, history, stands, name, direction)
         lines, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(
             lines, labels, loc="outside upper right", ncols=len(lines), frameon=False
