@@ -53,7 +53,7 @@ def test_micro_batches_have_the_gradient_of_the_whole_and_their_mean_statistics(
             statistics.append([v.numpy() for v in model.non_trainable_variables])
             for variable, value in zip(model.variables, before, strict=True):
                 variable.assign(value)
-        loss = losses.masked_margin_softmax(tf.concat(audio, 0), tf.concat(visual, 0))
+        loss = losses.mms(tf.concat(audio, 0), tf.concat(visual, 0))
     expected = tape.gradient(loss, model.trainable_variables)
 
     state, step = _begin(micro_batch=4)
@@ -71,10 +71,10 @@ def test_micro_batches_have_the_gradient_of_the_whole_and_their_mean_statistics(
 @pytest.mark.parametrize("micro_batch", [0, 4])
 def test_the_terms_of_an_objective_are_summed_and_measured(monkeypatch, micro_batch):
     class TwoTerms(Objective):
-        def __call__(self, embeddings):
+        def __call__(self, embeddings, *others):
             assert set(embeddings) == {"audio", "visual"}
             length = tf.reduce_mean(tf.square(embeddings["audio"]))
-            return {**super().__call__(embeddings), "length": 1e4 * length}
+            return {**super().__call__(embeddings, *others), "length": 1e4 * length}
 
     monkeypatch.setattr(steps, "Objective", TwoTerms)
     _, step = _begin(micro_batch=micro_batch, learning_rate=0.01)

@@ -412,12 +412,12 @@ def test_an_empty_evaluation_set_is_an_error(sets, tmp_path):
 
 
 def test_nan_stops_the_run_with_the_step(sets, tmp_path, monkeypatch):
-    real = losses.masked_margin_softmax
+    real = losses.mms
 
     def broken(audio, visual, margin):
         return real(audio, visual, margin) * float("nan")
 
-    monkeypatch.setattr(losses, "masked_margin_softmax", broken)
+    monkeypatch.setattr(losses, "mms", broken)
     with pytest.raises(ValueError, match="loss is nan at step 1"):
         _train(tmp_path / "run", _stage(sets))
     model, _ = runs.load_model(str(tmp_path / "run"))

@@ -4,12 +4,32 @@ import dataclasses
 
 from avl_tf.settings import SEEDS, setting
 
+LOSSES = (
+    "mms",
+    "mms_scheduled",
+    "mms_adaptive",
+    "mms_masked",
+    "infonce",
+    "triplet",
+    "max_margin",
+)
+# Margins of losses that have one: AVLnet's, Ilharco's, ResDAVEnet-VQ's, HowTo100M's.
+MARGINS = {
+    "mms": 0.001,
+    "mms_scheduled": 0.001,
+    "mms_masked": 0.001,
+    "triplet": 1.0,
+    "max_margin": 0.1,
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class StageConfig:
     """How one stage is trained and kept; the defaults are the paper's for HowTo100M.
 
     Source: Rouditchenko et al. 2021 (AVLnet) section 3.1; authors' training.md.
+    Unstated: in Ryu et al. 2023 (Hindi as a Second Language), the optimiser, the
+        learning rate, the batch size, and what the loss is until the queue is full.
     """
 
     records: str = setting(
@@ -45,7 +65,71 @@ class StageConfig:
         "Longest gradient over all weights together; a longer one is scaled down. 0 "
         "leaves gradients alone (the authors).",
     )
-    margin: float = setting(0.001, "MMS margin (the paper: 0.001).")
+    loss: str = setting(
+        "mms",
+        "Loss of each pair of branches (AVLnet: mms; 'Hindi as a Second Language': "
+        "infonce; Harwath et al. 2018: triplet; Ohishi et al. 2020: mms_scheduled). In "
+        "mms_masked clips of one image, or recording, are no negatives.",
+        choices=LOSSES,
+    )
+    margin: float | None = setting(
+        None,
+        "Margin of the loss; if it is left out 0.001 for mms (AVLnet), mms_masked and, "
+        "in its first 1000 steps, mms_scheduled, 1 for triplet, 0.1 for max_margin.",
+    )
+    temperature: float = setting(
+        1.0,
+        "What similarities are divided by in infonce and in terms by --nn_queue "
+        "(AVLnet: 1; 'Hindi as a Second Language': 0.3).",
+        lower=1e-6,
+    )
+    loss_directions: str = setting(
+        "both",
+        "Whether infonce is the sum of both directions (AVLnet), or has the first "
+        "branch of a pair as the query only ('Hindi as a Second Language', Eq. 2).",
+        choices=("both", "one"),
+    )
+    triplet_imposters: str = setting(
+        "random",
+        "Imposters of the triplet loss: drawn from the batch (Harwath et al. 2018), "
+        "semi-hard, or the sum of both (ResDAVEnet-VQ).",
+        choices=("random", "semi-hard", "both"),
+    )
+    terms: tuple[str, ...] = setting(
+        (),
+        "Pairs of branches whose losses are summed, A-B or A-B=WEIGHT, as in "
+        "audio:1-visual,audio:2-visual,audio:1-audio:2=0.01; audio:1 is the first "
+        "language of --records. Empty: all pairs with the weight 1 ('Hindi as a Second "
+        "Language').",
+    )
+    nn_queue: int = setting(
+        0,
+        "Captions of earlier steps, in all languages, among which nearest neighbours "
+        "are found, so that a language also learns from what belongs to its guide's "
+        "nearest caption ('Hindi as a Second Language': 1024; 0 is without).",
+        upper=10**7,
+    )
+    nn_weight: float = setting(
+        1.0, "Weight of the terms by --nn_queue ('Hindi as a Second Language': 1)."
+    )
+    nn_until_full: bool = setting(
+        True,
+        "Leave those terms out until the queue is full; otherwise until it holds one "
+        "step. Unstated in the paper.",
+    )
+    nn_guides: tuple[str, ...] = setting(
+        (),
+        "Branches that others learn from by --nn_queue and --distill_weight, as in "
+        "audio:1. Empty: all; only those that are not frozen learn.",
+    )
+    distill_weight: float = setting(
+        0.0,
+        "Weight of the terms that take a guide's choice among what is seen over into a "
+        "language (as C2KD does for text); 0 is without (the other papers).",
+    )
+    distill_temperature: float = setting(
+        1.0, "What similarities are divided by in those terms.", lower=1e-6
+    )
     ema_decay: float = setting(
         0.0,
         "The run's model is a running average of the trained weights with this decay, "
@@ -105,3 +189,9 @@ class StageConfig:
         "statistics stay as they are, and they embed as in evaluation.",
     )
     seed: int = setting(0, "Seed of weights and data order.", upper=SEEDS)
+
+    def with_margin(self) -> "StageConfig":
+        """The settings with the margin of the loss, if it has one and none is given."""
+        if self.margin is not None or self.loss not in MARGINS:
+            return self
+        return dataclasses.replace(self, margin=MARGINS[self.loss])

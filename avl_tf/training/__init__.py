@@ -32,6 +32,7 @@ from avl_tf.training import (
     devices,
     divergence,
     lock,
+    resuming,
     steps,
     warm_start,
 )
@@ -96,6 +97,7 @@ def train_stage(
             the step).
         OSError: a checkpoint cannot be written; the one before is whole.
     """
+    stage = stage.with_margin()
     strategy = devices.strategy()
     index, n_workers = devices.worker(strategy)
     processors.log("training", strategy.num_replicas_in_sync)
@@ -121,7 +123,7 @@ def train_stage(
             run_dir, records, clips, sets, model_config, init_from, starts
         )
         flags_text = settings.to_flagfile(stage, clips, evaluated, model_config)
-        resumed = admission.is_resumed(run_dir, info, flags_text)
+        resumed = resuming.is_resumed(run_dir, info, flags_text)
         heard = {
             name: evaluation.heard(one, info.model.branches, name)
             for name, one in sets.items()
@@ -131,14 +133,15 @@ def train_stage(
             for name, of_set in heard.items()
         }
         history = History(run_dir, stage.best_metric, directions)
-        admission.check_stage(stage)
+        frozen = branches.frozen(
+            stage, info.model.branches, starts, info.model.shared_audio
+        )
+        n_clips = steps_per_epoch * stage.batch_size
+        admission.check_stage(stage, info.model.branches, frozen, records.name, n_clips)
         if index == 0:
             admission.tell(stage, clips, records, evaluated, sets)
         settled = evaluation.by_set(sets, evaluated, told=index == 0)
 
-        frozen = branches.frozen(
-            stage, info.model.branches, starts, info.model.shared_audio
-        )
         state = _make_state(strategy, stage, info, frozen)
         take_step = steps.train_step(strategy, state, stage, steps_per_epoch)
         checkpoints = Checkpoints(run_dir, state, stage.keep_checkpoints, index == 0)
@@ -218,6 +221,7 @@ def train_stage(
                 stage.seed,
                 at,
                 (index, n_workers),
+                with_groups=stage.loss == "mms_masked",
             )
             dealt = _distribute(strategy, dataset.read(batches, records), n_workers)
             loop.train(take_step, dealt, steps_per_epoch, strategy)

@@ -5,10 +5,9 @@ written.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
 from absl import logging
 
 from avl_tf import comma_lists, files, runs, settings
@@ -17,20 +16,39 @@ from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig, caveats, clip_lengths
 from avl_tf.model import ModelConfig
 from avl_tf.records import RecordSet, ShardSpec, split_of
-from avl_tf.settings import branches
+from avl_tf.settings import branches, terms
 from avl_tf.settings.branches import Start
 from avl_tf.settings.stage import StageConfig
 from avl_tf.training import history
 
 # Training records whose headers are read at the start, for the lengths of clips.
 _MOST_TOLD = 100_000
-_DEFAULTS = settings.to_flagfile(
-    StageConfig(), ClipConfig(), EvaluationConfig(), ModelConfig(visual_dims=())
-)
 
 
-def check_stage(stage: StageConfig) -> None:
-    """Raises ValueError for settings of a stage that contradict each other."""
+def check_stage(
+    stage: StageConfig,
+    model_branches: Sequence[str],
+    frozen: Collection[str],
+    records: str,
+    n_clips: int,
+) -> None:
+    """Raises ValueError for settings of a stage that contradict each other.
+
+    Args:
+        stage: the settings.
+        model_branches: all of the model.
+        frozen: those that do not learn.
+        records: what the training records are called.
+        n_clips: in a pass over them.
+    """
+    learning = [name for name in model_branches if name not in frozen]
+    terms.plan(stage, model_branches, learning)
+    if stage.nn_queue > n_clips:
+        raise UserError(
+            f"--nn_queue={stage.nn_queue} is larger than the {n_clips} clips of a pass "
+            f"over {records}: a caption's nearest would be itself. Give at most "
+            f"{n_clips}."
+        )
     if stage.patience and not stage.best_metric:
         raise UserError("--patience needs a --best_metric to wait for.")
     if stage.final_learning_rate and stage.learning_rate_decay != 1:
@@ -223,60 +241,3 @@ def _as_trainable(parent: runs.RunInfo, encoder: str) -> runs.RunInfo:
         return parent
     model = dataclasses.replace(parent.model, image_encoder=encoder)
     return dataclasses.replace(parent, model=model, features_2d=None)
-
-
-def is_resumed(run_dir: str, info: runs.RunInfo, flags_text: str) -> bool:
-    """Whether a run directory holds this very run, begun before.
-
-    It may now have more epochs: nothing before the last depends on their number, unless
-    the learning rate falls over all of them.
-
-    Raises:
-        ValueError: it holds another run, or an imported one.
-    """
-    if not runs.exists(run_dir):
-        return False
-    flags_path = files.join(run_dir, runs.FLAGS)
-    if not tf.io.gfile.exists(flags_path):
-        raise UserError(
-            f"{run_dir} holds an imported run. Train from it into another --run_dir, "
-            f"with --init_from={run_dir}."
-        )
-    with tf.io.gfile.GFile(flags_path) as stream:
-        # A setting that an earlier version did not have was as its default is now.
-        before = {
-            **runs.weights.flag_values(_DEFAULTS),
-            **runs.weights.flag_values(stream.read()),
-        }
-    now = runs.weights.flag_values(flags_text)
-    changed = [
-        f"{name}={before[name]} then, {value} now"
-        for name, value in now.items()
-        if before[name] != value and not _goes_further(name, before, now)
-    ]
-    old = runs.read_info(run_dir)
-    if old.parent != info.parent:
-        changed.append(f"--init_from={old.parent} then, {info.parent} now")
-    if old.records_fingerprint != info.records_fingerprint:
-        changed.append(
-            f"the records in {info.records} have changed (--init_from={run_dir} starts "
-            "a new run on them from these weights)"
-        )
-    changed += [
-        f"the evaluation set '{name}' has changed"
-        for name, before in old.evaluation_fingerprints.items()
-        if info.evaluation_fingerprints.get(name, before) != before
-    ]
-    if changed:
-        raise UserError(
-            f"{run_dir} holds a run of other settings: {'; '.join(changed)}. Use "
-            "another --run_dir, or delete this one to train anew."
-        )
-    return True
-
-
-def _goes_further(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> bool:
-    """Whether a setting is the number of epochs, raised where it can be."""
-    if name != "--epochs" or float(now["--final_learning_rate"]):
-        return False
-    return int(now[name]) > int(before[name])

@@ -73,9 +73,11 @@ def cached(
     with tf.GradientTape() as tape:
         tape.watch(flat)
         terms, scaled = loss_of(flat)
+    # A frozen branch may be in no term.
+    found = tape.gradient(scaled, flat, unconnected_gradients="zero")
     towards = {
         branch: tf.reshape(value, [-1, micro_batch, dims[branch]])
-        for branch, value in tape.gradient(scaled, flat).items()
+        for branch, value in found.items()
     }
 
     def add(index, sums):

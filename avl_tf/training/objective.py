@@ -4,12 +4,14 @@ A new loss is a function of avl_tf.losses and a term here; the training step kno
 of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import tensorflow as tf
 
 from avl_tf import losses
+from avl_tf.settings import terms
 from avl_tf.settings.stage import StageConfig
+from avl_tf.training.caption_queue import CaptionQueue
 
 
 class Objective:
@@ -17,24 +19,112 @@ class Objective:
 
     It holds no variables: a checkpoint is of TrainState, where one that is learnt or
     remembered belongs.
+
+    Source: of the terms by nearest neighbours, Ryu et al. 2023 (Hindi as a Second
+        Language) Eq. 3 to 6.
     """
 
-    def __init__(self, stage: StageConfig):
-        """Takes the settings of the losses."""
-        self._margin = stage.margin
+    def __init__(
+        self,
+        stage: StageConfig,
+        branches: Sequence[str],
+        trainable_branches: Collection[str],
+        queue: CaptionQueue | None = None,
+    ):
+        """Settles the terms.
 
-    def __call__(self, embeddings: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        Args:
+            stage: the settings of the losses.
+            branches: of the model, in order.
+            trainable_branches: those that learn.
+            queue: of earlier captions, if stage.nn_queue; read here, written by the
+                step.
+
+        Raises:
+            UserError: as terms.plan.
+        """
+        self._stage = stage
+        self._margin = stage.with_margin().margin or 0.0
+        self._terms = terms.plan(stage, branches, trainable_branches)
+        self._queue = queue
+
+    def __call__(
+        self,
+        embeddings: Mapping[str, tf.Tensor],
+        step: tf.Tensor,
+        groups: tf.Tensor | None = None,
+    ) -> dict[str, tf.Tensor]:
         """Computes the terms over a global batch.
 
         Args:
-            embeddings: float [G, D] by branch ("audio", "visual"), rows i of all
-                belonging together.
+            embeddings: float [G, D] by branch, rows i of all belonging together.
+            step: int64 scalar, 0 for the first.
+            groups: int64 [G], the same for clips of one image; mms_masked needs them.
 
         Returns:
-            Scalars by the branches they bring together, as in "audio-visual".
+            Scalars, weights included, by the branches they bring together, as in
+            "audio-visual", "nn:es>ro" and "distill:es>ro".
         """
-        return {
-            "audio-visual": losses.masked_margin_softmax(
-                embeddings["audio"], embeddings["visual"], self._margin
+        stage, found = self._stage, {}
+        for place, pair in enumerate(self._terms.pairs):
+            both = embeddings[pair.first], embeddings[pair.second]
+            found[pair.name] = pair.weight * self._loss(*both, step, groups, place)
+        for one in self._terms.neighbors:
+            of_nearest = self._by_neighbors(one.guide, one.learner, embeddings)
+            found[f"nn:{one.name}"] = stage.nn_weight * of_nearest
+        for one in self._terms.distilled:
+            found[f"distill:{one.name}"] = stage.distill_weight * losses.distillation(
+                embeddings[one.guide],
+                embeddings[one.learner],
+                embeddings["visual"],
+                stage.distill_temperature,
             )
-        }
+        return found
+
+    def _loss(
+        self,
+        first: tf.Tensor,
+        second: tf.Tensor,
+        step: tf.Tensor,
+        groups: tf.Tensor | None,
+        place: int,
+    ) -> tf.Tensor:
+        """The stage's loss of a pair of branches, the place-th of its terms."""
+        stage = self._stage
+        match stage.loss:
+            case "mms":
+                return losses.mms(first, second, self._margin)
+            case "mms_scheduled":
+                return losses.mms_scheduled(first, second, step, self._margin)
+            case "mms_adaptive":
+                return losses.mms_adaptive(first, second)
+            case "mms_masked":
+                if groups is None:
+                    raise ValueError("--loss=mms_masked needs the groups of the clips.")
+                return losses.mms_masked(first, second, groups, self._margin)
+            case "infonce":
+                return losses.infonce(
+                    first, second, stage.temperature, stage.loss_directions
+                )
+            case "triplet":
+                # Drawn from the step alone, so that a resumed run draws the same.
+                draw = tf.stack([tf.constant(stage.seed, tf.int64), step])
+                seed = tf.random.experimental.stateless_fold_in(draw, place)
+                kind = stage.triplet_imposters
+                return losses.triplet(first, second, kind, self._margin, seed)
+            case "max_margin":
+                return losses.max_margin(first, second, self._margin)
+        raise ValueError(f"there is no loss '{stage.loss}'.")
+
+    def _by_neighbors(
+        self, guide: str, learner: str, embeddings: Mapping[str, tf.Tensor]
+    ) -> tf.Tensor:
+        """Of captions to those of the guide's nearest in the queue; 0 if left out."""
+        queue = self._queue
+        if queue is None:
+            raise ValueError("--nn_queue needs the queue.")
+        nearest = queue.neighbors(guide, learner, embeddings[guide])
+        own = embeddings[learner]
+        found = losses.infonce(nearest, own, self._stage.temperature, directions="one")
+        counts = queue.full if self._stage.nn_until_full else queue.count > 0
+        return tf.where(counts, found, tf.zeros_like(found))

@@ -1,5 +1,6 @@
 """One training step over all devices: embed, the loss over the global batch, Adam."""
 
+import functools
 import math
 from collections.abc import Callable, Collection, Sequence
 
@@ -12,6 +13,7 @@ from avl_tf.errors import UserError
 from avl_tf.model import by_branch, layers_of
 from avl_tf.settings.stage import StageConfig
 from avl_tf.training import gradients, optimizers
+from avl_tf.training.caption_queue import CaptionQueue
 from avl_tf.training.objective import Objective
 
 Batch = dict[str, tf.Tensor]
@@ -44,6 +46,11 @@ class TrainState(tf.Module):
         self.loss_scale = None
         if stage.mixed_precision == "float16":
             self.loss_scale = optimizers.LossScale()
+        self.queue = None
+        if stage.nn_queue:
+            self.queue = CaptionQueue(
+                stage.nn_queue, {k: n for k, n in self.dims.items() if k != "visual"}
+            )
 
     def settle(self) -> None:
         """Brings `model` up to date; a running average is so after the first step."""
@@ -60,6 +67,11 @@ class TrainState(tf.Module):
         still = {id(variable) for layer in layers for variable in layer.variables}
         variables = enumerate(self.trained.non_trainable_variables)
         return [place for place, variable in variables if id(variable) not in still]
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """The width of each branch's embedding, in the order of the branches."""
+        return {k: v.shape[-1] for k, v in by_branch(self.trained.output).items()}
 
     def not_finite(self) -> bool:
         """Whether any weight, statistic or slot is a NaN or an infinity."""
@@ -93,17 +105,25 @@ def train_step(
             --sync_batch_norm is with --jit_compile or --micro_batch.
     """
     _check(stage, strategy.num_replicas_in_sync)
-    objective = Objective(stage)
+    dims = state.dims
+    learning = [name for name in dims if name not in state.frozen]
+    objective = Objective(stage, list(dims), learning, state.queue)
     embed = _embed_function(state, stage.jit_compile)
     trainable = _values(state.trained.trainable_variables)
     variables = _values(state.trained.non_trainable_variables)
     statistics = [variables[place] for place in state.moving]
-    dims = {k: v.shape[-1] for k, v in by_branch(state.trained.output).items()}
 
-    def loss_of(own: gradients.Embeddings) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def loss_of(
+        groups: tf.Tensor | None, own: gradients.Embeddings
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """The terms over the global batch, and what a replica differentiates."""
         context = tf.distribute.get_replica_context()
-        terms = objective({k: context.all_gather(own[k], 0) for k in dims})
+        embeddings = {k: context.all_gather(own[k], 0) for k in dims}
+        if groups is not None:
+            groups = context.all_gather(groups, 0)
+        terms = objective(embeddings, tf.convert_to_tensor(state.step), groups)
+        if state.queue:
+            state.queue.enqueue(embeddings)
         # The gradients of gathered embeddings sum over the replicas, and so do those
         # of the weights.
         scaled = tf.add_n(list(terms.values())) / strategy.num_replicas_in_sync
@@ -114,13 +134,14 @@ def train_step(
     def replica_step(batch: Batch, with_norms: tf.Tensor) -> dict[str, tf.Tensor]:
         context = tf.distribute.get_replica_context()
         inputs = {name: batch[name] for name in state.trained.input}
+        loss = functools.partial(loss_of, batch.get("group"))
         if stage.micro_batch:
             terms, gradient, new_statistics = gradients.cached(
-                embed, loss_of, inputs, trainable, statistics, dims, stage.micro_batch
+                embed, loss, inputs, trainable, statistics, dims, stage.micro_batch
             )
         else:
             terms, gradient, new_statistics = gradients.in_one_pass(
-                embed, loss_of, inputs, trainable
+                embed, loss, inputs, trainable
             )
         gradient = context.all_reduce(tf.distribute.ReduceOp.SUM, gradient)
         rate = optimizers.learning_rate(stage, steps_per_epoch, state.step)
