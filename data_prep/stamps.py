@@ -22,18 +22,10 @@ one recording per name and language the corpus tests unseen videos, not unseen s
 Source: the recipe is this project's own; the papers have no such corpus.
 """
 
-import os
-
-from absl import flags, logging
+from absl import flags
 
 from avl_tf import program, settings
-from avl_tf.errors import UserError
-from data_prep.demo_videos.corpus_config import CorpusConfig
-from data_prep.demo_videos.stamp_package import (
-    PACKAGE,
-    StampsUnavailable,
-    fetch_stamps,
-)
+from data_prep.demo_videos.corpus_config import CorpusConfig, SourceConfig
 from data_prep.manifest import require_local
 from data_prep.offspring import n_cores
 
@@ -41,45 +33,20 @@ settings.define_flags(CorpusConfig, heading="The videos")
 _OUT_DIR = flags.DEFINE_string(
     "out_dir", None, "Folder to build the corpus in.", required=True
 )
-_STAMPS_DIR = flags.DEFINE_string(
-    "stamps_dir",
-    None,
-    f"Folder of stamps, for a machine without apt: that of Debian's package {PACKAGE}, "
-    "unpacked elsewhere. Default: fetch the package.",
-)
-_SYNTHETIC = flags.DEFINE_boolean(
-    "synthetic", False, "Use drawn shapes and synthesised words; fetch nothing."
-)
+settings.define_flags(SourceConfig)
 _WORKERS = flags.DEFINE_integer(
     "workers", None, "Number of processes. Default: one per core.", 1, 1000
 )
 
 
 def main() -> None:
-    out_dir, stamps_dir, synthetic = _OUT_DIR.value, _STAMPS_DIR.value, _SYNTHETIC.value
-    if synthetic and stamps_dir:
-        raise UserError("--synthetic and --stamps_dir exclude each other.")
+    out_dir, source = _OUT_DIR.value, settings.from_flags(SourceConfig)
     require_local(out_dir)
     config = settings.from_flags(CorpusConfig)
 
-    from data_prep.demo_videos import stamp_corpus, synthetic_stamps
+    from data_prep.demo_videos import stamp_corpus, stamp_source
 
-    if not synthetic and not stamps_dir:
-        try:
-            stamps_dir = fetch_stamps(out_dir)
-        except StampsUnavailable as error:
-            logging.warning(
-                "The stamps cannot be fetched (%s); building the SYNTHETIC corpus of "
-                "drawn shapes and synthesised words instead. For the real one unpack "
-                "Debian's package %s elsewhere, and give its folder of stamps as "
-                "--stamps_dir.",
-                error,
-                PACKAGE,
-            )
-            synthetic = True
-    if synthetic or not stamps_dir:
-        stamps_dir = os.path.join(out_dir, "synthetic_stamps")
-        synthetic_stamps.write_synthetic_stamps(stamps_dir, config.languages)
+    stamps_dir, synthetic = stamp_source.find(source, out_dir, config.languages)
     stamp_corpus.build_corpus(
         stamps_dir,
         out_dir,

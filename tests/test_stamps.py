@@ -350,12 +350,15 @@ def test_video_too_short_for_a_slide_raises(stamps_dir, tmp_path):
         stamp_corpus.build_corpus(stamps_dir, str(tmp_path), config)
 
 
-def test_parse_train_videos():
-    assert corpus_config.parse_train_videos(None, ["ca", "ro"]) == {"ca": 64, "ro": 10}
-    assert corpus_config.parse_train_videos(["es:4", " ro:0"], []) == {"es": 4, "ro": 0}
+def test_parse_counts():
+    def parse(entries, languages=()):
+        return corpus_config.parse_counts("train_videos", entries, languages, (64, 10))
+
+    assert parse(None, ["ca", "ro", "ru"]) == {"ca": 64, "ro": 10, "ru": 10}
+    assert parse(["es:4", " ro:0"]) == {"es": 4, "ro": 0}
     for entries in (["es"], ["es:x"], ["es:-1"], ["es:1", "es:2"], [""]):
-        with pytest.raises(ValueError, match="expected LANG:N"):
-            corpus_config.parse_train_videos(entries, ["es"])
+        with pytest.raises(ValueError, match="--train_videos: .* expected LANG:N"):
+            parse(entries)
 
 
 def _fake_program(folder, name, script):

@@ -1,4 +1,5 @@
-"""The demo's corpus: pictures with spoken names -> narrated slide shows.
+"""The demos' corpora: stamps -> narrated slide shows, and images with captions.
 
-A wing of its own: data_prep.stamps comes in, and nothing else does.
+A wing of its own: data_prep.stamps and data_prep.stamp_images come in, and nothing else
+does.
 """

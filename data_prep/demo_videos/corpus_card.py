@@ -82,14 +82,6 @@ def data_card(
     synthetic: bool,
 ) -> dict[str, Any]:
     """Describes the corpus; equal for equal corpora, so it also tells them apart."""
-    if synthetic:
-        source = "shapes drawn and words synthesised by data_prep.synthetic_stamps"
-        licence = "none: generated data"
-    else:
-        source = f"Tux Paint stamps, Debian package {PACKAGE}"
-        licence = (
-            "GPL-2, copyright 2002-2022 Bill Kendrick and the stamps' contributors"
-        )
     counts: dict[str, dict[str, Any]] = {language: {} for language in lines}
     for language, split in ((name, s) for name in lines for s in SPLITS):
         chosen = [line for line in lines[language] if line["split"] == split]
@@ -100,30 +92,58 @@ def data_card(
             "clips": len(clips),
             "clips_with_natural_sound": sum(clip["natural_sound"] for clip in clips),
         }
-    card = {
-        "synthetic": synthetic,
-        "source": source,
-        "licence": licence,
-        "limits": "One picture per concept and one recording (so one speaker) per name "
-        "and language, shared by all splits: evaluation is on unseen videos, not on "
-        "unseen speakers or pictures.",
-        "parameters": config.parameters,
-        "counts": counts,
-        "concepts": [
-            {
-                "name": concept.stamp.name,
-                "stamp": concept.stamp.path,
-                "natural_sound": concept.sound is not None,
-                "names": {k: concept.stamp.texts.get(k) for k in config.languages},
-            }
-            for concept in concepts
-        ],
-    }
-    return settings.plain(card)
+    return card(config, concepts, counts, synthetic, "videos")
 
 
-def check_or_write_card(out_dir: str, card: dict[str, Any]) -> None:
-    """Makes sure that the videos of two different corpora never mix in a folder."""
+def card(
+    config: Any,
+    concepts: Sequence[Concept],
+    counts: Mapping[str, Any],
+    synthetic: bool,
+    unseen: str,
+) -> dict[str, Any]:
+    """What the cards of all corpora tell.
+
+    Args:
+        config: of the corpus; has languages and parameters.
+        concepts: all that are shown.
+        counts: language -> split -> what there is of it.
+        synthetic: the stamps are generated.
+        unseen: what evaluation has that training had not.
+    """
+    if synthetic:
+        source = "shapes drawn and words synthesised by data_prep.synthetic_stamps"
+        licence = "none: generated data"
+    else:
+        source = f"Tux Paint stamps, Debian package {PACKAGE}"
+        licence = (
+            "GPL-2, copyright 2002-2022 Bill Kendrick and the stamps' contributors"
+        )
+    return settings.plain(
+        {
+            "synthetic": synthetic,
+            "source": source,
+            "licence": licence,
+            "limits": "One picture per concept and one recording (so one speaker) per "
+            "name and language, shared by all splits: evaluation is on unseen "
+            f"{unseen}, not on unseen speakers or pictures.",
+            "parameters": config.parameters,
+            "counts": counts,
+            "concepts": [
+                {
+                    "name": concept.stamp.name,
+                    "stamp": concept.stamp.path,
+                    "natural_sound": concept.sound is not None,
+                    "names": {k: concept.stamp.texts.get(k) for k in config.languages},
+                }
+                for concept in concepts
+            ],
+        }
+    )
+
+
+def check_or_write_card(out_dir: str, card: dict[str, Any], config_class: type) -> None:
+    """Makes sure that the files of two different corpora never mix in a folder."""
     path = os.path.join(out_dir, "corpus.json")
     advice = "Give another --out_dir, or delete this one to build it anew."
     if os.path.exists(path):
@@ -135,7 +155,7 @@ def check_or_write_card(out_dir: str, card: dict[str, Any]) -> None:
             except (ValueError, KeyError, TypeError) as error:
                 raise UserError(f"{path}: not a data card. {advice}") from error
         now = {"synthetic": card["synthetic"], **card["parameters"]}
-        differing = settings.changes(before, now, CorpusConfig)
+        differing = settings.changes(before, now, config_class)
         if not differing and stamps == (card["counts"], card["concepts"]):
             return
         raise UserError(

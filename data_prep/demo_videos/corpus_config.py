@@ -9,7 +9,26 @@ from typing import Any
 from avl_tf import settings
 from avl_tf.errors import UserError
 from avl_tf.settings import SEEDS, setting
+from data_prep.demo_videos.stamp_package import PACKAGE
 from data_prep.manifest import SPLITS
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceConfig:
+    """What is built of; nothing of it changes what is built of the same stamps."""
+
+    stamps_dir: str | None = setting(
+        None,
+        "Folder of stamps, for a machine without apt: that of Debian's package "
+        f"{PACKAGE}, unpacked elsewhere. Default: fetch the package.",
+    )
+    synthetic: bool = setting(
+        False, "Use drawn shapes and synthesised words; fetch nothing."
+    )
+
+    def __post_init__(self) -> None:
+        if self.synthetic and self.stamps_dir:
+            raise UserError("--synthetic and --stamps_dir exclude each other.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,18 +108,8 @@ class CorpusConfig:
     recipe: Recipe = Recipe()
 
     def __post_init__(self) -> None:
-        names = self.languages
-        if not names or len(set(names)) < len(names):
-            raise UserError(f"languages {list(names)}: give at least one, none twice.")
-        for name in names:
-            if not re.fullmatch(r"[A-Za-z][A-Za-z_]*", name):  # it names a folder
-                raise UserError(f"language '{name}': expected a code such as es.")
         counts = self.n_train_videos
-        if set(counts) != set(names):
-            raise UserError(
-                f"training videos are given for {sorted(counts)}, but the "
-                f"languages are {sorted(names)}: give one for each."
-            )
+        check_languages(self.languages, counts, "videos")
         others = (self.val_videos, self.eval_videos)
         if min(others) < 0 or min(counts.values()) + sum(others) < 1:
             raise UserError(
@@ -122,7 +131,7 @@ class CorpusConfig:
     @property
     def n_train_videos(self) -> dict[str, int]:
         """Language -> its number of training videos."""
-        return parse_train_videos(self.train_videos, self.languages)
+        return parse_counts("train_videos", self.train_videos, self.languages, (64, 10))
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -141,23 +150,46 @@ class CorpusConfig:
         ]
 
 
-def parse_train_videos(
-    entries: Sequence[str] | None, languages: Sequence[str]
+def parse_counts(
+    flag: str,
+    entries: Sequence[str] | None,
+    languages: Sequence[str],
+    defaults: tuple[int, int],
 ) -> dict[str, int]:
-    """Reads LANG:N entries; None means 64 for the first language, 10 for the others.
+    """Reads LANG:N entries.
+
+    Args:
+        flag: name of the flag that they are from.
+        entries: None means the defaults.
+        languages: what the defaults are for.
+        defaults: for the first language, and for the others.
 
     Raises:
         ValueError: an entry is not of that form, or a language is given twice.
     """
     if entries is None:
-        return {name: 10 if i else 64 for i, name in enumerate(languages)}
+        return {name: defaults[min(i, 1)] for i, name in enumerate(languages)}
     counts: dict[str, int] = {}
     for entry in entries:
         match = re.fullmatch(r"([^:]+):([0-9]+)", entry.strip())
         if not match or match[1] in counts:
             raise UserError(
-                f"--train_videos: '{entry}': expected LANG:N, such as es:64, with one "
-                "entry for each language."
+                f"--{flag}: '{entry}': expected LANG:N, such as es:64, with one entry "
+                "for each language."
             )
         counts[match[1]] = int(match[2])
     return counts
+
+
+def check_languages(names: Sequence[str], counts: dict[str, int], what: str) -> None:
+    """UserError unless there are languages, named as folders, with a count each."""
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"languages {list(names)}: give at least one, none twice.")
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z_]*", name):  # it names a folder
+            raise UserError(f"language '{name}': expected a code such as es.")
+    if set(counts) != set(names):
+        raise UserError(
+            f"training {what} are given for {sorted(counts)}, but the languages are "
+            f"{sorted(names)}: give one for each."
+        )

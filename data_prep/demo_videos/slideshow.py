@@ -133,20 +133,42 @@ def render_slide(
     Returns:
         uint8 [recipe.height, recipe.width, 3].
     """
-    frame = _background(recipe.height, recipe.width, rng)
-    fit = min(recipe.height / image.shape[0], recipe.width / image.shape[1])
-    fit *= rng.uniform(*recipe.scale)
+    frame = background(recipe.height, recipe.width, rng)
+    put_stamp(frame, image, recipe.scale, rng)
+    return as_picture(frame)
+
+
+def put_stamp(
+    frame: np.ndarray,
+    image: np.ndarray,
+    scale: tuple[float, float],
+    rng: np.random.Generator,
+) -> None:
+    """Puts a stamp at a random place of a frame, in a random size.
+
+    Args:
+        frame: float32 [H, W, 3], or a part of one; it is changed.
+        image: uint8 [h, w, 4], colours multiplied by alpha.
+        scale: range of its size relative to the largest that fits.
+        rng: what size and place are drawn from.
+    """
+    fit = min(frame.shape[0] / image.shape[0], frame.shape[1] / image.shape[1])
+    fit *= rng.uniform(*scale)
     height, width = (max(1, round(side * fit)) for side in image.shape[:2])
-    top = rng.integers(recipe.height - height + 1)
-    left = rng.integers(recipe.width - width + 1)
+    top = rng.integers(frame.shape[0] - height + 1)
+    left = rng.integers(frame.shape[1] - width + 1)
     stamp = media.resize(image, height, width).astype(np.float32)
     place = frame[top : top + height, left : left + width]
     place *= 1.0 - stamp[..., 3:] / 255.0
     place += stamp[..., :3]
+
+
+def as_picture(frame: np.ndarray) -> np.ndarray:
+    """Rounds a frame to uint8."""
     return np.clip(np.rint(frame), 0, 255).astype(np.uint8)
 
 
-def _background(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+def background(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """Draws a plain colour, a gradient or soft blotches: float32 [height, width, 3]."""
     n_rows, n_columns = [(1, 1), (2, 2), (4, 5)][rng.integers(3)]
     grid = rng.uniform(40, 215, 3) + rng.uniform(-60, 60, (n_rows, n_columns, 3))

@@ -2,23 +2,20 @@
 
 import contextlib
 import dataclasses
-import multiprocessing
+import functools
 import os
 import zlib
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import numpy as np
-import tqdm
 from absl import logging
 
 from avl_tf import media
 from avl_tf.media import SAMPLE_RATE
 from avl_tf.whole_files import used
-from data_prep import manifest, offspring
-from data_prep.demo_videos import corpus_card
+from data_prep import manifest
+from data_prep.demo_videos import corpus_card, making
 from data_prep.demo_videos.corpus_config import CorpusConfig
 from data_prep.demo_videos.slideshow import (
     Slide,
@@ -71,7 +68,7 @@ def build_corpus(
         line = corpus_card.manifest_line(config, slides, language, split, number)
         lines[language].append({**line, "synthetic": True} if synthetic else line)
     card = corpus_card.data_card(config, concepts, lines, synthetic)
-    corpus_card.check_or_write_card(out_dir, card)
+    corpus_card.check_or_write_card(out_dir, card, CorpusConfig)
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(used(out_dir))
@@ -93,52 +90,21 @@ def _build_missing(
     videos = config.videos()
     missing = [v for v in videos if not os.path.exists(_video_path(out_dir, *v))]
     logging.info("%s: %d of %d videos to build.", out_dir, len(missing), len(videos))
-    # Spawned, not forked: decoders have run in this process and left threads and locks.
-    pool = ProcessPoolExecutor(
-        max(1, min(n_workers, len(missing))),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_set_worker,
-        initargs=(config, concepts, out_dir),
-    )
-    try:
-        with pool:
-            with offspring.starting():
-                futures = [pool.submit(_write_video, video) for video in missing]
-            done = as_completed(futures)
-            try:
-                for one in tqdm.tqdm(
-                    done, total=len(missing), unit="video", disable=None
-                ):
-                    one.result()
-            except KeyboardInterrupt:
-                for process in multiprocessing.active_children():
-                    process.terminate()
-                raise
-            except Exception:
-                pool.shutdown(cancel_futures=True)
-                raise
-    except BrokenProcessPool as error:
-        raise ChildProcessError(
-            "a worker process died, perhaps for want of memory. Run again with fewer "
-            "--workers: the videos that are whole are kept."
-        ) from error
+    make = functools.partial(_write_video, config, concepts, out_dir)
+    making.make_all(make, missing, n_workers, "video")
     for language in config.languages:
         path = os.path.join(out_dir, language, "manifest.jsonl")
         manifest.write_manifest(path, lines[language])
         logging.info("%s: %d videos.", path, len(lines[language]))
 
 
-_worker: dict[str, Any] = {}
-
-
-def _set_worker(config: CorpusConfig, concepts: list[Concept], out_dir: str) -> None:
-    """Keeps in a worker process what all its videos need: it is sent only once."""
-    _worker.update(config=config, concepts=concepts, out_dir=out_dir)
-
-
-def _write_video(video: tuple[str, str, int]) -> None:
-    config, out_dir = _worker["config"], _worker["out_dir"]
-    slides, rng = _plan_video(config, _worker["concepts"], *video)
+def _write_video(
+    config: CorpusConfig,
+    concepts: Sequence[Concept],
+    out_dir: str,
+    *video: Any,
+) -> None:
+    slides, rng = _plan_video(config, concepts, *video)
     waveform = render_audio(config.recipe, slides, video[0], rng)
 
     def frames():
