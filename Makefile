@@ -1,7 +1,8 @@
 # make demo    the whole path on real recordings; make test    the whole test suite;
 # make test-latest    the same with the latest TensorFlow that setup.cfg allows;
 # make bench    ours against the alternatives, as benchmarks/results.json
-# STAMPS_DIR=DIR takes the demo's stamps from a folder instead of from apt.
+# make demo-bilingual    systems for low-resource languages, compared on made images;
+# STAMPS_DIR=DIR takes the demos' stamps from a folder instead of from apt.
 # WITHOUT_AVX512=1 tests as on a processor without AVX-512: it is hidden from oneDNN, whose
 # operations TensorFlow then leaves alone by default, from NumPy and from OpenBLAS. Eigen's
 # own code in TensorFlow's wheel has no AVX-512; from XLA, which has, nothing hides it.
@@ -14,7 +15,7 @@ ENVIRONMENT := TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE
   NPY_DISABLE_CPU_FEATURES="AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL"
 endif
 
-.PHONY: setup demo test test-fast test-latest test-latest-fast bench lint types format clean
+.PHONY: setup demo demo-bilingual test test-fast test-latest test-latest-fast bench lint types format clean
 
 setup: .venv/up-to-date
 
@@ -28,8 +29,10 @@ setup: .venv/up-to-date
 	  --no-build-isolation --editable '.[test]'
 	touch $@
 
-demo: setup
-	$(PY) -m data_prep.demo --out_dir=. $(if $(STAMPS_DIR),--stamps_dir=$(STAMPS_DIR))
+demo demo-bilingual: setup
+demo-bilingual: SELECTED := --bilingual
+demo demo-bilingual:
+	$(PY) -m data_prep.demo --out_dir=. $(SELECTED) $(if $(STAMPS_DIR),--stamps_dir=$(STAMPS_DIR))
 
 test test-fast: .venv/up-to-date
 test-latest test-latest-fast: .venv-latest/up-to-date

@@ -75,9 +75,12 @@ def _times(folder):
     return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
-def test_a_step_that_fails_ends_the_demo_with_its_line(folder):
-    (folder / "demo_corpus.flags").write_text("--languages=es,es\n")
-    done = run("data_prep.demo", f"--out_dir={folder}")
+@pytest.mark.parametrize(
+    ("corpus", "asked"), [("demo", []), ("bilingual", ["--bilingual"])]
+)
+def test_a_step_that_fails_ends_the_demo_with_its_line(folder, corpus, asked):
+    (folder / f"{corpus}_corpus.flags").write_text("--languages=es,es\n")
+    done = run("data_prep.demo", f"--out_dir={folder}", *asked)
     fails_in_one_line(done, "give at least one, none twice")
     assert "extract" not in done.stderr
 

@@ -16,8 +16,8 @@ from avl_tf.settings.stage import StageConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
-# Of no stage; demo_corpus.flags goes with test_path.py.
-OTHERS = re.compile("cascade|_evaluate|demo_corpus")
+# Of no stage; the corpora's go with test_path.py and test_stamp_images.py.
+OTHERS = re.compile("cascade|_evaluate|_corpus")
 PROGRAM_FILES = [
     path
     for package in ("avl_tf", "data_prep", "benchmarks")

@@ -190,9 +190,9 @@ def test_config_with_settings_that_clash_raises(changes, message):
 def test_program_makes_what_extraction_reads(tmp_path):
     done = run(
         "data_prep.stamp_images",
+        "--flagfile=bilingual_corpus.flags",
         "--synthetic",
-        "--languages=es,ro",
-        "--train_images=es:2,ro:1",
+        "--train_images=es:2,ro:1,ca:1",
         "--val_images=1",
         "--eval_images=0",
         "--n_concepts=5",
@@ -202,6 +202,8 @@ def test_program_makes_what_extraction_reads(tmp_path):
     card = json.loads((tmp_path / "corpus.json").read_text())
     assert card["synthetic"] and card["counts"]["es"]["train"]["images"] == 2
     assert "combinations" in card["limits"] and len(card["concepts"]) == 5
+    with open(tmp_path / "ca" / "manifest.jsonl") as lines:
+        assert len(list(lines)) == 2
     ids = {}
     for language in ("es", "ro"):
         folder = tmp_path / language

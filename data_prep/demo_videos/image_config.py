@@ -13,7 +13,6 @@ from data_prep.demo_videos.corpus_config import (
     parse_counts,
 )
 
-# Stamps of which three are said in about four seconds.
 _RECIPE = Recipe(height=256, width=256)
 
 
@@ -49,7 +48,7 @@ class ImageCorpusConfig:
     )
     max_names: int = setting(3, "Most stamps in an image.", lower=1, upper=100)
     max_name_s: float = 1.4
-    max_sound_s: float = 0.8
+    max_sound_s: float = 0.5
     seed: int = setting(0, "Seed of all random choices.", upper=SEEDS)
     recipe: Recipe = _RECIPE
 
