@@ -93,9 +93,10 @@ def parse_records(text: str, flag: str = "records") -> dict[str, str]:
     Raises:
         ValueError: a language stands twice or has no path, or as parse_named.
     """
-    if not _end_of_language(text):
+    first, *others = next(csv.reader([text], skipinitialspace=True), [""])
+    if local_paths.holds_records(text) or not _end_of_language(first):
         return {"": text}
-    return _by_language(next(csv.reader([text], skipinitialspace=True)), flag)
+    return _by_language([first, *others], flag)
 
 
 def parse_evaluate(items: Iterable[str]) -> dict[str, dict[str, str]]:

@@ -6,7 +6,17 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from avl_tf import comma_lists, evaluation, files, reporting, runs, serving, training
+from avl_tf import (
+    comma_lists,
+    evaluation,
+    files,
+    reporting,
+    runs,
+    serving,
+    settings,
+    training,
+)
+from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import lineage
 from avl_tf.records import open_records
 from avl_tf.settings.stage_flags import CascadeStage
@@ -28,7 +38,8 @@ def train(
         FileNotFoundError: a parent is neither a stage nor a run directory.
         ValueError: as training.train_stage.
     """
-    sets = evaluation.parse_sets(evaluate)
+    join_by = settings.from_flags(ClipConfig, stages[-1].flag_values).join_by
+    sets = evaluation.parse_sets(evaluate, join_by)
     for stage in stages:
         if text := stage.flag_values["records"].value:
             for path in comma_lists.parse_records(text).values():

@@ -47,18 +47,17 @@ def evaluate(
         ValueError, FileNotFoundError: a model or a set is not there or does not fit.
         OSError: results cannot be written; the tables are printed then.
     """
-    given = evaluation.parse_sets(
-        settings.from_flags(EvaluationConfig, flag_values).evaluate
-    )
     look = trained.look_at_export if is_export else trained.look_at_run
     model = look(path, weights)
+    given = settings.from_flags(EvaluationConfig, flag_values).evaluate
+    opened = evaluation.parse_sets(given, model.join_by)
     if not output:
         folder = "" if is_export else files.join(model.path, "evaluation")
         output = files.join(folder, "recall.json")
     other = _open_other(compare, weights) if compare else None
     models = [each for each in (model, other) if isinstance(each, Trained)]
     config = _evaluation_config(models, flag_values)
-    sets = given or evaluation.parse_sets(config.evaluate)
+    sets = opened or evaluation.parse_sets(config.evaluate, model.join_by)
     read = [{name: each.as_read(one) for name, one in sets.items()} for each in models]
     if isinstance(other, dict) and (missing := sorted(sets.keys() - other.keys())):
         raise UserError(

@@ -18,9 +18,7 @@ the number of threads nor a restart changes what is drawn.
 from collections.abc import Iterable, Iterator
 
 import tensorflow as tf
-from absl import logging
 
-from avl_tf import files
 from avl_tf.dataset import clip_cutting, dealing, training_records
 from avl_tf.dataset.clip_cutting import pool_features
 from avl_tf.dataset.joined import (
@@ -31,7 +29,6 @@ from avl_tf.dataset.joined import (
     plain_sets,
 )
 from avl_tf.errors import UserError
-from avl_tf.records import record_index
 from avl_tf.records.schema import parse
 from avl_tf.settings.clips import ClipConfig
 
@@ -193,24 +190,7 @@ def read(batches: Iterable, records: Records) -> Iterator:
 
     So is a shard that is gone.
     """
-    try:
-        yield from batches
-    except tf.errors.NotFoundError as error:
-        raise UserError(
-            f"{records.name}: {files.reason(error)}. Was it extracted anew meanwhile, "
-            "from another manifest? Then this command has to begin anew."
-        ) from error
-    except (
-        tf.errors.DataLossError,
-        tf.errors.InvalidArgumentError,
-        UnicodeDecodeError,  # TensorFlow's message quotes the record
-    ) as error:
-        for one in plain_sets(records):
-            logging.info("%s: looking for the damaged record", one.name)
-            listed = record_index.verify(one, record_index.list_records(one))
-            if damaged := next((entry for entry in listed if entry.fault), None):
-                raise UserError(training_records.complaint(one, damaged)) from error
-        raise
+    return training_records.read(batches, records.name, plain_sets(records))
 
 
 def languages(records: Records) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from absl import logging
 
@@ -32,18 +32,26 @@ def tell(records: RecordSet, left: Iterable[tuple[Entry, str]], n_records: int) 
         )
 
 
-def nothing_joined(sets, listed, join_by: str, label: str) -> str:
-    """Names the sets, with what they would have been joined by."""
+def nothing_joined(
+    sets: Mapping[str, RecordSet], keys: Mapping[str, Sequence[str]], join_by: str
+) -> str:
+    """Says why there is no tuple, with the keys of each language that are there."""
+    languages = " and ".join(f"{name}={one.name}" for name, one in sets.items())
+    if not keys or set.intersection(*map(set, keys.values())) - {""}:
+        return (
+            f"{languages} cannot be joined clip by clip: no two records "
+            f"{'that share a ' + join_by if keys else 'that are similar'} have as many "
+            "clips. Extract them with the same clips, or train with "
+            "--clip_sampling=whole or random."
+        )
     told = []
-    for name, entries in listed.items():
-        keys = [entry.label if label else entry.recording_id for entry in entries]
-        shown = ", ".join(f"'{key:.80}'" for key in dict.fromkeys(filter(None, keys)))
-        shown = ", ".join(shown.split(", ")[:3]) or "none"
-        told.append(f"{name} ({sets[name].name}) has {shown}")
+    for name, one in sets.items():
+        shown = list(dict.fromkeys(filter(None, keys[name])))[:3]
+        told.append(f"{name}={one.name} has {', '.join(f'{k!r:.80}' for k in shown)}")
     return (
         f"the languages have no {join_by} in common: {'; '.join(told)}. Join them by "
-        "what they share, with --join_by=recording, image, the name of a label, or "
-        "similar for sets that share no image."
+        "what they share, with --join_by=recording, image or the name of a label; "
+        "--join_by=similar is for sets that share no image."
     )
 
 

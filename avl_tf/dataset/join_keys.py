@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from avl_tf.dataset import clip_cutting
+from avl_tf.dataset import clip_cutting, training_records
 from avl_tf.errors import UserError
 from avl_tf.records import RecordSet, record_index
 from avl_tf.records.record_index import Entry
@@ -42,8 +42,8 @@ def keys(
                 f"--join_by={join_by}: no record of {records.language}={records.name} "
                 f"has a label '{label}'"
                 + (
-                    ", or the image itself (data_prep.extract --keep_images). Join by "
-                    "another: recording, or a label."
+                    ", and not every language has the images (data_prep.extract "
+                    "--keep_images). Extract them, or join by recording or a label."
                     if join_by == IMAGE
                     else ". A line of the manifest gives it, under labels."
                 )
@@ -60,8 +60,8 @@ def _image_keys(records: RecordSet, entries: Sequence[Entry]) -> list[str]:
     images = _read(records, entries).map(
         lambda one: tf.io.parse_single_example(one, schema)["image"], tf.data.AUTOTUNE
     )
-    found = images.as_numpy_iterator()
-    return [hashlib.sha256(image).hexdigest() for image in found]
+    found = training_records.read(images, records.name, [records])
+    return [hashlib.sha256(image.numpy()).hexdigest() for image in found]
 
 
 def similar(
@@ -97,15 +97,23 @@ def similar(
         entries = listed[other]
         features = _features(sets[other], entries)
         counts = np.array([entry.n_clips for entry in entries])
+        fitting = {count: np.flatnonzero(counts == count) for count in set(counts)}
         for start in range(0, len(first), _ROWS_AT_ONCE):
             cosine = anchors[start : start + _ROWS_AT_ONCE] @ features.T
             for at, row in enumerate(cosine, start):
                 fits = np.arange(len(entries))
                 if same_n_clips:
-                    fits = np.flatnonzero(counts == first[at].n_clips)
-                nearest = fits[np.argsort(-row[fits], kind="stable")[:n]]
-                found[at].append([entries[index] for index in nearest])
+                    fits = fitting.get(first[at].n_clips, fits[:0])
+                found[at].append([entries[i] for i in fits[_largest(row[fits], n)]])
     return [row for row in found if all(row)]
+
+
+def _largest(values: np.ndarray, n: int) -> np.ndarray:
+    """The places of the n largest of many values, the largest first."""
+    places = np.arange(len(values))
+    if n < len(values):
+        places = np.sort(np.argpartition(-values, n)[:n])
+    return places[np.argsort(-values[places], kind="stable")]
 
 
 def _features(records: RecordSet, entries: Sequence[Entry]) -> np.ndarray:
@@ -125,7 +133,8 @@ def _features(records: RecordSet, entries: Sequence[Entry]) -> np.ndarray:
         return tf.math.l2_normalize(vector)
 
     read = _read(records, entries).map(pooled, tf.data.AUTOTUNE)
-    return np.stack(list(read.as_numpy_iterator()))
+    found = training_records.read(read, records.name, [records])
+    return np.stack([one.numpy() for one in found])
 
 
 def _read(records: RecordSet, entries: Sequence[Entry]) -> tf.data.Dataset:

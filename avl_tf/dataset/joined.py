@@ -8,7 +8,8 @@ Differs: the papers do not say what becomes of an image with more captions in on
 import collections
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from absl import logging
@@ -134,24 +135,23 @@ def join(sets: Mapping[str, RecordSet], clips: ClipConfig, training: bool) -> Jo
     label = join_keys.label_of(clips.join_by, sets)
     listed = {name: _list(records, label) for name, records in sets.items()}
     annotated = not training or clips.clip_sampling == "annotated"
-    similar = training and clips.join_by == join_keys.SIMILAR
-    if similar:
+    keys_of: dict[str, list[str]] = {}
+    if training and clips.join_by == join_keys.SIMILAR:
         rows = join_keys.similar(sets, listed, clips.similar_images, annotated)
-        keys = [f"{entries[0].recording_id}" for entries, *_ in rows]
-        reasons = {name: [""] * len(entries) for name, entries in listed.items()}
+        keys = [first.recording_id for (first,), *_ in rows]
     else:
         keys_of = {
             name: join_keys.keys(sets[name], entries, clips.join_by, label)
             for name, entries in listed.items()
         }
         keys, rows = _rows(listed, keys_of, training)
-        if annotated:
-            same = [len({e.n_clips for (e,) in row}) == 1 for row in rows]
-            keys = [key for key, kept in zip(keys, same, strict=True) if kept]
-            rows = [row for row, kept in zip(rows, same, strict=True) if kept]
-        reasons = _reasons(keys_of, clips.join_by)
+    if annotated:
+        same = [len({one.n_clips for one, *_ in row}) == 1 for row in rows]
+        keys = list(itertools.compress(keys, same))
+        rows = list(itertools.compress(rows, same))
     if not rows:
-        raise UserError(join_faults.nothing_joined(sets, listed, clips.join_by, label))
+        raise UserError(join_faults.nothing_joined(sets, keys_of, clips.join_by))
+    reasons = _reasons(listed, keys_of, clips.join_by)
     between = "," if training else "+"
     joined_by_language, places, n_unjoined = {}, {}, {}
     for at, (name, records) in enumerate(sets.items()):
@@ -174,11 +174,8 @@ def join(sets: Mapping[str, RecordSet], clips: ClipConfig, training: bool) -> Jo
             if (entry.shard, entry.offset) not in used
         ]
         join_faults.tell(records, left, len(entries))
-    counts: dict[str, int] = collections.Counter()
-    numbers = []
-    for key in keys:
-        numbers.append(counts[key])
-        counts[key] += 1
+    counts: dict[str, Iterator[int]] = collections.defaultdict(itertools.count)
+    numbers = [next(counts[key]) for key in keys]
     joined = JoinedSet(
         between.join(f"{name}={one.name}" for name, one in sets.items()),
         joined_by_language,
@@ -229,17 +226,22 @@ def _filled(entries: list[Entry], width: int) -> list[Entry]:
     return [entries[index % len(entries)] for index in range(width)]
 
 
-def _reasons(keys_of: Mapping[str, Sequence[str]], join_by: str) -> dict[str, list]:
+def _reasons(
+    listed: Mapping[str, Sequence[Entry]],
+    keys_of: Mapping[str, Sequence[str]],
+    join_by: str,
+) -> dict[str, list[str]]:
     """Why each record would not be joined, if it is not."""
+    if not keys_of:
+        alone = "similar to none of another language"
+        return {name: [alone] * len(entries) for name, entries in listed.items()}
     common = set.intersection(*map(set, keys_of.values()))
-    return {
-        name: [
-            f"without {join_by}"
-            if not key
-            else "with another number of clips, or further ones of a tuple"
-            if key in common
-            else f"of no {join_by} that each language has"
-            for key in keys
-        ]
-        for name, keys in keys_of.items()
-    }
+
+    def reason(key: str) -> str:
+        if not key:
+            return f"without a {join_by}"
+        if key in common:
+            return "further ones of a tuple, or of another number of clips"
+        return f"of a {join_by} that not every language has"
+
+    return {name: [reason(key) for key in keys] for name, keys in keys_of.items()}

@@ -3,10 +3,12 @@
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+import tensorflow as tf
 from absl import logging
 
+from avl_tf import files
 from avl_tf.dataset.clip_cutting import ClipConfig
 from avl_tf.errors import UserError
 from avl_tf.records import RecordSet, Span, open_records, record_index
@@ -56,6 +58,32 @@ def open_training_records(path: str, clips: ClipConfig) -> RecordSet:
     return dataclasses.replace(
         records, name=name, spans=tuple(spans_of(entries)), n_skipped=n_skipped
     )
+
+
+def read(batches: Iterable, name: str, sets: Sequence[RecordSet]) -> Iterator:
+    """Iterates over a dataset of the records of sets, called `name`; see dataset.read.
+
+    Raises:
+        ValueError: a record is damaged, which it names, or a shard is gone.
+    """
+    try:
+        yield from batches
+    except tf.errors.NotFoundError as error:
+        raise UserError(
+            f"{name}: {files.reason(error)}. Was it extracted anew meanwhile, "
+            "from another manifest? Then this command has to begin anew."
+        ) from error
+    except (
+        tf.errors.DataLossError,
+        tf.errors.InvalidArgumentError,
+        UnicodeDecodeError,  # TensorFlow's message quotes the record
+    ) as error:
+        for records in sets:
+            logging.info("%s: looking for the damaged record", records.name)
+            listed = record_index.verify(records, record_index.list_records(records))
+            if damaged := next((entry for entry in listed if entry.fault), None):
+                raise UserError(complaint(records, damaged)) from error
+        raise
 
 
 def choose(recording_ids: Iterable[str], fraction: float, seed: int) -> set[str]:

@@ -25,8 +25,8 @@ class Trained:
     """What is known of a model before it is loaded.
 
     evaluation: how it was evaluated in training; None for an imported run.
-    log_mel_reference: that of dataset.ClipConfig in its training. weights: which are
-    meant, "best", "last", or "" for those that stand for the run.
+    log_mel_reference, join_by: those of dataset.ClipConfig in its training. weights:
+    which are meant, "best", "last", or "" for those that stand for the run.
     """
 
     path: str
@@ -35,6 +35,7 @@ class Trained:
     evaluation: EvaluationConfig | None
     log_mel_reference: str
     weights: str = ""
+    join_by: str = ClipConfig.join_by
 
     def load(self, weights_2d: str = "", weights_3d: str = "") -> Embedder:
         """Reads the weights; see the function load."""
@@ -151,7 +152,8 @@ def _look(path: str, settings_dir: str, weights: str, is_export: bool) -> Traine
             )
         config = settings.from_flags(EvaluationConfig, flag_values)
         clips = settings.from_flags(ClipConfig, flag_values)
-    return Trained(path, is_export, info, config, clips.log_mel_reference, weights)
+    reference = clips.log_mel_reference
+    return Trained(path, is_export, info, config, reference, weights, clips.join_by)
 
 
 def _of_run(path: str, info: RunInfo, weights: str) -> tuple[dict[str, Tower], Weights]:
