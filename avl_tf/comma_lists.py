@@ -93,10 +93,13 @@ def parse_records(text: str, flag: str = "records") -> dict[str, str]:
     Raises:
         ValueError: a language stands twice or has no path, or as parse_named.
     """
-    first, *others = next(csv.reader([text], skipinitialspace=True), [""])
-    if local_paths.holds_records(text) or not _end_of_language(first):
+    if local_paths.holds_records(text) or not _LANGUAGE.match(text.lstrip(' "')):
         return {"": text}
-    return _by_language([first, *others], flag)
+    try:
+        items = next(csv.reader([text], skipinitialspace=True))
+    except csv.Error as error:
+        raise UserError(f"--{flag}: {error}. {RULE}") from None
+    return _by_language(items, flag)
 
 
 def parse_evaluate(items: Iterable[str]) -> dict[str, dict[str, str]]:

@@ -450,6 +450,8 @@ def test_a_path_that_is_there_is_a_path_whatever_is_in_it(tmp_path, monkeypatch)
         assert sets == {"v": {"": path}, "w": {"es": path, "ro": "x+y/z"}}
         named = comma_lists.parse_records(f"es={path}, ro=s3://b/x=y")
         assert named == {"es": path, "ro": "s3://b/x=y"}
+    for plain in ("", "a\nb/c", 'a"b', "x/es=y"):
+        assert comma_lists.parse_records(plain) == {"": plain}
     assert comma_lists.parse_records("es=x") == {"es": "x"}
     assert comma_lists.parse_records("data/x,ro=y") == {"": "data/x,ro=y"}
     assert comma_lists.parse_records('"es=a,b",ro=c') == {"es": "a,b", "ro": "c"}
@@ -465,9 +467,11 @@ def test_a_comma_of_a_path_does_not_end_it_unseen(tmp_path):
     assert quoted == {"es": path, "ro": "x"}
 
 
-@pytest.mark.parametrize("text", ["es=a,es=b", "es=,ro=b", "es=a,b", "es=a,,ro=b"])
+@pytest.mark.parametrize(
+    "text", ["es=a,es=b", "es=,ro=b", "es=a,b", "es=a,,ro=b", '"es=a"x,ro=b\n"c']
+)
 def test_a_wrong_list_of_languages_is_told_in_one_line(text):
-    with pytest.raises(UserError, match="--records: expected LANGUAGE=PATH"):
+    with pytest.raises(UserError, match="--records: .* stands in double quotes"):
         comma_lists.parse_records(text)
 
 
