@@ -181,7 +181,8 @@ def test_a_missing_flagfile_is_an_error():
 def test_every_stage_flagfile_parses(path):
     flag_values = stage_flags.read_flagfile(str(path))
     stage = settings.from_flags(StageConfig, flag_values)
-    assert stage.records or path.name == "demo.flags"
+    # Records are those of a language that the comparison is for.
+    assert stage.records or path.name == "demo.flags" or "bilingual" in path.name
     assert path.read_text().startswith("# ")
 
 
