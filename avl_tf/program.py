@@ -52,16 +52,16 @@ def run(main: Callable[..., None], n_arguments: int = 0) -> None:
                 f"unexpected argument '{unexpected[0]}': settings are flags, "
                 "--name=value."
             )
-        _quiet_log()
+        quiet_log()
         try:
             main(*arguments)
         except KeyboardInterrupt:
             _stopped()
         except Exception as error:
-            if logging.level_debug() or not _is_users(error):
+            message = told(error)
+            if logging.level_debug() or not message:
                 raise
-            message = " ".join(str(error).split("\n\t")[0].split())
-            _fail(message or f"{type(error).__name__}, without a word of why.")
+            _fail(message)
 
     def parse(argv: list[str]) -> list[str]:
         for argument in argv:
@@ -124,6 +124,14 @@ def _fail(message: str) -> NoReturn:
     sys.exit(1)
 
 
+def told(error: Exception) -> str:
+    """The line that a user is told of an error; "" of a defect of ours."""
+    if not _is_users(error):
+        return ""
+    message = " ".join(str(error).split("\n\t")[0].split())
+    return message or f"{type(error).__name__}, without a word of why."
+
+
 def _is_users(error: Exception) -> bool:
     # TensorFlow's are told by their names: importing it takes seconds that not every
     # program needs.
@@ -135,7 +143,7 @@ def _is_users(error: Exception) -> bool:
     return isinstance(error, (UserError, OSError, MediaError))
 
 
-def _quiet_log() -> None:
+def quiet_log() -> None:
     """Logs our own progress with the time of day, and only warnings of others."""
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.INFO)

@@ -6,15 +6,17 @@ of theirs has to run for it, which may sit in a library for seconds.
 """
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 
+from avl_tf.offspring import end_with_parent as end_with_parent
+from avl_tf.offspring import n_cores as n_cores
+from avl_tf.offspring import of_module as of_module
+
 _PARENT = "DATA_PREP_PARENT"
-_PR_SET_PDEATHSIG = 1
 # The tracker removes what an interrupted process has left; nobody can do more.
 _OF_TRACKER = "ignore:resource_tracker:UserWarning"
 
@@ -22,15 +24,6 @@ _OF_TRACKER = "ignore:resource_tracker:UserWarning"
 def environment() -> dict[str, str]:
     """What tells a process that imports data_prep to end with this one."""
     return {_PARENT: str(os.getpid())}
-
-
-def of_module() -> dict[str, str]:
-    """An environment in which python -m finds our modules, from any folder.
-
-    They are found where this process found them, before what lies in that folder.
-    """
-    path = os.pathsep.join(filter(None, sys.path))
-    return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
 @contextlib.contextmanager
@@ -62,12 +55,6 @@ def follow_parent() -> None:
         os._exit(1)
 
 
-def end_with_parent() -> None:
-    """Lets the kernel end this process, and what it becomes, with its parent."""
-    with contextlib.suppress(AttributeError):  # not Linux
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def _is_alive(process: int) -> bool:
     """Whether a process runs, and does not only wait to be buried; Linux only."""
     try:
@@ -75,8 +62,3 @@ def _is_alive(process: int) -> bool:
             return status.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     except OSError:
         return not os.path.exists("/proc/self/stat")
-
-
-def n_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))

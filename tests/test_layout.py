@@ -22,6 +22,7 @@ ROOMS = [
     *("flagfiles", "settings"),
     *(
         "terminal",
+        "offspring",
         "whole_files",
         "media",
         "flag_help",
@@ -41,6 +42,7 @@ ROOMS = [
         "release",
         "training",
         "reporting",
+        "comparing",
         "commands",
     ),
 ]

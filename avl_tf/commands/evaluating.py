@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Iterator, Mapping
 
 import tensorflow as tf
@@ -190,9 +189,5 @@ def _rank(
         if note := caveats.of_metric(found.metric, found.n):
             logging.warning("%s: %s", model.path, note)
     reference = log_mel_reference or model.log_mel_reference
-    ranked = {}
-    for name, records in sets.items():
-        heard = evaluation.heard(records, embedder.branches, name)
-        embed = functools.partial(embedder.embed, heard=heard)
-        ranked[name] = evaluation.rank_set(embed, records, settled[name], reference)
+    ranked = embedder.rank_sets(sets, settled, reference)
     return ranked, dataclasses.asdict(found) if found else None

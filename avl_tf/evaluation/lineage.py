@@ -8,6 +8,8 @@ from avl_tf.evaluation import tables
 
 # The stages from the first to one: (name, languages of its training records) of each.
 Line = tuple[tuple[str, tuple[str, ...]], ...]
+# What stands above a table of such a corpus.
+SYNTHETIC = "**Synthetic corpus: drawn shapes and tones, no speech.**"
 _SETTINGS = ("random", "target only", "zero-shot", "cascade", "earlier stage")
 
 
@@ -104,8 +106,7 @@ def table(
                 )
         shown += sorted(of_set, key=lambda row: _SETTINGS.index(row["setting"]))
     text = tables.markdown(shown, ("set", "setting", "stages"))
-    label = "**Synthetic corpus: drawn shapes and tones, no speech.**\n\n"
-    return (label if is_synthetic(sets) else "") + text
+    return (f"{SYNTHETIC}\n\n" if is_synthetic(sets) else "") + text
 
 
 def is_synthetic(sets: Mapping[str, Records]) -> bool:

@@ -137,7 +137,7 @@ def _ranked_set(entry: dict) -> RankedSet:
     clips = entry["clips"]
     fields.items(fields.text())(clips.get("clip_id"), "clip_id")
     ranks = {}
-    for direction in clips.keys() - {"clip_id"}:
+    for direction in (name for name in clips if name != "clip_id"):
         fields.items(fields.whole(1, 2**40))(clips[direction], direction)
         ranks[direction] = np.array(clips[direction], np.int64)
     ranked = RankedSet(

@@ -31,7 +31,7 @@ def markdown(rows: Iterable[Mapping], columns: tuple[str, ...]) -> str:
     ]
     titles = (" ".join(_titles(key)).strip() for key in keys)
     header = [*columns, *titles, "n"]
-    return _layout(header, cells, len(columns))
+    return layout(header, cells, len(columns))
 
 
 def by_query(
@@ -103,7 +103,7 @@ def intervals(rows: Iterable[Mapping]) -> str:
     ]
     titles = [metrics.title(each) or "value" for each in of_rows]
     header = [*columns, "metric", *titles, "chance", "n"]
-    return _layout(header, cells, len(columns) + 1)
+    return layout(header, cells, len(columns) + 1)
 
 
 def comparison(rows: Iterable[Mapping]) -> str:
@@ -125,7 +125,7 @@ def comparison(rows: Iterable[Mapping]) -> str:
                 + [_number(key, row["chance"][key]), str(row["n"])]
             )
     header = ["set", "query", "metric", "A", "B", "A - B", "95 % interval", "p"]
-    return _layout([*header, "chance", "n"], cells, 3)
+    return layout([*header, "chance", "n"], cells, 3)
 
 
 def directions(rows: Sequence[Mapping]) -> list[str]:
@@ -149,7 +149,7 @@ def _span(key: str, interval: tuple[float, float], sign: str = "") -> str:
     return f"[{', '.join(_number(key, end, sign) for end in interval)}]"
 
 
-def _layout(header: list[str], cells: list[list[str]], n_left: int) -> str:
+def layout(header: list[str], cells: list[list[str]], n_left: int) -> str:
     """A Markdown table whose first n_left columns are texts, the others numbers."""
     widths = [max(3, *map(len, column)) for column in zip(header, *cells, strict=True)]
 

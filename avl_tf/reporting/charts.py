@@ -2,16 +2,18 @@
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from avl_tf import metrics
 from avl_tf.evaluation import tables
 from avl_tf.evaluation.significance import recall_interval
+from avl_tf.wording import span
 
 # Okabe and Ito 2008, Color Universal Design: told apart with any eyes, seen on white
 # and on black.
@@ -20,7 +22,9 @@ _MEASURED = "#cc79a7"
 # Background and ink of a light page and a dark one.
 THEMES = (("#ffffff", "#222222"), ("#16181c", "#d8dade"))
 _DPI = 120
-_WIDTH_IN, _ROW_IN, _STAGE_IN = 9.0, 2.4, 0.32
+_WIDTH_IN, _ROW_IN, _STAGE_IN, _CURVES_IN = 9.0, 2.4, 0.32, 3.2
+# Hours of speech, recall in percent, and its interval.
+CurvePoint = tuple[float, float, tuple[float, float] | None]
 
 
 class Pair(NamedTuple):
@@ -98,6 +102,66 @@ def stage_points(rows: Sequence[Mapping], directions: Sequence[str]) -> Pair:
         panels[0].invert_yaxis()
 
     return _both(draw, (_WIDTH_IN, 0.8 + _STAGE_IN * len(rows)))
+
+
+def learning_curves(
+    panels: Mapping[str, Mapping[str, Sequence[CurvePoint]]],
+    chance: Mapping[str, float],
+) -> Pair:
+    """Draws recall over hours of speech, a line a system, a panel a set and direction.
+
+    Args:
+        panels: by title: by system (hours, percent, its interval or None), in order.
+        chance: what a random ranking reaches, by the panels' titles; dotted.
+    """
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    n_rows = -(-len(panels) // 2)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots(n_rows, 2, squeeze=False).flat
+        for panel, (title, lines) in zip(axes, panels.items(), strict=False):
+            for name, line in lines.items():
+                _curve(panel, name, names.index(name), line)
+            panel.axhline(chance[title], color="grey", lw=1, ls=":")
+            hours = sorted({at for line in lines.values() for at, _, _ in line})
+            panel.set_xscale("log")
+            panel.set_xticks(hours, [span(3600 * at) for at in hours])
+            panel.minorticks_off()
+            panel.set_xlabel("speech trained on")
+            panel.set_ylim(bottom=0)
+            _title(panel, title)
+        for panel in axes:
+            panel.set_visible(panel.has_data())
+        handles = [
+            Line2D([], [], label=name, **_look(i)) for i, name in enumerate(names)
+        ]
+        figure.legend(
+            handles=handles, loc="outside upper right", ncols=4, frameon=False
+        )
+
+    return _both(draw, (_WIDTH_IN, _CURVES_IN * n_rows))
+
+
+def _curve(panel: Axes, name: str, place: int, line: Sequence[CurvePoint]) -> None:
+    hours, means, intervals = zip(*line, strict=True)
+    # Side by side, where several systems have the same hours.
+    shifted = np.array(hours) * (1 + 0.02 * place)
+    panel.plot(shifted, means, label=name, **_look(place))
+    for at, ends in zip(shifted, intervals, strict=True):
+        if ends:
+            panel.plot([at, at], ends, color=_look(place)["color"], lw=2, alpha=0.4)
+
+
+def _look(place: int) -> dict[str, Any]:
+    """How the line of a system looks, by its place among them."""
+    colours, markers = (*_COLOURS.values(), _MEASURED, "#d55e00", "#56b4e9"), "os^Dv"
+    colour = colours[place % len(colours)]
+    return {
+        "color": colour,
+        "marker": markers[place % len(markers)],
+        "ms": 4,
+        "lw": 1.5,
+    }
 
 
 def _point(panel: Axes, at: int, row: Mapping, key: str) -> None:

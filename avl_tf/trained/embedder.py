@@ -1,5 +1,6 @@
 """Embeds files, waveforms and frames with a trained model."""
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,9 +12,12 @@ from absl import logging
 
 from avl_tf import evaluation
 from avl_tf.backbones import Backbone, load_backbone
+from avl_tf.dataset import Records
 from avl_tf.errors import UserError
+from avl_tf.evaluation.rankings import RankedSet
 from avl_tf.media import Wanted
 from avl_tf.runs import RunInfo
+from avl_tf.settings.evaluation import EvaluationConfig
 from avl_tf.trained import sources
 from avl_tf.trained.sources import Source
 
@@ -212,6 +216,22 @@ class Embedder:
             raise UserError(
                 f"clip {clip_id} cannot be embedded: {error.reason}."
             ) from error
+
+    def rank_sets(
+        self,
+        sets: Mapping[str, Records],
+        settled: Mapping[str, EvaluationConfig],
+        log_mel_reference: str,
+    ) -> dict[str, RankedSet]:
+        """Ranks evaluation sets, by name; see evaluation.by_set and rank_set."""
+        ranked = {}
+        for name, records in sets.items():
+            heard = evaluation.heard(records, self.branches, name)
+            embed = functools.partial(self.embed, heard=heard)
+            ranked[name] = evaluation.rank_set(
+                embed, records, settled[name], log_mel_reference
+            )
+        return ranked
 
     def _embed(
         self,
