@@ -16,6 +16,7 @@ from absl import flags, logging
 from avl_tf import program
 from avl_tf.errors import UserError
 from benchmarks import (
+    bilingual,
     export,
     extraction,
     help,
@@ -30,6 +31,7 @@ GROUPS = {
     "log_mel": log_mel.measure,
     "reading": reading.measure,
     "steps": steps.measure,
+    "bilingual": bilingual.measure,
     "ranks": ranks.measure,
     "export": export.measure,
     "extraction": extraction.measure,

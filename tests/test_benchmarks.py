@@ -30,6 +30,13 @@ def _check_rows(path, *names):
     return by_name
 
 
+@pytest.mark.slow
+def test_a_step_of_two_languages_stands_beside_its_branches(tmp_path):
+    path = tmp_path / "results.json"
+    run("benchmarks.run", "--quick", "--only=bilingual", f"--out={path}")
+    _check_rows(path, "bilingual_step")
+
+
 def test_ratio_is_above_one_where_ours_is_better():
     assert Row("a", 2.0, 8.0, "theirs", "s").ratio == 4
     assert Row("a", 500.0, 250.0, "theirs", "MB").ratio == 0.5

@@ -53,8 +53,8 @@ def _embedding(
     embed = evaluation.embed_function(model)
 
     def work():
-        embeddings = {name: value.numpy() for name, value in embed(batch).items()}
-        save_once(found, **embeddings)
+        found_here = {f"{k}_embedding": v.numpy() for k, v in embed(batch).items()}
+        save_once(found, **found_here)
         return {"n_clips": len(batch["log_mel"])}
 
     return model, work
