@@ -69,7 +69,8 @@ _FRACTIONS = flags.DEFINE_list(
     "fractions",
     ["1"],
     "Parts of each low-resource language's recordings, as in 0.1,0.3,1; a smaller part "
-    "lies within a larger one. Several give a learning curve.",
+    "lies within a larger one, and an --nn_queue is as much smaller. Several give a "
+    "learning curve.",
 )
 _AT_ONCE = flags.DEFINE_integer(
     "at_once",

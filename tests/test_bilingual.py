@@ -202,6 +202,44 @@ def test_an_interruption_ends_all_and_a_dead_worker_is_told(folder, tmp_path):
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
+def test_bilingual_systems_hear_the_guide_too(folder, tmp_path):
+    # The package's own, but for a queue that the corpus can fill.
+    for name in ("full", "cascade_full"):
+        text = f"--flagfile=bilingual_{name}.flags\n--nn_queue=4\n"
+        (tmp_path / f"{name}.flags").write_text(text)
+    systems = f"full={tmp_path}/full.flags@guide,bilingual=bilingual_infonce.flags,"
+    systems += f"cascade_full={tmp_path}/cascade_full.flags@guide"
+    arguments = _arguments(
+        folder,
+        tmp_path / "run",
+        bilingual_systems=systems,
+        systems="bilingual,full,cascade_full",
+        seeds=1,
+        fractions=0.5,
+    )
+    done = run("avl_tf.bilingual", *arguments, "--batch_size=2")
+    fails_in_one_line(done, "batch_size")  # a setting of stages stands in flagfiles
+    small = tmp_path / "small.flags"
+    small.write_text(f"{SMALL}--batch_size=2\n--clip_sampling=whole\n")
+    done = run("avl_tf.bilingual", *arguments, f"--base_flagfile={small}")
+    assert done.returncode == 0, done.stderr
+    rows = _rows(tmp_path / "run")["rows"]
+    names = [row["system"] for row in rows]
+    assert names == ["bilingual", "full", "cascade_full"]
+    assert all("a2v/R@10" in row and "v2a/MedR" in row for row in rows)
+    assert [row["hours"] for row in rows] == [pytest.approx(16 / 3600, rel=1e-3)] * 3
+    for name in names:
+        run_dir = tmp_path / "run/ro" / name / "fraction0.5/seed1"
+        info = json.loads((run_dir / "run.json").read_text())
+        assert info["model"]["languages"] == ["es", "ro"]
+        flags = (run_dir / "flags.txt").read_text().splitlines()
+        assert "--language_fraction=ro=0.5" in flags
+        assert f"--nn_queue={0 if name == 'bilingual' else 2}" in flags
+        guide = f"{tmp_path}/run/es/guide/seed1"
+        assert info["parent"] == (None if name == "bilingual" else guide)
+
+
 def _wait_for(path, process):
     while not path.exists():
         assert process.poll() is None

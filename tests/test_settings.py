@@ -16,8 +16,16 @@ from avl_tf.settings.stage import StageConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
-# Of no stage; the corpora's go with test_path.py and test_stamp_images.py.
-OTHERS = re.compile("cascade|_evaluate|_corpus")
+# Of no stage, by their program.
+PROGRAM_OF = {
+    "cascade": "^cascade_",
+    "evaluate": "_evaluate",
+    "bilingual": r"^bilingual_demo|^places_(hindi|japanese)\.",
+}
+# The corpora's go with test_path.py and test_stamp_images.py.
+OTHERS = re.compile("|".join([*PROGRAM_OF.values(), "_corpus"]))
+# What several stages share, and systems for a language that their comparison names.
+WITHOUT_RECORDS = re.compile("^demo|bilingual|^places_|^harwath|^ohishi|^distill")
 PROGRAM_FILES = [
     path
     for package in ("avl_tf", "data_prep", "benchmarks")
@@ -181,22 +189,23 @@ def test_a_missing_flagfile_is_an_error():
 def test_every_stage_flagfile_parses(path):
     flag_values = stage_flags.read_flagfile(str(path))
     stage = settings.from_flags(StageConfig, flag_values)
-    # Records are those of a language that the comparison is for.
-    assert stage.records or path.name == "demo.flags" or "bilingual" in path.name
+    assert stage.records or WITHOUT_RECORDS.search(path.name)
     assert path.read_text().startswith("# ")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "path",
-    [p for p in CONFIGS.glob("*.flags") if re.search("cascade|_evaluate", p.name)],
-    ids=lambda path: path.name,
+    "program, name",
+    [
+        (program, path.name)
+        for program, names in PROGRAM_OF.items()
+        for path in CONFIGS.glob("*.flags")
+        if re.search(names, path.name)
+    ],
 )
-def test_every_other_flagfile_parses_with_its_program(path, tmp_path):
+def test_every_other_flagfile_parses_with_its_program(program, name, tmp_path):
     """Far enough to miss the data, which are not there."""
-    program = "cascade" if "cascade" in path.name else "evaluate"
-    arguments = [f"--flagfile={path.name}", "--run_dir=run"]
-    done = run(f"avl_tf.{program}", *arguments, cwd=tmp_path)
+    done = run(f"avl_tf.{program}", f"--flagfile={name}", "--run_dir=run", cwd=tmp_path)
     fails_in_one_line(done)
     missing = ("data/", "runs/avlnet", "run: not a run directory")
     assert any(text in done.stderr for text in missing)

@@ -209,6 +209,10 @@ def _cell(
     if is_bilingual:
         records = comma_lists.to_text(f"{name}={given.records[name]}" for name in heard)
         arguments = [f"--language_fraction={language}={fraction:g}", "--fraction=1"]
+        # As much of the data as with all of it: no queue is to be larger than they.
+        flag_values = Training(system.name, "", system.arguments, ()).flag_values()
+        if queue := flag_values["nn_queue"].value:
+            arguments.append(f"--nn_queue={max(1, int(queue * fraction))}")
     part = "" if fraction == 1 else f"fraction{fraction:g}/"
     name = f"{language}/{system.name}/{part}seed{seed}"
     parent = f"{given.guide}/{GUIDE}/seed{seed}" if system.parent else ""
