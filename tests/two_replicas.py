@@ -17,19 +17,28 @@ from avl_tf import dataset, layers, training
 from avl_tf.dataset import ClipConfig
 from avl_tf.model import ModelConfig, build_model
 from avl_tf.records import open_records
-from avl_tf.settings.stage import StageConfig
+from avl_tf.settings.stage import LOSSES, StageConfig
 from avl_tf.training import devices, steps
 
 CONFIG = ModelConfig((6,), audio_widths=(8, 8), embedding_dim=8)
 WITH_IMAGES = dataclasses.replace(
     CONFIG, visual_dims=(), image_encoder="resnet18", image_width=0.125
 )
+TWO_LANGUAGES = dataclasses.replace(CONFIG, languages=("es", "ro"))
 WAYS = {
     "plain": {},
     "micro": {"micro_batch": 4},
     "jit": {"jit_compile": True},
     "sync": {"sync_batch_norm": True},
     "clipped": {"clip_norm": 0.01},
+}
+GUIDED = {"nn_queue": 8, "nn_until_full": False, "distill_weight": 0.5}
+WAYS_OF_TWO = {
+    **{loss: {"loss": loss} for loss in LOSSES},
+    "guided": GUIDED,
+    "guided_micro": {**GUIDED, "micro_batch": 2},
+    "masked_micro": {"loss": "mms_masked", "micro_batch": 2},
+    "triplet_micro": {"loss": "triplet", "micro_batch": 2},
 }
 
 
@@ -55,9 +64,17 @@ def main(n_devices: int, path: str) -> None:
     half, uneven = draw(4), draw(8)
     uneven["log_mel"][4:] = uneven["log_mel"][4:] / 4 - 60
     even = {name: np.concatenate([value, value]) for name, value in half.items()}
+    # What is seen differs: nothing there is averaged over clips.
+    other, of_two = draw(4), {"visual": uneven["visual"]}
+    for language, heard in zip(TWO_LANGUAGES.languages, (half, other), strict=True):
+        for key in ("log_mel", "n_frames"):
+            of_two[f"{key}:{language}"] = np.concatenate([heard[key], heard[key]])
+    of_two["group"] = np.array([1, 2, 3, 3, 1, 4, 5, 6])
     found = {"dealt": _dealt(strategy)}
     for way, changes in WAYS.items():
         found |= _steps(strategy, way, changes, even)
+    for way, changes in WAYS_OF_TWO.items():
+        found |= _steps(strategy, way, changes, of_two, TWO_LANGUAGES)
     found |= _steps(strategy, "images_single", {}, even, WITH_IMAGES)
     # In double precision: the rounding of single precision flips ReLUs of the image
     # encoder, which is no matter of the distribution.
@@ -94,8 +111,9 @@ def _steps(strategy, way, changes, batch, config=CONFIG):
     # After one step the first moments are a tenth of the gradients.
     gradients = [moment.numpy() for moment in state.optimizer.first]
     losses += [float(step(dealt)["loss"]) for _ in range(2)]
-    for variable in state.trained.variables:
-        copies = strategy.experimental_local_results(variable.value)
+    variables = [variable.value for variable in state.trained.variables]
+    for variable in [*variables, *(state.queue.variables if state.queue else ())]:
+        copies = strategy.experimental_local_results(variable)
         assert all(np.array_equal(copies[0], copy) for copy in copies[1:])
     return {
         f"{way}/losses": losses,

@@ -92,31 +92,26 @@ class Objective:
         place: int,
     ) -> tf.Tensor:
         """The stage's loss of a pair of branches, the place-th of its terms."""
-        stage = self._stage
-        match stage.loss:
-            case "mms":
-                return losses.mms(first, second, self._margin)
-            case "mms_scheduled":
-                return losses.mms_scheduled(first, second, step, self._margin)
-            case "mms_adaptive":
-                return losses.mms_adaptive(first, second)
-            case "mms_masked":
-                if groups is None:
-                    raise ValueError("--loss=mms_masked needs the groups of the clips.")
-                return losses.mms_masked(first, second, groups, self._margin)
-            case "infonce":
-                return losses.infonce(
-                    first, second, stage.temperature, stage.loss_directions
-                )
-            case "triplet":
-                # Drawn from the step alone, so that a resumed run draws the same.
-                draw = tf.stack([tf.constant(stage.seed, tf.int64), step])
-                seed = tf.random.experimental.stateless_fold_in(draw, place)
-                kind = stage.triplet_imposters
-                return losses.triplet(first, second, kind, self._margin, seed)
-            case "max_margin":
-                return losses.max_margin(first, second, self._margin)
-        raise ValueError(f"there is no loss '{stage.loss}'.")
+        stage, margin = self._stage, self._margin
+        both = first, second
+        if stage.loss == "mms_adaptive":
+            return losses.mms_adaptive(*both)
+        if stage.loss == "mms_scheduled":
+            return losses.mms_scheduled(*both, step, margin)
+        if stage.loss == "mms_masked":
+            if groups is None:
+                raise ValueError("--loss=mms_masked needs the groups of the clips.")
+            return losses.mms_masked(*both, groups, margin)
+        if stage.loss == "infonce":
+            return losses.infonce(*both, stage.temperature, stage.loss_directions)
+        if stage.loss == "triplet":
+            # Drawn from the step alone, so that a resumed run draws the same.
+            draw = tf.stack([tf.constant(stage.seed, tf.int64), step])
+            seed = tf.random.experimental.stateless_fold_in(draw, place)
+            return losses.triplet(*both, stage.triplet_imposters, margin, seed)
+        if stage.loss == "max_margin":
+            return losses.max_margin(*both, margin)
+        return losses.mms(*both, margin)
 
     def _by_neighbors(
         self, guide: str, learner: str, embeddings: Mapping[str, tf.Tensor]

@@ -1,0 +1,122 @@
+"""Stages in which one language learns from another, on records that are joined."""
+
+import dataclasses
+
+import corpus
+import pytest
+import tensorflow as tf
+from interrupted import assert_goes_on_to_the_same_weights
+
+from avl_tf import runs, training
+from avl_tf.dataset import ClipConfig
+from avl_tf.errors import UserError
+from avl_tf.evaluation import EvaluationConfig
+from avl_tf.settings.stage import StageConfig
+
+CLIPS = ClipConfig(clip_s=2.0, clips_per_recording=2, shuffle_clips=16)
+N_RECORDINGS = 16  # so that a pass is of 32 clips
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    folder, paths = tmp_path_factory.mktemp("records"), {}
+    for language in ("es", "ro"):
+        made = []
+        for number in range(N_RECORDINGS):
+            seen = corpus.make_record(f"i{number}")
+            heard = corpus.make_record(f"{language}{number}")
+            made.append(
+                dataclasses.replace(
+                    heard,
+                    id=f"{language}/{number}",
+                    recording_id=seen.recording_id,
+                    features_2d=seen.features_2d,
+                )
+            )
+        path = str(folder / language)
+        paths[language] = corpus.write_records(path, made, languages=(language,))
+    return ",".join(f"{name}={path}" for name, path in paths.items())
+
+
+def _train(run_dir, records, after_evaluation=lambda entry: None, **changes):
+    stage = StageConfig(records=records, epochs=2, batch_size=8)
+    stage = dataclasses.replace(stage, **changes)
+    base = training.base_model_config(stage, None)
+    model = dataclasses.replace(
+        base, audio_widths=(8, 8), embedding_dim=8, visual_scale=20.0
+    )
+    evaluated = EvaluationConfig(evaluation_clip_s=2.0)
+    return training.train_stage(
+        str(run_dir), stage, CLIPS, evaluated, model, None, after_evaluation
+    )
+
+
+def _held(run_dir):
+    path = tf.train.latest_checkpoint(str(run_dir / "checkpoints"))
+    reader = tf.train.load_checkpoint(path)
+    names = [name for name in reader.get_variable_to_shape_map() if "queue/" in name]
+    return {name: reader.get_tensor(name).tolist() for name in names}
+
+
+def test_a_run_with_a_half_full_queue_goes_on_to_the_same_bits(records, tmp_path):
+    counts = []
+
+    def train(run_dir, after_evaluation):
+        held = (
+            run_dir.is_dir() and (run_dir / "checkpoints").is_dir() and _held(run_dir)
+        )
+        counts.append([v for name, v in (held or {}).items() if "count" in name])
+        return _train(
+            run_dir,
+            records,
+            after_evaluation,
+            loss="infonce",
+            nn_queue=32,
+            distill_weight=0.5,
+            checkpoint_every=2,
+        )
+
+    assert_goes_on_to_the_same_weights(train, tmp_path, stop_at=2)
+    # It was stopped before the checkpoint of its fourth step.
+    assert counts == [[], [], [16]]
+    whole, stopped = (_held(tmp_path / name) for name in ("whole", "stopped"))
+    assert whole == stopped and len(whole) == 3
+
+
+@pytest.mark.parametrize("loss", ["triplet", "mms_masked", "mms_scheduled"])
+def test_losses_that_need_more_than_embeddings_are_resumed_alike(
+    records, tmp_path, loss
+):
+    def train(run_dir, after_evaluation):
+        return _train(run_dir, records, after_evaluation, loss=loss, checkpoint_every=2)
+
+    assert_goes_on_to_the_same_weights(train, tmp_path, stop_at=2)
+
+
+def test_a_checkpoint_has_a_queue_only_if_it_is_asked_for(records, tmp_path):
+    _train(tmp_path / "run", records, epochs=0)
+    assert not _held(tmp_path / "run")
+    with pytest.raises(UserError, match="--nn_queue=0 then, 16 now"):
+        _train(tmp_path / "run", records, epochs=0, nn_queue=16)
+
+
+def test_clips_of_one_recording_are_no_negatives_by_flag(tmp_path):
+    path = corpus.make_set(str(tmp_path / "records"), n_recordings=4)
+    _train(tmp_path / "run", path, epochs=1, loss="mms_masked")
+    assert runs.read_info(str(tmp_path / "run")).model.languages == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"nn_queue": 33}, "--nn_queue=33 is larger than the 32 clips of a pass"),
+        ({"terms": ("audio:1-audio:3",)}, "'audio:3' is no branch of this model"),
+        ({"loss": "infonce", "margin": 1.0}, "--loss=infonce has no margin"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_written(
+    records, tmp_path, changes, said
+):
+    with pytest.raises(UserError, match=said):
+        _train(tmp_path / "run", records, **changes)
+    assert not (tmp_path / "run").exists()
