@@ -22,7 +22,7 @@ from avl_tf.audio import AudioConfig
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.records import FeatureSpec
-from avl_tf.settings.stage import LOSSES, StageConfig
+from avl_tf.settings.stage import StageConfig
 from avl_tf.training import lock, optimizers
 from avl_tf.training.steps import NORMS
 
@@ -602,30 +602,19 @@ def replicas(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "way",
-    [
-        *("plain", "micro", "jit", "sync", "clipped", "images", *LOSSES),
-        *("guided", "guided_micro", "masked_micro", "triplet_micro"),
-    ],
-)
+@pytest.mark.parametrize("way", ["plain", "micro", "jit", "sync", "clipped", "images"])
 def test_two_replicas_take_the_same_steps_as_one(replicas, way):
     one, two = replicas
     # Measured with AVX-512 and without: losses to 1.2e-7, gradients to 8.5e-6 (jit),
-    # 4.3e-7 (images, in double precision), 1.4e-5 (those of two languages), 3.4e-6 (the
-    # others). Of max_margin some gradients are 0 but for rounding, of which Adam makes
-    # steps: later losses are 4.1e-5 apart.
-    rounding = 2e-4 if way == "max_margin" else 1e-6
-    assert one[f"{way}/losses"] == pytest.approx(two[f"{way}/losses"], rel=rounding)
-    assert one[f"{way}/losses"][0] == pytest.approx(two[f"{way}/losses"][0], rel=1e-6)
+    # 4.3e-7 (images, in double precision), 3.4e-6 (the others).
+    assert one[f"{way}/losses"] == pytest.approx(two[f"{way}/losses"], rel=1e-6)
     assert one[f"{way}/losses"][0] != one[f"{way}/losses"][1]
     np.testing.assert_allclose(one[f"{way}/norms"], two[f"{way}/norms"], rtol=1e-4)
     names = [name for name in one if name.startswith(f"{way}/gradient")]
     assert names
-    of_two = {**dict.fromkeys(LOSSES, 5e-5), "guided": 5e-5}
-    limit = {"jit": 5e-5, "images": 2e-6, **of_two}.get(way, 1e-5)
+    limit = {"jit": 5e-5, "images": 2e-6}.get(way, 1e-5)
     for name in names:
-        scale = np.abs(one[name]).max() + (1e-3 if way == "max_margin" else 1e-8)
+        scale = np.abs(one[name]).max() + 1e-8
         assert np.abs(one[name] - two[name]).max() < limit * scale, name
 
 

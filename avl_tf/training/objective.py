@@ -48,8 +48,6 @@ class Objective:
         self._terms = terms.plan(stage, branches, trainable_branches)
         self._queue = queue
 
-    # Which reads no match statements, and has nothing to convert.
-    @tf.autograph.experimental.do_not_convert
     def __call__(
         self,
         embeddings: Mapping[str, tf.Tensor],
