@@ -134,7 +134,8 @@ def train_step(
     def replica_step(batch: Batch, with_norms: tf.Tensor) -> dict[str, tf.Tensor]:
         context = tf.distribute.get_replica_context()
         inputs = {name: batch[name] for name in state.trained.input}
-        loss = functools.partial(loss_of, batch.get("group"))
+        groups = batch["group"] if stage.loss == "mms_masked" else None
+        loss = functools.partial(loss_of, groups)
         if stage.micro_batch:
             terms, gradient, new_statistics = gradients.cached(
                 embed, loss, inputs, trainable, statistics, dims, stage.micro_batch
