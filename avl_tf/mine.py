@@ -14,7 +14,7 @@ the other see avl_tf.evaluate, --evaluate=NAME=es=RECORDS+ro=RECORDS.
 
 from absl import flags
 
-from avl_tf import comma_lists, local_paths, program
+from avl_tf import comma_lists, local_paths, program, settings
 from avl_tf.errors import UserError
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Run directory of a trained stage.")
@@ -31,11 +31,12 @@ _N_NEIGHBOURS = flags.DEFINE_integer(
     1,
     1000,
 )
-_LEAST_MARGIN = flags.DEFINE_float(
+_LEAST_MARGIN = settings.define_float(
     "least_margin",
     1.0,
     "Pairs of a lower margin are left out; 1 is as near as the neighbours on average.",
     0,
+    1e6,
 )
 program.require_one("run_dir", "export")
 

@@ -10,6 +10,7 @@ from programs import ROOT
 PAGES = [
     "README.md",
     *(f"docs/{name}.md" for name in ("data", "builder", "training", "evaluation")),
+    "docs/bilingual.md",
     *(f"docs/{name}.md" for name in ("remote", "reproduce", "reliability")),
     "docs/performance.md",
     "CONTRIBUTING.md",
