@@ -19,6 +19,8 @@ RULE = (
 )
 
 _LANGUAGE = re.compile(r"\s*[A-Za-z][\w-]*\s*=", re.ASCII)
+# What could not be told from the names of metrics, such as es2v.
+_UNTELLABLE = re.compile(r"^v$|2[a-z]", re.ASCII | re.IGNORECASE)
 
 
 def to_text(items: Iterable[Any]) -> str:
@@ -91,7 +93,8 @@ def parse_records(text: str, flag: str = "records") -> dict[str, str]:
         records is one, whatever is in it.
 
     Raises:
-        ValueError: a language stands twice or has no path, or as parse_named.
+        ValueError: a language stands twice, has no path or a name that metrics have no
+            place for, or as parse_named.
     """
     if local_paths.holds_records(text) or not _LANGUAGE.match(text.lstrip(' "')):
         return {"": text}
@@ -139,6 +142,12 @@ def _by_language(
             raise UserError(
                 f"--{flag}: expected {before}LANGUAGE=PATH{between}LANGUAGE=PATH with "
                 f"each language once, got '{item}'. {RULE}"
+            )
+        if _UNTELLABLE.search(language):
+            raise UserError(
+                f"--{flag}: a language cannot be called '{language}': metrics would be "
+                "as those of another, as v2es is from what is seen to es. Give it "
+                "another name."
             )
         paths[language] = path
     return paths

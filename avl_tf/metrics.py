@@ -7,6 +7,7 @@ stands for audio: hi2v, v2hi, hi2en.
 """
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -33,7 +34,8 @@ def direction(pair: Pair) -> str:
 
 def title(direction: str) -> str:
     """A direction as it stands in tables: A->V, HI->V."""
-    return direction.upper().replace("2", "->")
+    # A language may be l2; one with a 2 before a letter is refused where it is read.
+    return re.sub("2(?=[A-Z])", "->", direction.upper())
 
 
 def keys(directions: Iterable[str]) -> tuple[str, ...]:

@@ -493,3 +493,11 @@ def test_a_folder_is_not_trained_on_whole_and_evaluated_on_in_part(tmp_path):
     whole = records.open_records(str(tmp_path / "ro"))
     with pytest.raises(UserError, match="the evaluation set 'v'"):
         admission.require_apart(str(tmp_path / "ro"), whole, sets)
+
+
+@pytest.mark.parametrize("language", ["v", "V", "a2b"])
+def test_a_language_that_metrics_could_not_tell_is_refused(language):
+    with pytest.raises(UserError, match=f"--records: .* called '{language}'"):
+        comma_lists.parse_records(f"es=x,{language}=y")
+    with pytest.raises(UserError, match=f"--evaluate: .* called '{language}'"):
+        comma_lists.parse_evaluate([f"both=es=x+{language}=y"])

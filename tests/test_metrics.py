@@ -1,3 +1,4 @@
+import itertools
 import pathlib
 import subprocess
 import sys
@@ -213,6 +214,14 @@ def test_summary_holds_every_metric_of_both_directions():
     }
     assert ("n", *metrics.KEYS) == tuple(metrics.summary(ranks))
     assert ("n", *metrics.KEYS) == tuple(metrics.chance(4))
+
+
+def test_a_direction_is_told_whatever_its_languages_are_called():
+    branches = ("audio:l1", "audio:l2", "audio:l", "visual")
+    titles = [metrics.title(metrics.direction(p)) for p in metrics.pairs(branches)]
+    pairs = itertools.permutations(("L1", "L2", "L", "V"), 2)
+    assert titles == ["->".join(pair) for pair in pairs]
+    assert metrics.title("a2v") == "A->V"
 
 
 def test_chance_is_the_mean_over_random_rankings():
