@@ -155,6 +155,17 @@ def test_a_model_of_one_language_starts_from_its_branch(sets, full, tmp_path):
     assert _equal(found, _weights(full[0], "audio:es"))
 
 
+def test_the_language_that_a_flag_gives_goes_before_that_of_the_records(
+    sets, full, tmp_path
+):
+    _train(sets, tmp_path / "run", full[0], records=f"es={sets['ro']}", epochs=0)
+    found = _weights(tmp_path / "run", "audio")
+    assert _equal(found, _weights(full[0], "audio:es"))
+    with pytest.raises(UserError, match="--init_branches=audio=.*@audio:ro, and name"):
+        _train(sets, tmp_path / "no", full[0], records=f"hi={sets['ro']}", epochs=0)
+    assert not (tmp_path / "no").exists()
+
+
 @pytest.mark.slow
 def test_a_run_goes_on_to_the_same_weights(sets, guide, tmp_path):
     # After the first epoch of 12 tuples the queue is half full.

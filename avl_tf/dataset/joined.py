@@ -58,6 +58,11 @@ class JoinedSet:
         )
 
     @property
+    def spoken(self) -> tuple[str, ...]:
+        """The languages it is in, as the flag calls them."""
+        return tuple(self.sets)
+
+    @property
     def n_records(self) -> int:
         """How many tuples there are."""
         return len(self.keys)

@@ -133,14 +133,13 @@ def heard(
         return {**wanted, "visual": "visual"}
     if "audio" in own:
         return own
-    spoken = [records.language] if records.language else records.spec.languages
-    fitting = [name for name in branches if name.partition(":")[2] in spoken]
+    fitting = [name for name in branches if name.partition(":")[2] in records.spoken]
     if len(fitting) != 1:
         example = branches[0].partition(":")[2]
         raise UserError(
             f"--evaluate: which of {', '.join(branches[:-1])} is to hear "
-            f"{set_name or records.name}, in {' and '.join(spoken)}? Say so, as in "
-            f"{set_name or 'NAME'}={example}={records.name}."
+            f"{set_name or records.name}, in {' and '.join(records.spoken)}? Say so, "
+            f"as in {set_name or 'NAME'}={example}={records.name}."
         )
     return {"audio": fitting[0], "visual": "visual"}
 

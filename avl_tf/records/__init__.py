@@ -120,6 +120,11 @@ class RecordSet:
         return [self.path(shard) for shard in self.shards]
 
     @property
+    def spoken(self) -> tuple[str, ...]:
+        """The languages it is in: what a flag calls it, else its records' own."""
+        return (self.language,) if self.language else self.spec.languages
+
+    @property
     def n_records(self) -> int:
         """How many records are read."""
         return sum(span.n_records for span in self.spans)

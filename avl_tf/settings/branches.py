@@ -89,7 +89,8 @@ def source_of(
         return own[0]
     raise UserError(
         f"{start.run} has the branches {', '.join(branches)}, and '{wanted}' is none "
-        f"of them. Say which by --init_branches={name}={start.run}@{heard[-1]}."
+        f"of them. Say which by --init_branches={name}={start.run}@{heard[-1]}, and "
+        "name all others that start from a run there too."
     )
 
 

@@ -153,7 +153,7 @@ def train_stage(
                 info.model,
                 stage.image_weights,
                 starts,
-                records.spec.languages,
+                records.spoken,
             )
         source = init_from or stage.image_weights
         divergence.require_finite(state, checkpoints.latest or source or run_dir)

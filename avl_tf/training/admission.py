@@ -165,7 +165,7 @@ def _require_fitting(
 ) -> None:
     """Raises ValueError if branches cannot start from a run."""
     taken = {
-        branches.source_of(name, start, parent.model.branches, records.spec.languages)
+        branches.source_of(name, start, parent.model.branches, records.spoken)
         for name, start in starts.items()
         if start.run == run
     }
