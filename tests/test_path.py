@@ -35,6 +35,42 @@ CASCADE = """\
 --evaluate=ro=data/demo/ro/records/eval
 """
 
+IMAGES = """\
+--synthetic
+--languages=es,ro
+--train_images=es:24,ro:16
+--val_images=0
+--eval_images=6
+--n_concepts=8
+--min_names=1
+--max_names=2
+"""
+COMPARED = """\
+--guide=es
+--records=es=data/bilingual/es/records/train,ro=data/bilingual/ro/records/train
+--evaluate=ro=data/bilingual/ro/records/eval
+--base_flagfile=bilingual_base.flags
+--guide_flagfile=guide.flags
+--monolingual_systems=monolingual=guide.flags
+--bilingual_systems=full=full.flags@guide
+--seeds=3
+"""
+BASE = """\
+--audio_widths=8,8,16
+--embedding_dim=16
+--clip_sampling=whole
+--clip_s=3
+--batch_size=8
+--epochs=1
+"""
+FULL = """\
+--loss=infonce
+--temperature=0.3
+--init_branches=audio:1,visual
+--freeze=audio:1
+--nn_queue=8
+"""
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -45,6 +81,25 @@ def folder(tmp_path):
         text = STAGE.format(language=language)
         (tmp_path / f"{language}.flags").write_text(text)
     return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_from_captioned_images_to_the_table_of_systems(tmp_path):
+    texts = {"bilingual_corpus": IMAGES, "bilingual_demo": COMPARED}
+    texts |= {"bilingual_base": BASE, "guide": "--epochs=1\n", "full": FULL}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.flags").write_text(text)
+    done = run_all("data_prep.demo", "--out_dir=.", "--bilingual", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Synthetic corpus: drawn shapes and tones, no speech" in done.stdout
+    table = json.loads((tmp_path / "runs" / "bilingual" / "bilingual.json").read_text())
+    found = [(row["system"], row["language"], row["seed"]) for row in table["rows"]]
+    assert found == [("monolingual", "ro", 3), ("full", "ro", 3)]
+    for row in table["rows"]:
+        assert row["n"] == 6 and row["a2v/R@10"] == 100.0
+        assert 0 <= row["v2a/R@1"] <= 100
+        assert f"| {row['system']:11} |" in done.stdout
 
 
 @pytest.mark.slow
