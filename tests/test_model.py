@@ -1,10 +1,13 @@
 import dataclasses
 import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from programs import environment
 
 from avl_tf import layers, model
 from avl_tf.errors import UserError
@@ -206,3 +209,33 @@ def test_the_weights_are_counted_from_below():
     for config in (SMALL, dataclasses.replace(SMALL, audio_head="paper")):
         made = model.build_model(config, initialize=False).count_params()
         assert 0.6 * made < model._n_weights(config) <= made
+
+
+_THREE_CLIPS = """
+import numpy as np, tensorflow as tf
+from avl_tf.model import ModelConfig, branch, build_model
+
+config = ModelConfig((6,), audio_widths=(8, 8, 16), embedding_dim=8)
+tower = branch(build_model(config), "audio")
+log_mel = np.random.default_rng(0).uniform(-80, 0, (3, 200, 40)).astype(np.float32)
+batch = {"log_mel": log_mel, "n_frames": np.full(3, 200, np.int32)}
+
+@tf.function
+def gradients():
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tower(batch, training=True) ** 2)
+    return tape.gradient(loss, [one.value for one in tower.trainable_variables])
+
+for _ in range(100):
+    found = gradients()
+assert all(np.isfinite(one).all() for one in found)
+"""
+
+
+def test_few_channels_and_an_odd_number_of_clips_are_trained():
+    # In a process of its own, which TensorFlow aborted.
+    command = [sys.executable, "-c", _THREE_CLIPS]
+    done = subprocess.run(
+        command, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-1000:]

@@ -14,6 +14,7 @@ from avl_tf.model.minimal_filtering import convolve
 
 KERNEL_WIDTH = 9
 _FILTERED_WIDTH = 512
+_BLOCK = 16  # channels that oneDNN has in a block
 
 
 class SelfAttention(keras.layers.Layer):
@@ -84,9 +85,15 @@ class TimeConv(keras.layers.Conv2D):
             and min(self.kernel.shape[-2:]) >= _FILTERED_WIDTH
             and self.compute_dtype == "float32"
         )
-        if not filtered:
-            return super().call(inputs)
-        return convolve(inputs, tf.convert_to_tensor(self.kernel))
+        kernel = tf.convert_to_tensor(self.kernel)
+        if filtered:
+            return convolve(inputs, kernel)
+        few = kernel.shape[-2] < _BLOCK
+        if few and self.strides == (1, 2) and self.kernel_size == (1, 1):
+            # Of few channels and an odd number of clips, the gradient of a 1 x 1 kernel
+            # with a stride writes where it must not (TensorFlow 2.16 with oneDNN).
+            return tf.nn.conv2d(inputs[:, :, ::2], kernel, 1, "SAME")
+        return super().call(inputs)
 
 
 def resdavenet(
