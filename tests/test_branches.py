@@ -206,11 +206,11 @@ def test_what_cannot_be_frozen_is_told(freeze, shared, message):
 
 def test_a_set_of_one_language_is_heard_by_its_branch():
     class Records:
-        name, language = "data/ro/eval", "ro"
+        name, spoken = "data/ro/eval", ("ro",)
 
     expected = {"audio": "audio:ro", "visual": "visual"}
     assert evaluation.heard(Records, BRANCHES) == expected
-    Records.language = "hi"
+    Records.spoken = ("hi",)
     with pytest.raises(
         UserError, match=r"which of audio:es, audio:ro is to hear ro_set"
     ):
