@@ -7,6 +7,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import sys
 import time
 
 import corpus
@@ -16,7 +17,7 @@ import tensorflow as tf
 from programs import fails_in_one_line, run, started
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from avl_tf.comparing import curve, seeds, table
+from avl_tf.comparing import curve, running, seeds, table
 from avl_tf.comparing.trainings import read_systems
 from avl_tf.errors import UserError
 from avl_tf.evaluation.rankings import RankedSet
@@ -447,3 +448,22 @@ def test_points_gather_seeds_from_little_to_much():
     found = curve.points(rows)
     assert [(p.hours, p.values) for p in found] == [(1.0, (10, 11)), (2.0, (20, 21))]
     assert (found[0].set_name, found[0].direction, found[0].mean) == ("ro", "a2v", 10.5)
+
+
+def test_a_worker_ends_after_some_trainings(monkeypatch):
+    begun = []
+
+    def another(_):
+        answer = "import sys\nfor line in sys.stdin: print('\"\"', flush=True)"
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
+        begun.append(subprocess.Popen([sys.executable, "-c", answer], **pipes))
+        return begun[-1]
+
+    monkeypatch.setattr(running._Workers, "_another", another)
+    monkeypatch.setattr(running, "_TASKS", 2)
+    with running._Workers(1) as workers:
+        for number in range(5):
+            workers.start(f"run {number}", {})
+            assert workers.next() == (f"run {number}", "")
+            assert [process.poll() for process in begun[:-1]] == [0] * (len(begun) - 1)
+    assert len(begun) == 3
