@@ -255,28 +255,43 @@ def test_images_that_were_not_kept_join_by_the_label_image(tmp_path):
 
 
 def test_similar_draws_from_the_nearest_images_each_epoch(tmp_path):
-    """Disjoint sets: those of other recordings, by what is seen; one an epoch."""
+    """Disjoint sets: every record with its own image, and others' nearest captions."""
     clips = dataclasses.replace(CLIPS, join_by="similar", similar_images=3)
     es = [_record("es", n) for n in range(4)]
     ro = [_record("ro", n) for n in range(50, 70)]
     joined = _open(tmp_path, clips, es=es, ro=ro)
-    assert joined.n_records == 4 and joined.places["ro"].shape == (4, 3, 2)
+    assert joined.n_records == 24 and joined.places["ro"].shape == (24, 3, 2)
+    assert joined.seen.tolist() == [0] * 4 + [1] * 20
     steps = dataset.steps_per_epoch(joined, clips, 4)
     epochs = 12
-    drawn = {one.id: [] for one in es}
+    drawn = {one.id: [] for one in (*es, *ro)}
     for batch in _take(epochs * steps, joined, clips, 4, 1):
         (name,) = {clip.split("@")[0] for clip in _ids([batch])}
-        (heard,) = {_heard(batch, at, "ro", ro) for at in range(4)}
-        drawn[name].append(heard)
+        heard = {
+            language: {_heard(batch, at, language, made) for at in range(4)}
+            for language, made in (("es", es), ("ro", ro))
+        }
+        own, other = name[:2], {"es": "ro", "ro": "es"}[name[:2]]
+        assert heard[own] == {name}
+        drawn[name] += heard[other]
+        # What is seen is the record's own, at the clip's own time.
+        record = next(one for one in (*es, *ro) if one.id == name)
+        for at, clip in enumerate(_ids([batch])):
+            start = int(float(clip.split("@")[1].split("-")[0]))
+            shown = record.features_2d[start : start + 3].astype("f").max(axis=0)
+            expected = shown / np.linalg.norm(shown)
+            np.testing.assert_allclose(batch["visual"][at], expected, rtol=1e-3)
 
     def seen(record):
         vector = record.features_2d.astype("f").max(axis=0)
         return vector / np.linalg.norm(vector)
 
-    for one in es:
-        cosine = [seen(one) @ seen(other) for other in ro]
-        nearest = {ro[i].id for i in np.argsort(cosine)[-3:]}
-        assert len(drawn[one.id]) == epochs and set(drawn[one.id]) == nearest
+    for ours, theirs in ((es, ro), (ro, es)):
+        for one in ours:
+            cosine = [seen(one) @ seen(other) for other in theirs]
+            nearest = {theirs[i].id for i in np.argsort(cosine)[-3:]}
+            assert len(drawn[one.id]) == epochs and set(drawn[one.id]) <= nearest
+            assert len(set(drawn[one.id])) > 1
     again = _take(epochs * steps, joined, clips, 4, 1, 5 * steps)
     assert _ids(again[:2]) == _ids(
         _take(7 * steps, joined, clips, 4, 1)[5 * steps : 5 * steps + 2]
@@ -285,11 +300,14 @@ def test_similar_draws_from_the_nearest_images_each_epoch(tmp_path):
 
 def test_similar_of_aligned_sets_has_the_image_itself_first(tmp_path):
     clips = dataclasses.replace(CLIPS, join_by="similar", similar_images=1)
-    ro = [_record("ro", n) for n in range(6)]
-    joined = _open(tmp_path, clips, es=range(6), ro=ro)
-    for at, clip in enumerate(_ids(batches := _take(6, joined, clips, 4, 0))):
+    es, ro = ([_record(language, n) for n in range(6)] for language in ("es", "ro"))
+    joined = _open(tmp_path, clips, es=es, ro=ro)
+    assert joined.n_records == 12
+    for at, clip in enumerate(_ids(batches := _take(12, joined, clips, 4, 0))):
         batch, at = batches[at // 4], at % 4
-        assert _heard(batch, at, "ro", ro)[-1] == clip.split("@")[0][-1]
+        for language, made in (("es", es), ("ro", ro)):
+            heard = _heard(batch, at, language, made)
+            assert heard[-1] == clip.split("@")[0][-1]
 
 
 def test_similar_without_features_says_what_to_do(tmp_path):

@@ -1,5 +1,6 @@
 """Stages of several languages: trained, frozen, resumed, evaluated and exported."""
 
+import csv
 import dataclasses
 
 import corpus
@@ -10,10 +11,11 @@ from interrupted import assert_goes_on_to_the_same_weights
 
 import avl_tf
 from avl_tf import evaluation, runs, serving, settings, trained, training
+from avl_tf.commands import mining
 from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
-from avl_tf.model import layers_of
+from avl_tf.model import ModelConfig, layers_of
 from avl_tf.settings.stage import StageConfig
 
 CLIPS = ClipConfig("annotated", 2.0)
@@ -267,3 +269,58 @@ def test_flags_and_run_json_hold_what_the_run_is(full):
         str(run_dir / "flags.txt"), StageConfig, others=True
     )
     assert settings.from_flags(StageConfig, flag_values).freeze == ("audio:1",)
+
+
+def test_pairs_of_two_languages_are_mined(sets, full, tmp_path):
+    tsv = tmp_path / "pairs.tsv"
+    named = {"es": sets["es_eval"], "ro": sets["ro_eval"]}
+    mining.mine(str(full[0]), named, str(tsv), n_neighbours=4, least_margin=0.5)
+    with tsv.open(newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    assert rows and list(rows[0]) == [
+        *("margin", "similarity", "es", "ro", "same_recording"),
+    ]
+    margins = [float(row["margin"]) for row in rows]
+    assert margins == sorted(margins, reverse=True) and margins[-1] >= 0.5
+    for language in ("es", "ro"):
+        clips = [row[language] for row in rows]
+        assert len(set(clips)) == len(clips)
+    for row in rows:
+        ours, theirs = (row[k].partition("@")[0].removeprefix(k) for k in ("es", "ro"))
+        assert row["same_recording"] == str(ours == theirs).lower()
+    with pytest.raises(UserError, match="which of audio:es, audio:ro is to hear hi"):
+        mining.mine(str(full[0]), {"es": named["es"], "hi": named["ro"]}, "x", 4, 1)
+
+
+@pytest.mark.slow
+def test_an_image_encoder_learns_from_two_languages(sets, tmp_path):
+    joined = []
+    for language in ("es", "ro"):
+        made = [
+            dataclasses.replace(
+                _caption(language, i), image=_jpeg(i), features_2d=None, clips=()
+            )
+            for i in range(8)
+        ]
+        spec = {"languages": (language,), "images": True, "features_2d": None}
+        path = corpus.write_records(f"{tmp_path}/{language}", made, **spec)
+        joined.append(f"{language}={path}")
+    encoder = {"image_encoder": "resnet18", "image_width": 0.125}
+    base = ModelConfig(visual_dims=(), **SMALL, **encoder)
+    stage = StageConfig(records=",".join(joined), epochs=1, batch_size=4)
+    evaluated = EvaluationConfig(evaluate=(f"x={'+'.join(joined)}",))
+    clips = ClipConfig("whole", 3.0, join_by="image")
+    result = training.train_stage(str(tmp_path / "run"), stage, clips, evaluated, base)
+    assert result["history"][-1]["sets"]["x"]["n"] == 8
+    frozen = dataclasses.replace(stage, freeze=("visual", "audio:es"))
+    training.train_stage(
+        str(tmp_path / "next"), frozen, clips, evaluated, base, str(tmp_path / "run")
+    )
+    for name, moved in (("visual", False), ("audio:es", False), ("audio:ro", True)):
+        before, after = (_weights(tmp_path / run, name) for run in ("run", "next"))
+        assert _equal(before, after) != moved
+
+
+def _jpeg(number):
+    pixels = np.random.default_rng(number).integers(0, 256, (64, 48, 3), np.uint8)
+    return tf.io.encode_jpeg(pixels).numpy()

@@ -10,7 +10,8 @@ A batch holds
     clip_id   string [B], "record@start-end"
     group     int64 [B], the same for clips of one recording; if it is asked for
 That of a joined set has log_mel:LANGUAGE and n_frames:LANGUAGE of each language; what
-is seen and clip_id are of the first language's record, and group is of what joins them.
+is seen and clip_id are of the first language's record (joined by similarity, of each
+language's in turn), and group is of what joins them.
 Everything drawn at random is a function of (seed, epoch, record id), so that neither
 the number of threads nor a restart changes what is drawn.
 """

@@ -4,6 +4,7 @@ Everything is drawn from texts by draw, so that it is the same on every machine.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -111,15 +112,19 @@ class Tuples:
 
     def __init__(self, joined: JoinedSet, clips: ClipConfig, seed: int = 0):
         self.clips, self.seed, self.languages = clips, seed, list(joined.sets)
-        # What is seen is the first language's.
-        first, *others = joined.sets.values()
-        heard = [
-            dataclasses.replace(
-                one.spec, features_2d=None, features_3d=None, images=False
-            )
-            for one in others
+        # What no tuple shows is left in the files.
+        unread: dict[str, Any] = {
+            "features_2d": None,
+            "features_3d": None,
+            "images": False,
+        }
+        self.seen = joined.seen
+        self.many_seen = bool(self.seen.any())
+        self.specs = [
+            dataclasses.replace(one.spec, **({} if kept else unread))
+            for at, one in enumerate(joined.sets.values())
+            for kept in [self.many_seen or at == 0]
         ]
-        self.specs = [first.spec, *heard]
         self.n_clips = np.array(
             [clips.n_clips(Span("", 0, 1, int(n))) for n in joined.clips], np.int64
         )
@@ -160,29 +165,33 @@ class Tuples:
             paths.append(tf.gather(path, chosen[:, 0]))
             offsets.append(chosen[:, 1])
 
-        def read(text, group, *places):
+        def read(text, group, seen, *places):
             halves = zip(places[: len(paths)], places[len(paths) :], strict=True)
             records = [record_index.records_at(*place).take(1) for place in halves]
-            told = [tf.data.Dataset.from_tensors(one) for one in (text, group)]
+            told = [tf.data.Dataset.from_tensors(one) for one in (text, group, seen)]
             return tf.data.Dataset.zip((*told, *records))
 
-        def sample(text, group, *serialized):
+        def sample(text, group, seen, *serialized):
             both = zip(serialized, self.specs, strict=True)
             parsed = [parse(one, spec) for one, spec in both]
             drawn = None if number is None else (draw(self.seed, text), number)
             shortest = tf.reduce_min([one["log_mel"].n_steps for one in parsed])
-            batch = {}
+            batch, shown = {}, []
             for language, one, spec in zip(
                 self.languages, parsed, self.specs, strict=True
             ):
                 cut = clip_cutting.cut(one, self.clips, spec, drawn, shortest)
                 for name in ("log_mel", "n_frames"):
                     batch[f"{name}:{language}"] = cut.pop(name)
-                batch = {**cut, **batch}
+                shown.append(cut)
+            batch |= shown[0]
+            if self.many_seen:
+                batch |= {k: tf.stack([one[k] for one in shown])[seen] for k in cut}
             n_clips = tf.size(batch["clip_id"])
             return {**batch, "group": tf.repeat(group, n_clips)}
 
-        chosen = (texts, tf.gather(self.groups, order), *paths, *offsets)
+        told = [tf.gather(column, order) for column in (self.groups, self.seen)]
+        chosen = (texts, *told, *paths, *offsets)
         tuples = tf.data.Dataset.from_tensor_slices(chosen)
         at_once = self.at_once or 1
         read_in_order = tuples.interleave(

@@ -1,7 +1,7 @@
 """What joins records of several languages: keys of each, or images that are alike."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -69,8 +69,8 @@ def similar(
     listed: Mapping[str, Sequence[Entry]],
     n: int,
     same_n_clips: bool,
-) -> list[list[list[Entry]]]:
-    """Joins each record of the first language to those of the most similar images.
+) -> tuple[list[list[list[Entry]]], list[int]]:
+    """Joins each record of every language to those of the most similar images.
 
     Args:
         sets, listed: by language, with their records.
@@ -78,8 +78,9 @@ def similar(
         same_n_clips: only such as have as many clips.
 
     Returns:
-        A row for each record of the first language that has any: by language the
-        records, the most similar first; of the first language the record itself.
+        A row for each record, the first language's first, that each other language has
+        any for: by language the records, the most similar first; of its own language
+        the record itself. And the place of its own language, whose image is seen.
 
     Raises:
         ValueError: the records have no frozen features.
@@ -89,23 +90,48 @@ def similar(
     Unstated: which image embedding and how many images. Here the cosine of the frozen
         features of a record, each stream's maximum over time.
     """
-    name, *others = sets
-    first = listed[name]
-    anchors = _features(sets[name], first)
-    found: list[list[list[Entry]]] = [[[entry]] for entry in first]
-    for other in others:
-        entries = listed[other]
-        features = _features(sets[other], entries)
-        counts = np.array([entry.n_clips for entry in entries])
-        fitting = {count: np.flatnonzero(counts == count) for count in set(counts)}
-        for start in range(0, len(first), _ROWS_AT_ONCE):
-            cosine = anchors[start : start + _ROWS_AT_ONCE] @ features.T
-            for at, row in enumerate(cosine, start):
-                fits = np.arange(len(entries))
-                if same_n_clips:
-                    fits = fitting.get(first[at].n_clips, fits[:0])
-                found[at].append([entries[i] for i in fits[_largest(row[fits], n)]])
-    return [row for row in found if all(row)]
+    features = {name: _features(sets[name], listed[name]) for name in sets}
+    rows, seen = [], []
+    for place, name in enumerate(sets):
+        found: list[list[list[Entry]]] = [[] for _ in listed[name]]
+        for other in sets:
+            if other == name:
+                nearest = [[entry] for entry in listed[name]]
+            else:
+                both = listed[name], listed[other]
+                cosines = _cosines(features[name], features[other])
+                nearest = _nearest(*both, cosines, n, same_n_clips)
+            for row, entries in zip(found, nearest, strict=True):
+                row.append(entries)
+        whole = [row for row in found if all(row)]
+        rows += whole
+        seen += [place] * len(whole)
+    return rows, seen
+
+
+def _cosines(ours: np.ndarray, theirs: np.ndarray) -> Iterator[np.ndarray]:
+    """A row for each of ours, some at a time."""
+    for start in range(0, len(ours), _ROWS_AT_ONCE):
+        yield from ours[start : start + _ROWS_AT_ONCE] @ theirs.T
+
+
+def _nearest(
+    ours: Sequence[Entry],
+    theirs: Sequence[Entry],
+    cosines: Iterable[np.ndarray],
+    n: int,
+    same_n_clips: bool,
+) -> list[list[Entry]]:
+    """The n of theirs that are most similar to each of ours, if any fits."""
+    counts = np.array([entry.n_clips for entry in theirs])
+    fitting = {count: np.flatnonzero(counts == count) for count in set(counts)}
+    found = []
+    for entry, cosine in zip(ours, cosines, strict=True):
+        fits = np.arange(len(theirs))
+        if same_n_clips:
+            fits = fitting.get(entry.n_clips, fits[:0])
+        found.append([theirs[i] for i in fits[_largest(cosine[fits], n)]])
+    return found
 
 
 def _largest(values: np.ndarray, n: int) -> np.ndarray:

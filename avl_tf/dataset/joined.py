@@ -29,13 +29,14 @@ class JoinedSet:
 
     Attributes:
         name: what the sets are called.
-        sets: by language, with the records that are in tuples; the first is the one
-            that is seen.
+        sets: by language, with the records that are in tuples.
         places: by language int64 [N, K, 2], the index of a shard and the byte in it; of
             K records an epoch draws one (more than one if joined by similarity).
         keys: what joins each tuple, N texts.
         numbers: int64 [N], counts the tuples of one key.
         clips: int64 [N], the annotated clips of each tuple.
+        seen: int64 [N], whose image is seen, as a place among the sets: the first's,
+            but for those joined by similarity.
         n_unjoined: by language, records that are in no tuple.
     """
 
@@ -45,6 +46,7 @@ class JoinedSet:
     keys: tuple[str, ...]
     numbers: np.ndarray
     clips: np.ndarray
+    seen: np.ndarray
     n_unjoined: Mapping[str, int]
 
     @property
@@ -142,18 +144,21 @@ def join(sets: Mapping[str, RecordSet], clips: ClipConfig, training: bool) -> Jo
     annotated = not training or clips.clip_sampling == "annotated"
     keys_of: dict[str, list[str]] = {}
     if training and clips.join_by == join_keys.SIMILAR:
-        rows = join_keys.similar(sets, listed, clips.similar_images, annotated)
-        keys = [first.recording_id for (first,), *_ in rows]
+        found = join_keys.similar(sets, listed, clips.similar_images, annotated)
+        rows, seen = found
+        keys = [row[at][0].recording_id for row, at in zip(*found, strict=True)]
     else:
         keys_of = {
             name: join_keys.keys(sets[name], entries, clips.join_by, label)
             for name, entries in listed.items()
         }
         keys, rows = _rows(listed, keys_of, training)
+        seen = [0] * len(rows)
     if annotated:
         same = [len({one.n_clips for one, *_ in row}) == 1 for row in rows]
         keys = list(itertools.compress(keys, same))
         rows = list(itertools.compress(rows, same))
+        seen = list(itertools.compress(seen, same))
     if not rows:
         raise UserError(join_faults.nothing_joined(sets, keys_of, clips.join_by))
     reasons = _reasons(listed, keys_of, clips.join_by)
@@ -188,6 +193,7 @@ def join(sets: Mapping[str, RecordSet], clips: ClipConfig, training: bool) -> Jo
         tuple(keys),
         np.array(numbers, np.int64),
         np.array([row[0][0].n_clips for row in rows], np.int64),
+        np.array(seen, np.int64),
         n_unjoined,
     )
     what = counted(joined.n_records, "tuple")
