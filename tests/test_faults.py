@@ -25,7 +25,9 @@ def graphs():
     keras.utils.set_random_seed(0)
     info = RunInfo(CONFIG, *STREAMS, "clip", "", "", ("es",), None, True)
     model = build_model(CONFIG)
-    functions = signatures.of_audio(model, info) | signatures.of_features(model, info)
+    functions = signatures.of_audio(model, info, "audio") | signatures.of_features(
+        model, info
+    )
     return {
         name: tf.function(function, input_signature=given)
         for name, (function, given) in functions.items()
