@@ -1,6 +1,6 @@
 r"""Finds clips of two languages that say alike, without a word of text.
 
-    python -m avl_tf.mine --run_dir=runs/bilingual/seed0/ro/full \
+    python -m avl_tf.mine --run_dir=runs/bilingual/ro/full/seed0 \
         --records=es=data/bilingual/es/records/eval,ro=data/bilingual/ro/records/eval \
         --tsv=pairs.tsv
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import corpus
 import numpy as np
@@ -17,6 +18,7 @@ import tensorflow as tf
 from programs import fails_in_one_line, run, started
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from avl_tf.commands import comparing_languages
 from avl_tf.comparing import curve, running, seeds, table
 from avl_tf.comparing.trainings import read_systems
 from avl_tf.errors import UserError
@@ -467,3 +469,17 @@ def test_a_worker_ends_after_some_trainings(monkeypatch):
             assert workers.next() == (f"run {number}", "")
             assert [process.poll() for process in begun[:-1]] == [0] * (len(begun) - 1)
     assert len(begun) == 3
+
+
+def test_recordings_that_a_system_has_learnt_from_are_told_with_the_table(tmp_path):
+    ranked = []
+    for name, n_same in (("cascade", 2), ("full", 3), ("other", 0)):
+        shared = {"ro": {"n_recordings": 9, "n_same": n_same, "n_near_duplicates": 1}}
+        recalls = {"history": [], "stands": 0} | ({"shared": shared} if n_same else {})
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "recall.json").write_text(json.dumps(recalls))
+        training = types.SimpleNamespace(name=name)
+        ranked.append((types.SimpleNamespace(training=training, language="ro"), None))
+    (line,) = comparing_languages._shared(str(tmp_path), ranked)
+    assert line.startswith("ro: up to 4 of 9 recordings") and "(3 by their ids" in line
+    assert comparing_languages._shared(str(tmp_path), ranked[2:]) == []

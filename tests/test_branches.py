@@ -215,3 +215,24 @@ def test_a_set_of_one_language_is_heard_by_its_branch():
         UserError, match=r"which of audio:es, audio:ro is to hear ro_set"
     ):
         evaluation.heard(Records, BRANCHES, "ro_set")
+
+
+def test_a_set_that_is_called_as_another_branch_is_told(caplog):
+    class Records:
+        name, language, spoken = "data/es/eval", "", ("es",)
+
+    assert evaluation.heard(Records, BRANCHES, "es")["audio"] == "audio:es"
+    assert not caplog.text
+    assert evaluation.heard(Records, BRANCHES, "ro")["audio"] == "audio:es"
+    assert "ro: its records are in es, and heard by audio:es" in caplog.text
+
+
+def test_one_line_says_where_branches_start_and_which_stay():
+    begun = {
+        "audio:es": branches.Start("runs/es", "audio"),
+        "visual": branches.Start("runs/es", ""),
+    }
+    assert branches.summary(BRANCHES, begun, ["audio:es"]) == (
+        "audio:es from runs/es@audio, frozen; audio:ro from scratch; "
+        "visual from runs/es"
+    )

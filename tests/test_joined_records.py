@@ -310,6 +310,14 @@ def test_similar_of_aligned_sets_has_the_image_itself_first(tmp_path):
             assert heard[-1] == clip.split("@")[0][-1]
 
 
+def test_sets_that_are_called_by_each_others_language_are_told(tmp_path, caplog):
+    es, ro = (_write(tmp_path, name, range(3)) for name in ("es", "ro"))
+    dataset.open_training_records(f"es={es},ro={ro}", CLIPS)
+    assert "meant?" not in caplog.text
+    dataset.open_training_records(f"es={ro},ro={es}", CLIPS)
+    assert "its records are in ro. Is ro= meant?" in caplog.text
+
+
 def test_similar_without_features_says_what_to_do(tmp_path):
     clips = dataclasses.replace(CLIPS, join_by="similar")
     paths = [

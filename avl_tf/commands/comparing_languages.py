@@ -1,8 +1,9 @@
 """What avl_tf.bilingual does: trainings of systems and languages, tables, a curve."""
 
 import dataclasses
+from collections.abc import Mapping
 
-from avl_tf import files
+from avl_tf import files, runs
 from avl_tf.commands.bilingual_plan import GUIDE, Cell, Plan
 from avl_tf.comparing import curve, running, table
 from avl_tf.dataset import ClipConfig
@@ -43,7 +44,7 @@ def compare(run_dir: str, plan: Plan, at_once: int, config: ResamplingConfig) ->
     of_systems = [(cell, one) for cell, one in ranked if cell.system != GUIDE]
     hours = _hours(plan)
     rows = _rows(of_systems, hours)
-    texts = [_tables(plan, of_systems, hours, config)]
+    texts = [_tables(plan, of_systems, hours, config), *_shared(run_dir, ranked)]
     if of_guide:
         guide = {GUIDE: [one for _, one in of_guide]}
         language = of_guide[0][0].language
@@ -62,6 +63,27 @@ def compare(run_dir: str, plan: Plan, at_once: int, config: ResamplingConfig) ->
     log.text("bilingual", text)
     log.close()
     print(text)
+
+
+def _shared(run_dir: str, ranked: _Ranked) -> list[str]:
+    """Says of which sets trainings have seen recordings; see avl_tf.overlap."""
+    most: dict[str, dict] = {}
+    for cell, _ in ranked:
+        recalls = runs.weights.read_recalls(files.join(run_dir, cell.training.name))
+        found = recalls.get("shared", {}).get(cell.language)
+        if found and _n_shared(found) > _n_shared(most.get(cell.language, {})):
+            most[cell.language] = found
+    return [
+        f"{name}: up to {_n_shared(found)} of {found['n_recordings']} recordings of "
+        "the evaluation set are among those that a system or its guide was trained on "
+        f"({found['n_same']} by their ids, {found['n_near_duplicates']} by sound that "
+        "is much alike); `shared` in the runs' recall.json names them."
+        for name, found in most.items()
+    ]
+
+
+def _n_shared(found: Mapping) -> int:
+    return found.get("n_same", 0) + found.get("n_near_duplicates", 0)
 
 
 def _rows(ranked: _Ranked, hours: dict[tuple[str, float], float]) -> list[dict]:

@@ -39,7 +39,7 @@ def mine(
     sets = {}
     for language, name in named.items():
         opened = dataclasses.replace(open_records(name), language=language)
-        evaluation.heard(opened, model.info.model.branches, language)
+        evaluation.heard(opened, model.info.model.branches, language, "records")
         sets[language] = model.as_read(opened)
     processors.log("evaluation")
     embedder = model.load()

@@ -55,6 +55,20 @@ def nothing_joined(
     )
 
 
+def tell_languages(sets: Mapping[str, RecordSet]) -> None:
+    """Warns of sets that are called by another set's language."""
+    for name, records in sets.items():
+        if other := {*records.spec.languages} & {*sets} - {name}:
+            spoken = " and ".join(records.spec.languages)
+            logging.warning(
+                "%s=%s: its records are in %s. Is %s= meant?",
+                name,
+                records.name,
+                spoken,
+                min(other),
+            )
+
+
 def require_alike(sets: Mapping[str, RecordSet]) -> None:
     """Raises UserError if the settings of sets differ, but for their storage."""
     (name, first), *others = sets.items()

@@ -139,6 +139,7 @@ def join(sets: Mapping[str, RecordSet], clips: ClipConfig, training: bool) -> Jo
             join by, or a record is damaged.
     """
     join_faults.require_alike(sets)
+    join_faults.tell_languages(sets)
     label = join_keys.label_of(clips.join_by, sets)
     listed = {name: _list(records, label) for name, records in sets.items()}
     annotated = not training or clips.clip_sampling == "annotated"

@@ -99,7 +99,10 @@ def _compiled(tower: keras.Model) -> Tower:
 
 
 def heard(
-    records: Records, branches: Sequence[str], set_name: str = ""
+    records: Records,
+    branches: Sequence[str],
+    set_name: str = "",
+    flag: str = "evaluate",
 ) -> dict[str, str]:
     """Which branch of a model embeds what of a set.
 
@@ -107,6 +110,7 @@ def heard(
         records: a set of one language, or a joined one.
         branches: of the model.
         set_name: what the set is called, for messages.
+        flag: that names the set, for messages.
 
     Returns:
         The model's branch by what the metrics call it: {"audio": "audio:ro", "visual":
@@ -125,7 +129,7 @@ def heard(
         missing = [name for name in wanted.values() if name not in branches]
         if missing:
             raise UserError(
-                f"--evaluate: {set_name or records.name} is of "
+                f"--{flag}: {set_name or records.name} is of "
                 f"{' and '.join(languages)}, and the model has the branches "
                 f"{', '.join(branches)}: nothing hears {missing[0].partition(':')[2]}. "
                 "Name sets of the model's languages."
@@ -135,11 +139,21 @@ def heard(
         return own
     fitting = [name for name in branches if name.partition(":")[2] in records.spoken]
     if len(fitting) != 1:
-        example = branches[0].partition(":")[2]
+        advice = (
+            f"Say so, as in {set_name or 'NAME'}={branches[0][6:]}={records.name}."
+            if flag == "evaluate"
+            else "Name a language that the model hears."
+        )
         raise UserError(
-            f"--evaluate: which of {', '.join(branches[:-1])} is to hear "
-            f"{set_name or records.name}, in {' and '.join(records.spoken)}? Say so, "
-            f"as in {set_name or 'NAME'}={example}={records.name}."
+            f"--{flag}: which of {', '.join(branches[:-1])} is to hear "
+            f"{set_name or records.name}, in {' and '.join(records.spoken)}? {advice}"
+        )
+    if f"audio:{set_name}" in branches and fitting[0] != f"audio:{set_name}":
+        logging.warning(
+            "%s: its records are in %s, and heard by %s.",
+            set_name,
+            " and ".join(records.spoken),
+            fitting[0],
         )
     return {"audio": fitting[0], "visual": "visual"}
 

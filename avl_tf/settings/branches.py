@@ -132,3 +132,15 @@ def suffix(branch: str) -> str:
     """What an export's signatures of a branch end in: _es of audio:es, else nothing."""
     language = branch.partition(":")[2]
     return language and f"_{language}"
+
+
+def summary(
+    branches: Sequence[str], begun: Mapping[str, Start], frozen: Sequence[str]
+) -> str:
+    """One line: where each branch starts, and which do not learn."""
+    found = []
+    for name in branches:
+        run, branch = begun.get(name, Start("", ""))
+        start = f"from {run}{branch and '@' + branch}" if run else "from scratch"
+        found.append(f"{name} {start}{', frozen' if name in frozen else ''}")
+    return "; ".join(found)

@@ -142,6 +142,10 @@ def train_stage(
             admission.tell(stage, clips, records, evaluated, sets)
         settled = evaluation.by_set(sets, evaluated, told=index == 0)
 
+        if index == 0:
+            logging.info(
+                "%s: %s", run_dir, branches.summary(info.model.branches, starts, frozen)
+            )
         state = _make_state(strategy, stage, info, frozen)
         take_step = steps.train_step(strategy, state, stage, steps_per_epoch)
         checkpoints = Checkpoints(run_dir, state, stage.keep_checkpoints, index == 0)
