@@ -183,10 +183,10 @@ class Embedder:
         if not names:
             return "audio"
         if language not in names:
+            given = "no language given" if language == "und" else f"language={language}"
             raise UserError(
-                f"language={language}: the model hears {', '.join(names)}, each with a "
-                "branch of its own. Say which, as in embed_audio(..., "
-                f"language='{names[0]}')."
+                f"{given}: the model hears {', '.join(names)}, each with a branch of "
+                f"its own. Say which, as in embed_audio(..., language='{names[0]}')."
             )
         return f"audio:{language}"
 
