@@ -12,7 +12,12 @@ from avl_tf.errors import UserError
 
 ROOT = pathlib.Path(__file__).parent.parent
 # Their own texts, made in the same process or by a child of it.
-_OWN = {"avl_tf/settings/__init__.py", "data_prep/builder/segmenter_process.py"}
+_OWN = {
+    "avl_tf/settings/__init__.py",
+    "data_prep/builder/segmenter_process.py",
+    "avl_tf/comparing/running.py",
+    "avl_tf/comparing/worker.py",
+}
 
 
 @pytest.mark.parametrize(
