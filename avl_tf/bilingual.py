@@ -68,9 +68,9 @@ _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of each training.")
 _FRACTIONS = flags.DEFINE_list(
     "fractions",
     ["1"],
-    "Parts of each low-resource language's recordings, as in 0.1,0.3,1; a smaller part "
-    "lies within a larger one, and an --nn_queue is as much smaller. Several give a "
-    "learning curve.",
+    "Parts of each low-resource language's recordings, as in 0.25,0.5,1; a smaller "
+    "part lies within a larger one, and an --nn_queue is as much smaller. Several give "
+    "a learning curve.",
 )
 _AT_ONCE = flags.DEFINE_integer(
     "at_once",

@@ -9,7 +9,6 @@ table in TensorBoard, and a run directory a stage.
 """
 
 import os
-import re
 
 from absl import flags
 
@@ -63,7 +62,7 @@ def _parse_stages(items: list[str]) -> list[CascadeStage]:
     stages: list[CascadeStage] = []
     comma_lists.require_no_path_cut(items, "stages")
     for item in items:
-        match = re.fullmatch(r"([\w.-]+)=([^@]+?)(?:@(.+))?", item.strip())
+        match = comma_lists.match_stage(item)
         if not match:
             raise UserError(
                 f"--stages: expected name=flagfile[@parent], got '{item}'. "

@@ -85,6 +85,11 @@ def parse_named(
     return named
 
 
+def match_stage(item: str) -> re.Match[str] | None:
+    """Matches name=flagfile[@parent], of a list of stages: its three groups."""
+    return re.fullmatch(r"([\w.-]+)=([^@]+?)(?:@(.+))?", item.strip())
+
+
 def parse_records(text: str, flag: str = "records") -> dict[str, str]:
     """Reads the records of a flag: a path, or LANGUAGE=PATH with commas between.
 

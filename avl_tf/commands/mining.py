@@ -6,13 +6,10 @@ import functools
 import io
 from collections.abc import Mapping
 
-import numpy as np
-
 from avl_tf import dataset, evaluation, files, mining, processors, trained
 from avl_tf.dataset import Records
 from avl_tf.records import open_records, record_index
 from avl_tf.settings.evaluation import EvaluationConfig
-from avl_tf.trained import Embedder, Trained
 from avl_tf.wording import counted
 
 
@@ -36,14 +33,24 @@ def mine(
         ValueError, FileNotFoundError: the model or a set is not there or does not fit.
     """
     model = trained.look(path)
-    sets = {}
+    sets, heard = {}, {}
     for language, name in named.items():
         opened = dataclasses.replace(open_records(name), language=language)
-        evaluation.heard(opened, model.info.model.branches, language, "records")
+        branches = model.info.model.branches
+        heard[language] = evaluation.heard(opened, branches, language, "records")
         sets[language] = model.as_read(opened)
     processors.log("evaluation")
     embedder = model.load()
-    found = {k: _embed(model, embedder, k, one) for k, one in sets.items()}
+    configs = evaluation.by_set(sets, model.evaluation or EvaluationConfig())
+    found = {}
+    for language, records in sets.items():
+        embed = functools.partial(
+            embedder.embed, heard={"audio": heard[language]["audio"]}
+        )
+        embeddings, clip_ids, _ = evaluation.embed_set(
+            embed, records, configs[language], model.log_mel_reference
+        )
+        found[language] = embeddings["audio"], clip_ids
     (first, ids), (second, other_ids) = found.values()
     index, other_index, margins = mining.mutual_pairs(first, second, n_neighbours)
     recordings = [_recordings(one) for one in sets.values()]
@@ -74,25 +81,6 @@ def mine(
             f"{n_same} of {len(rows)} pairs ({100 * n_same / len(rows):.1f} %) are of "
             f"the same recording; by chance it would be about {chance:.1f} %."
         )
-
-
-def _embed(
-    model: Trained, embedder: Embedder, language: str, records: Records
-) -> tuple[np.ndarray, list[str]]:
-    """The audio embeddings of a set, float32 [N, D], and the ids of its clips."""
-    heard = evaluation.heard(records, embedder.branches, language)
-    embed = functools.partial(embedder.embed, heard={"audio": heard["audio"]})
-    config = evaluation.by_set(
-        {language: records}, model.evaluation or EvaluationConfig()
-    )[language]
-    batches = dataset.evaluation_batches(
-        records,
-        config.evaluation_clip_s,
-        config.evaluation_batch_size,
-        model.log_mel_reference,
-    )
-    embeddings, ids = evaluation.embed_all(embed, dataset.read(batches, records))
-    return embeddings["audio"], ids
 
 
 def _recordings(records: Records) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """What is to be trained, as plain values; no TensorFlow here."""
 
 import dataclasses
-import re
 from collections.abc import Iterable, Sequence
 
 from absl import flags
@@ -72,7 +71,7 @@ def read_systems(items: Iterable[str], flag: str) -> list[System]:
     comma_lists.require_no_path_cut(items, flag)
     found: dict[str, System] = {}
     for item in items:
-        match = re.fullmatch(r"([\w.-]+)=([^@]+?)(?:@(.+))?", item.strip())
+        match = comma_lists.match_stage(item)
         if not match or match[1] in found:
             raise UserError(
                 f"--{flag}: expected NAME=FLAGFILE or NAME=FLAGFILE@PARENT with each "

@@ -238,6 +238,32 @@ def embed_all(
     return {name: np.concatenate(part) for name, part in parts.items()}, ids
 
 
+def embed_set(
+    embed: EmbedFunction,
+    records: Records,
+    config: EvaluationConfig,
+    log_mel_reference: str = "stored",
+) -> tuple[dict[str, np.ndarray], list[str], float]:
+    """Embeds every clip of a set.
+
+    Args:
+        embed, records, config, log_mel_reference: as rank_set.
+
+    Returns:
+        As embed_all, and the seconds that clips were padded or cut to.
+
+    Raises:
+        ValueError: a shard is damaged or an embedding is not finite.
+    """
+    clip_s = config.evaluation_clip_s
+    if not clip_s:
+        clip_s = clip_lengths.heard_s(clip_lengths.of_set(records), 0)
+    batches = dataset.evaluation_batches(
+        records, clip_s, config.evaluation_batch_size, log_mel_reference
+    )
+    return *embed_all(embed, dataset.read(batches, records)), clip_s
+
+
 def rank_set(
     embed: EmbedFunction,
     records: Records,
@@ -262,16 +288,7 @@ def rank_set(
             f"{records.name} has {records.n_clips} clips. It is their number together "
             "with those that are missing."
         )
-    clip_s = config.evaluation_clip_s
-    if not clip_s:
-        clip_s = clip_lengths.heard_s(clip_lengths.of_set(records), 0)
-    batches = dataset.evaluation_batches(
-        records,
-        clip_s,
-        config.evaluation_batch_size,
-        log_mel_reference,
-    )
-    embeddings, clip_ids = embed_all(embed, dataset.read(batches, records))
+    embeddings, clip_ids, clip_s = embed_set(embed, records, config, log_mel_reference)
     return RankedSet(
         clip_ids=tuple(clip_ids),
         ranks=metrics.ranks_of_pairs(embeddings, metrics.pairs(embeddings)),
