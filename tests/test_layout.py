@@ -39,6 +39,7 @@ ROOMS = [
         "evaluation",
         "trained",
         "serving",
+        "retrieval",
         "release",
         "training",
         "reporting",
