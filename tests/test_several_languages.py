@@ -17,6 +17,7 @@ from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig, layers_of
 from avl_tf.settings.stage import StageConfig
+from avl_tf.trained import identity
 
 CLIPS = ClipConfig("annotated", 2.0)
 SMALL = {"audio_widths": (8, 8, 16), "embedding_dim": 16, "visual_scale": 20.0}
@@ -199,6 +200,10 @@ def test_an_export_has_signatures_for_each_language(full):
     assert set(found) == {*heard, "visual", "features", "serving_default"}
     waveform = np.random.default_rng(0).uniform(-0.3, 0.3, 16000).astype(np.float32)
     run, export = avl_tf.load(str(run_dir)), avl_tf.load(path)
+    assert run.digest == export.digest
+    pair = run.golden()
+    assert pair["audio:es_embedding"].any() and pair["audio:ro_embedding"].any()
+    assert identity.difference(pair, export.golden()) == ""
     by_language = {}
     for language in ("es", "ro"):
         found = run.embed_audio((waveform, 16000), language=language)

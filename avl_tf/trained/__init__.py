@@ -48,22 +48,23 @@ class Trained:
                 )
             if file and not os.path.isfile(file):
                 raise FileNotFoundError(f"{argument}={file}: no such file.")
-        towers, found = self._towers()
+        towers, variables, found = self._towers()
         return Embedder(
             dataclasses.replace(self.info, weights=found),
             towers,
             (self.evaluation and self.evaluation.evaluation_clip_s) or LONGEST_S,
             "clip" in (self.info.log_mel_reference, self.log_mel_reference),
             weights,
+            variables,
         )
 
-    def _towers(self) -> tuple[dict[str, Tower], Weights | None]:
-        """The model by its branches, and which weights it has."""
+    def _towers(self) -> tuple[dict[str, Tower], list[tf.Variable], Weights | None]:
+        """The model by its branches, its variables, and which weights it has."""
         if not self.is_export:
             return _of_run(self.path, self.info, self.weights)
         if self.info.weights:
             runs.weights.tell(self.path, self.info.weights, self.info.parent)
-        return _of_export(self.path, self.info), self.info.weights
+        return *_of_export(self.path, self.info), self.info.weights
 
     def as_read(self, records: Records) -> Records:
         """The set as the model reads it; ValueError if it cannot."""
@@ -156,17 +157,20 @@ def _look(path: str, settings_dir: str, weights: str, is_export: bool) -> Traine
     return Trained(path, is_export, info, config, reference, weights, clips.join_by)
 
 
-def _of_run(path: str, info: RunInfo, weights: str) -> tuple[dict[str, Tower], Weights]:
+def _of_run(
+    path: str, info: RunInfo, weights: str
+) -> tuple[dict[str, Tower], list[tf.Variable], Weights]:
     filtered = filters_well()
     model = build_model(info.model, initialize=False, minimal_filtering=filtered)
     found = runs.load_weights(model, path, weights)
-    return evaluation.towers(model), found
+    variables = [variable.value for variable in model.variables]
+    return evaluation.towers(model), variables, found
 
 
-def _of_export(path: str, info: RunInfo) -> dict[str, Tower]:
+def _of_export(path: str, info: RunInfo) -> tuple[dict[str, Tower], list[tf.Variable]]:
     try:
         with files.local_copy(path) as local, files.plain(local) as plain:
-            signatures = tf.saved_model.load(plain).signatures
+            loaded = tf.saved_model.load(plain)
     except (IndexError, ValueError, OSError, tf.errors.OpError) as error:
         raise UserError(
             f"{path}: damaged ({files.reason(error)}). Run avl_tf.export again."
@@ -174,7 +178,7 @@ def _of_export(path: str, info: RunInfo) -> dict[str, Tower]:
 
     def tower(name: str) -> Tower:
         given = visual_input(info.model) if name == "visual" else "log_mel"
-        signature = signatures[given + branches.suffix(name)]
+        signature = loaded.signatures[given + branches.suffix(name)]
         needed = signature.structured_input_signature[1]
 
         def embed(batch):
@@ -188,4 +192,4 @@ def _of_export(path: str, info: RunInfo) -> dict[str, Tower]:
 
         return embed
 
-    return {name: tower(name) for name in info.model.branches}
+    return {name: tower(name) for name in info.model.branches}, list(loaded.weights)

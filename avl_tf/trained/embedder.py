@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,14 @@ import tqdm
 from absl import logging
 
 from avl_tf import evaluation
-from avl_tf.backbones import Backbone, load_backbone
+from avl_tf.backbones import Backbone
 from avl_tf.dataset import Records
 from avl_tf.errors import UserError
 from avl_tf.evaluation.rankings import RankedSet
 from avl_tf.media import Wanted
 from avl_tf.runs import RunInfo
 from avl_tf.settings.evaluation import EvaluationConfig
-from avl_tf.trained import sources
+from avl_tf.trained import identity, sources, streams
 from avl_tf.trained.sources import Source
 
 # As evaluation's; InvalidItem if an item has no embedding.
@@ -60,6 +60,7 @@ class Embedder:
         clip_s: float,
         hears_clips_alone: bool,
         weights: Mapping[str, str],
+        variables: Sequence[tf.Variable],
     ):
         """Takes what Trained.load has found.
 
@@ -69,6 +70,7 @@ class Embedder:
             clip_s: see Embedder.
             hears_clips_alone: each clip's own loudest bin is its 0 dB.
             weights: files of the backbones' weights by stream, "" for a backbone's own.
+            variables: the model's weights, in Keras' order.
         """
         self.languages: tuple[str, ...] = info.languages
         self.embedding_dim: int = info.model.embedding_dim
@@ -76,6 +78,7 @@ class Embedder:
         self._info, self._towers = info, towers
         self._hears_clips_alone, self._weights = hears_clips_alone, weights
         self._backbones: dict[str, Backbone] = {}
+        self._variables = variables
 
     def embed_audio(
         self,
@@ -146,7 +149,8 @@ class Embedder:
         """
         if self._info.model.image_encoder:
             return self._embed("visual", video, sources.crop)
-        self._load_backbones()
+        if not self._backbones:  # till the first video comes
+            self._backbones = streams.backbones(self._info, self._weights)
         sample_rate = self._info.model.audio.sample_rate
         wanted = Wanted(language, audio_track)
 
@@ -194,6 +198,29 @@ class Embedder:
     def branches(self) -> tuple[str, ...]:
         """The model's branches: audio and visual, or audio:es and so on and visual."""
         return self._info.model.branches
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The hash of its configuration and weights, in hexadecimal.
+
+        That of a run and of its export are the same; see identity.digest.
+        """
+        return identity.digest(self._info, self._variables)
+
+    def golden(self) -> dict[str, np.ndarray]:
+        """The golden pair: a made item, the same for ever, and its embeddings.
+
+        Returns:
+            The model's inputs, log_mel, n_frames and visual or image, of one item, and
+            audio_embedding and visual_embedding [1, D]; of several languages
+            log_mel:es, audio:es_embedding and so on.
+        """
+        inputs = identity.golden_inputs(self._info)
+        embedded = {
+            name: tower(identity.of_golden(inputs, name))
+            for name, tower in self._towers.items()
+        }
+        return identity.golden_pair(inputs, embedded)
 
     def embed(
         self,
@@ -262,33 +289,6 @@ class Embedder:
                 "finite. The model's weights hold a NaN, or have grown too large."
             )
         return embeddings
-
-    def _load_backbones(self) -> None:
-        """Loads the CNNs of the run's records, when the first video comes."""
-        if self._backbones:
-            return
-        for name, weights in self._weights.items():
-            stream = getattr(self._info, name)
-            if stream is None:
-                continue
-            try:
-                backbone = load_backbone(stream.backbone, weights or None)
-            except (UserError, OSError) as error:
-                argument = name.replace("features", "weights")
-                raise UserError(
-                    f"the model sees by features of {stream.backbone}, which cannot be "
-                    f"loaded: {error} Give its weights as "
-                    f"avl_tf.load(..., {argument}=FILE)."
-                ) from error
-            rate_hz = backbone.rate_hz
-            # Vectors that were pooled before they came into records have no rate.
-            if backbone.feature_dim != stream.dim or stream.rate_hz not in (0, rate_hz):
-                raise UserError(
-                    f"{stream.backbone} makes {backbone.feature_dim} features, "
-                    f"{rate_hz} times a second; the model's records have {stream.dim}, "
-                    f"{stream.rate_hz} times."
-                )
-            self._backbones[name] = backbone
 
 
 def _batches(inputs: Iterator[dict[str, Any]]) -> Iterator[dict[str, tf.Tensor]]:
