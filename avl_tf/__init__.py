@@ -4,10 +4,13 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from avl_tf import keras_settings, terminal
+from avl_tf import keras_settings, offspring, terminal
 
 if TYPE_CHECKING:
     from avl_tf.trained.embedder import Embedder
+
+# The first that a worker process imports: what follows may take it seconds.
+offspring.follow_parent()
 
 # Read when TensorFlow is first imported; what the user has set is kept.
 # Level 3: TensorFlow 2.16 prints errors about CUDA on machines that have none.

@@ -15,12 +15,13 @@ import tensorflow as tf
 
 from avl_tf import media, records
 from avl_tf.audio import AudioConfig
+from avl_tf.manifest import Recording
+from avl_tf.offspring import n_cores
+from avl_tf.settings.extraction import ExtractionConfig
 from benchmarks.duel import Run, Side, check_equal, compare, in_turns
 from benchmarks.rows import Row
 from data_prep import workers
-from data_prep.extraction import ExtractionConfig, ShardTask
-from data_prep.manifest import Recording
-from data_prep.offspring import n_cores
+from data_prep.shard_tasks import ShardTask
 
 BACKBONE = "efficientnet_lite0"
 _SHORT = {"height": 360, "width": 640, "fps": 25, "sound_hz": 44100}

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 from avl_tf.errors import UserError
-from data_prep.manifest import write_text
+from avl_tf.manifest import write_text
 
 HEADER = ("name", "ours", "other", "other_name", "unit", "ratio")
 _NUMBERS = ("ours", "other", "ratio")

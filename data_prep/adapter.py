@@ -13,15 +13,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from tqdm import tqdm
 
-from avl_tf import json_text
+from avl_tf import json_text, manifest
 from avl_tf.errors import UserError
+from avl_tf.manifest.findings import Finding, summary, to_lines
+from avl_tf.manifest.media_files import MediaFiles
 from avl_tf.settings import setting
 from avl_tf.settings.limits import Limits
 from avl_tf.wording import counted
-from data_prep import checks, manifest
+from data_prep import checks
 from data_prep.checks import DEFECTS, Line
-from data_prep.findings import Finding, summary, to_lines
-from data_prep.media_files import MediaFiles
 
 
 @dataclasses.dataclass(frozen=True)

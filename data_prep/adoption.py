@@ -7,13 +7,13 @@ the manifest that is given now can be told, and then they are noted.
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from avl_tf.manifest import Recording
 from avl_tf.records import RecordSet, RecordsSpec, record_index
 from avl_tf.records.record_index import Entry
+from avl_tf.settings.extraction import ExtractionConfig
 from data_prep import shards
-from data_prep.extraction import ShardTask
-from data_prep.extraction_config import ExtractionConfig
 from data_prep.growth import line_of
-from data_prep.manifest import Recording
+from data_prep.shard_tasks import ShardTask
 from data_prep.shards import ShardResult
 
 

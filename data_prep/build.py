@@ -25,12 +25,12 @@ Differs: near-duplicates are looked for; another segmenter is the default (the p
 from absl import flags
 
 from avl_tf import program, settings
+from avl_tf.manifest import SoundConfig
+from avl_tf.manifest.line import require_language
+from avl_tf.offspring import n_cores
 from avl_tf.settings.limits import Limits
 from data_prep import splits
 from data_prep.builder.build_config import BuildConfig, BuildJob
-from data_prep.manifest import SoundConfig
-from data_prep.manifest_line import require_language
-from data_prep.offspring import n_cores
 
 _VIDEOS = flags.DEFINE_string(
     "videos", None, "Folder of videos, nested at will.", required=True

@@ -7,13 +7,13 @@ decides what becomes of them.
 import collections
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from avl_tf import json_text
-from data_prep.findings import Finding
-from data_prep.manifest_line import fault_of
-from data_prep.media_files import sha256
+from avl_tf.manifest.findings import Finding
+from avl_tf.manifest.line import beyond_end, fault_of
+from avl_tf.manifest.media_files import sha256
 from data_prep.splits import rank
 
 Line = dict[str, Any]
@@ -136,25 +136,6 @@ def clips_beyond_end(line: Line) -> dict[int, Finding]:
     stop_s = min(line["duration_s"], line.get("end_s") or math.inf)
     found = beyond_end(line.get("clips", ()), stop_s - line.get("start_s", 0.0))
     return {index: finding("beyond", line, text) for index, text in found.items()}
-
-
-def beyond_end(clips: Sequence[Mapping[str, Any]], length_s: float) -> dict[int, str]:
-    """Finds clips that start after the end of a recording.
-
-    Args:
-        clips: of a manifest's line.
-        length_s: of its sound, from its start_s on; what is only seen ends nothing. Of
-            media without sound, of its pictures.
-
-    Returns:
-        Index of a clip -> what is to be told of it.
-    """
-    return {
-        index: f"a clip starts at {clip['start_s']} s, "
-        f"the sound ends at {length_s:.2f} s"
-        for index, clip in enumerate(clips)
-        if clip["start_s"] >= length_s
-    }
 
 
 def identical_files(paths: Sequence[str]) -> list[list[int]]:

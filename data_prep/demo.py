@@ -26,10 +26,9 @@ import time
 
 from absl import flags, logging
 
-from avl_tf import program
+from avl_tf import offspring, program
 from avl_tf.errors import UserError
-from data_prep import offspring
-from data_prep.manifest import require_local
+from avl_tf.manifest import require_local
 
 _OUT_DIR = flags.DEFINE_string(
     "out_dir", None, "Folder to take the demo in.", required=True

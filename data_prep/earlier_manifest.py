@@ -12,9 +12,9 @@ from typing import Any
 
 from avl_tf import json_text
 from avl_tf.errors import UserError
-from data_prep.findings import Finding
-from data_prep.manifest import Recording, sift_manifest
-from data_prep.media_files import normal
+from avl_tf.manifest import Recording, sift_manifest
+from avl_tf.manifest.findings import Finding
+from avl_tf.manifest.media_files import normal
 
 _REMEDY = "Its splits are to be kept: mend it, or deal all anew by --nokeep_splits."
 # Fields that whoever mends a manifest may have put in, and what says nothing.

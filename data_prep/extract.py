@@ -19,11 +19,11 @@ from absl import flags, logging
 
 from avl_tf import program, settings
 from avl_tf.errors import UserError
+from avl_tf.manifest import Recording, SoundConfig, failures, sift_manifest
+from avl_tf.manifest.media_files import as_on_disk
+from avl_tf.settings.extraction import ExtractionConfig
 from avl_tf.settings.limits import Limits
-from data_prep import failures
-from data_prep.extraction_config import ExtractionConfig, OutputConfig
-from data_prep.manifest import Recording, SoundConfig, sift_manifest
-from data_prep.media_files import as_on_disk
+from data_prep.output_config import OutputConfig
 
 _MANIFEST = flags.DEFINE_string(
     "manifest", None, "Manifest (JSON lines) to read.", required=True

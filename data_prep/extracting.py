@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from absl import logging
 from tqdm import tqdm
 
-from avl_tf import files, processors, settings
+from avl_tf import extraction, files, processors, settings
 from avl_tf.errors import UserError
+from avl_tf.manifest import Fault, Recording
+from avl_tf.manifest.failures import Failure
+from avl_tf.offspring import n_cores
 from avl_tf.records import FeatureSpec, RecordsSpec
-from data_prep import adoption, extraction, growth, jobs, shards, workers
-from data_prep.extraction import ShardTask
-from data_prep.extraction_config import ExtractionConfig, OutputConfig
-from data_prep.failures import Failure
-from data_prep.manifest import Fault, Recording
-from data_prep.offspring import n_cores
+from avl_tf.settings.extraction import ExtractionConfig
+from data_prep import adoption, growth, jobs, shards, workers
+from data_prep.output_config import OutputConfig
+from data_prep.shard_tasks import ShardTask
 from data_prep.shards import ShardResult
 
 _SHARD_SIZE = 16

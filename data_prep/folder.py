@@ -20,20 +20,14 @@ import shlex
 
 from absl import flags
 
-from avl_tf import comma_lists, program, settings
+from avl_tf import comma_lists, manifest, program, settings
 from avl_tf.errors import UserError
+from avl_tf.manifest import media_files
+from avl_tf.manifest.findings import Finding
+from avl_tf.manifest.line import require_language, require_split_name
 from avl_tf.wording import counted
-from data_prep import (
-    adapter,
-    checks,
-    earlier_manifest,
-    manifest,
-    media_files,
-    splits,
-)
+from data_prep import adapter, checks, earlier_manifest, splits
 from data_prep.adapter import AdapterConfig
-from data_prep.findings import Finding
-from data_prep.manifest_line import require_language, require_split_name
 
 settings.define_flags(AdapterConfig, heading="Checks")
 settings.define_flags(manifest.SoundConfig, heading="Sound")

@@ -21,13 +21,13 @@ from absl import logging
 
 from avl_tf import files, records, whole_files
 from avl_tf.errors import UserError
+from avl_tf.manifest import Recording
+from avl_tf.manifest.media_files import normal
 from avl_tf.records import RecordsSpec, record_index
 from avl_tf.whole_files import is_temporary_name
 from data_prep import jobs, shards
-from data_prep.extraction import ShardTask
 from data_prep.known import Known
-from data_prep.manifest import Recording
-from data_prep.media_files import normal
+from data_prep.shard_tasks import ShardTask
 from data_prep.shards import Line, ShardResult
 
 _ASKED_AT_ONCE = 16  # files' sizes; what takes time is a network's file system

@@ -25,12 +25,12 @@ from absl import flags
 
 from avl_tf import program, settings
 from avl_tf.errors import UserError
+from avl_tf.manifest.media_files import VIDEO_SUFFIXES, MediaFiles
 from avl_tf.wording import counted
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import read_rows
 from data_prep.captions import Captions, extended, find_captions, read_captions
-from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
 settings.define_flags(AdapterConfig, heading="Checks")
 _CSV = flags.DEFINE_string("csv", None, "The list of videos.", required=True)

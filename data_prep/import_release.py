@@ -18,10 +18,10 @@ from absl import flags
 
 from avl_tf import local_paths, program, settings
 from avl_tf.errors import UserError
+from avl_tf.manifest import SPLITS
+from avl_tf.manifest.line import require_language, require_split_name
 from avl_tf.settings.stored import AUTHORS_2D, AUTHORS_3D
-from data_prep.extraction_config import OutputConfig
-from data_prep.manifest import SPLITS
-from data_prep.manifest_line import require_language, require_split_name
+from data_prep.output_config import OutputConfig
 
 _PICKLE = flags.DEFINE_string(
     "pickle", None, "A released pickle, or your own in that form."

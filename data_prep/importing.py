@@ -9,9 +9,10 @@ from absl import logging
 from tqdm import tqdm
 
 from avl_tf import records
-from data_prep import failures, howto100m, jobs, released_pickles, shards
+from avl_tf.manifest import failures
+from data_prep import howto100m, jobs, released_pickles, shards
 from data_prep.captions import find_captions, read_captions
-from data_prep.extraction_config import OutputConfig
+from data_prep.output_config import OutputConfig
 
 _Map = Callable[[Callable, Iterable], Iterator]
 

@@ -15,10 +15,11 @@ import tensorflow as tf
 
 from avl_tf import fields, files, records, settings
 from avl_tf.errors import UserError
+from avl_tf.manifest import Recording
 from avl_tf.media import DEFAULT_LIMITS
-from data_prep.extraction import ExtractionConfig, ShardTask
-from data_prep.manifest import Recording
-from data_prep.shards import OutputConfig
+from avl_tf.settings.extraction import ExtractionConfig
+from data_prep.output_config import OutputConfig
+from data_prep.shard_tasks import ShardTask
 
 # The fields that version 0.1.0 knew, in its order: it told jobs by their repr.
 _FIELDS_0_1_0 = {

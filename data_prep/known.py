@@ -7,9 +7,9 @@ from absl import logging
 
 from avl_tf import files
 from avl_tf.errors import UserError
+from avl_tf.manifest import Recording
+from avl_tf.manifest.findings import Finding
 from avl_tf.records import record_index
-from data_prep.findings import Finding
-from data_prep.manifest import Recording
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

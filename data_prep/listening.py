@@ -2,12 +2,12 @@
 
 from avl_tf import media
 from avl_tf.errors import MediaError
+from avl_tf.manifest.findings import Finding
 from avl_tf.media.file import MediaFile
 from avl_tf.media.tracks import ANY, Wanted
 from avl_tf.settings.limits import DEFAULT_LIMITS, Limits
 from data_prep import checks
 from data_prep.checks import Line
-from data_prep.findings import Finding
 
 _FIRST_WINDOW_S, _LAST_WINDOW_S = 1, 600
 

@@ -32,16 +32,16 @@ from absl import flags
 
 from avl_tf import comma_lists, program, settings
 from avl_tf.errors import UserError
-from data_prep import adapter
-from data_prep.adapter import AdapterConfig
-from data_prep.annotations import field, read_json, read_lines
-from data_prep.findings import Finding
-from data_prep.media_files import (
+from avl_tf.manifest.findings import Finding
+from avl_tf.manifest.media_files import (
     AUDIO_SUFFIXES,
     IMAGE_SUFFIXES,
     MediaFiles,
     list_files,
 )
+from data_prep import adapter
+from data_prep.adapter import AdapterConfig
+from data_prep.annotations import field, read_json, read_lines
 
 settings.define_flags(AdapterConfig, heading="Checks")
 _CAPTIONS = flags.DEFINE_list(

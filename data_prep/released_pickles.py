@@ -22,9 +22,9 @@ import numpy as np
 from avl_tf import records
 from avl_tf.audio import AudioConfig
 from avl_tf.errors import UserError
+from avl_tf.manifest.media_files import sha256
 from avl_tf.records import Clip, FeatureSpec, Record, RecordsSpec
 from avl_tf.torch_weights import read_torch_file
-from data_prep.media_files import sha256
 
 _AUTHORS = (records.AUTHORS_2D, records.AUTHORS_3D)
 _BACKBONES = (_AUTHORS[0].backbone, _AUTHORS[1].backbone)

@@ -13,14 +13,14 @@ import tensorflow as tf
 
 from avl_tf import fields, files, json_text, records
 from avl_tf.errors import UserError
+from avl_tf.manifest import failures, findings
+from avl_tf.manifest.failures import Failure
+from avl_tf.manifest.findings import Finding
 from avl_tf.records import RecordsSpec, ShardSpec, record_index
 from avl_tf.records.spec import check_shard
 from avl_tf.whole_files import is_temporary_name
 from avl_tf.wording import counted
-from data_prep import failures, findings
-from data_prep.extraction_config import OutputConfig
-from data_prep.failures import Failure
-from data_prep.findings import Finding
+from data_prep.output_config import OutputConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,8 +12,8 @@ import itertools
 from collections.abc import Collection, Mapping, Sequence
 
 from avl_tf.errors import UserError
+from avl_tf.manifest.findings import Finding
 from avl_tf.wording import counted
-from data_prep.findings import Finding
 
 # Of the flag of the programs that deal.
 KEEP = (

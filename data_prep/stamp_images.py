@@ -25,10 +25,10 @@ Source: the recipe is this project's own; the papers have no such corpus.
 from absl import flags
 
 from avl_tf import program, settings
+from avl_tf.manifest import require_local
+from avl_tf.offspring import n_cores
 from data_prep.demo_videos.corpus_config import SourceConfig
 from data_prep.demo_videos.image_config import ImageCorpusConfig
-from data_prep.manifest import require_local
-from data_prep.offspring import n_cores
 
 settings.define_flags(ImageCorpusConfig, heading="The images")
 _OUT_DIR = flags.DEFINE_string(

@@ -25,9 +25,9 @@ Source: the recipe is this project's own; the papers have no such corpus.
 from absl import flags
 
 from avl_tf import program, settings
+from avl_tf.manifest import require_local
+from avl_tf.offspring import n_cores
 from data_prep.demo_videos.corpus_config import CorpusConfig, SourceConfig
-from data_prep.manifest import require_local
-from data_prep.offspring import n_cores
 
 settings.define_flags(CorpusConfig, heading="The videos")
 _OUT_DIR = flags.DEFINE_string(

@@ -16,13 +16,14 @@ import os
 
 from absl import flags
 
-from avl_tf import program, settings
+from avl_tf import manifest, program, settings
 from avl_tf.errors import UserError
-from data_prep import adapter, manifest, media_files
+from avl_tf.manifest import media_files
+from avl_tf.manifest.line import require_split_name
+from data_prep import adapter
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import read_rows
 from data_prep.checks import Line
-from data_prep.manifest_line import require_split_name
 
 settings.define_flags(AdapterConfig, heading="Checks")
 _TABLE = flags.DEFINE_string(

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 from absl import logging
 from distributed import KilledWorker
 
-from data_prep import extraction
-from data_prep.extraction import ShardTask
+from avl_tf import extraction
+from avl_tf.spreading.processes import Processes
+from data_prep import shard_tasks
 from data_prep.known import Known
-from data_prep.processes import Processes
+from data_prep.shard_tasks import ShardTask
 from data_prep.shards import ShardResult
 
 _T = TypeVar("_T")
@@ -45,13 +46,13 @@ class Workers:
 
     def make_shards(self, tasks: list[ShardTask]) -> Iterator[ShardResult]:
         """Makes shards, in the order in which they get done; raises as run does."""
-        function = self._here(extraction.extract_shard)
+        function = self._here(shard_tasks.extract_shard)
         suspects: list[ShardTask] = []
         for _, result in self._processes.each(function, tasks, suspects):
             yield result
         for task in suspects:
             try:
-                yield self.run(extraction.extract_shard, task)
+                yield self.run(shard_tasks.extract_shard, task)
             except KilledWorker:
                 yield self._without_killers(task)
 
@@ -67,7 +68,7 @@ class Workers:
                 lost[recording.id] = Known(reason=reason)
         try:
             task = dataclasses.replace(task, known={**task.known, **lost})
-            return self.run(extraction.extract_shard, task)
+            return self.run(shard_tasks.extract_shard, task)
         except KilledWorker as error:
             raise ChildProcessError(
                 f"{task.name}: worker processes die over it, though not over any of "

@@ -15,17 +15,11 @@ from absl import flags
 
 from avl_tf import program, settings
 from avl_tf.errors import UserError
+from avl_tf.manifest.findings import Finding
+from avl_tf.manifest.media_files import VIDEO_SUFFIXES, MediaFiles
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
-from data_prep.annotations import (
-    field,
-    find_file,
-    optional_file,
-    read_json,
-    read_lines,
-)
-from data_prep.findings import Finding
-from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
+from data_prep.annotations import field, find_file, optional_file, read_json, read_lines
 
 settings.define_flags(AdapterConfig, heading="Checks")
 _ANNOTATIONS = flags.DEFINE_string(

@@ -20,13 +20,13 @@ from absl import flags
 from avl_tf import program, settings
 from avl_tf.errors import UserError
 from avl_tf.json_text import mended
+from avl_tf.manifest import SPLITS
+from avl_tf.manifest.findings import Finding
+from avl_tf.manifest.media_files import VIDEO_SUFFIXES, MediaFiles
 from avl_tf.torch_weights import read_torch_file
 from data_prep import adapter
 from data_prep.adapter import AdapterConfig
 from data_prep.annotations import optional_file, read_json
-from data_prep.findings import Finding
-from data_prep.manifest import SPLITS
-from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
 
 settings.define_flags(AdapterConfig, heading="Checks")
 _RELEASE = flags.DEFINE_string(

@@ -13,16 +13,17 @@ import numpy as np
 import tensorflow as tf
 
 import avl_tf
-from avl_tf import dataset, media, records, runs, trained
+from avl_tf import dataset, extraction, media, records, runs, trained
 from avl_tf.backbones import Backbone
 from avl_tf.dataset import ClipConfig
+from avl_tf.manifest import Recording, read_manifest, write_manifest
 from avl_tf.model import ModelConfig, build_model
+from avl_tf.settings.extraction import ExtractionConfig
 from avl_tf.torch_weights import state_dict
 from avl_tf.torch_weights.writer import write_state_dict
 from avl_tf.trained import sources
-from data_prep import extraction
-from data_prep.extraction import ExtractionConfig, ShardTask
-from data_prep.manifest import Recording, read_manifest, write_manifest
+from data_prep import shard_tasks
+from data_prep.shard_tasks import ShardTask
 from tests import corpus, made_media, mutated_files, torch_files
 from tests.mutated_files import inside_shard, inside_zip
 
@@ -132,7 +133,7 @@ def _extract(folder: Folder, recordings: list[Recording], **config) -> None:
     task = ShardTask(str(folder / "out"), SHARD, tuple(recordings), config)
     failure, extraction.failure = extraction.failure, noted
     try:
-        extraction.extract_shard(task)
+        shard_tasks.extract_shard(task)
     finally:
         extraction.failure = failure
     if failed:

@@ -9,7 +9,7 @@ import narrated
 import pytest
 from programs import fails_in_one_line, run
 
-from data_prep.manifest import read_manifest
+from avl_tf.manifest import read_manifest
 
 N_VIDEOS = 5
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from avl_tf import audio, media
+from avl_tf import audio, extraction, media
 from avl_tf.audio import AudioConfig
+from avl_tf.manifest import Recording
 from avl_tf.serving import wav
-from data_prep import extraction, listening
-from data_prep.extraction import ExtractionConfig
-from data_prep.manifest import Recording
+from avl_tf.settings.extraction import ExtractionConfig
+from data_prep import listening
 
 CASES = pathlib.Path(__file__).parent / "data" / "cases"
 RATE = 16000

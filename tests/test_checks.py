@@ -9,8 +9,9 @@ import pytest
 import small_corpora
 
 from avl_tf import media
-from data_prep import checks, listening, media_files
-from data_prep.media_files import VIDEO_SUFFIXES, MediaFiles
+from avl_tf.manifest import media_files
+from avl_tf.manifest.media_files import VIDEO_SUFFIXES, MediaFiles
+from data_prep import checks, listening
 
 
 def _line(identity, split="train", **fields):

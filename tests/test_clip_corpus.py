@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from avl_tf.manifest import read_manifest, write_manifest
 from avl_tf.near_duplicates import Fingerprint
 from data_prep.builder import clip_corpus, clip_selection, data_card, decisions
 from data_prep.builder.build_config import BuildConfig
@@ -13,7 +14,6 @@ from data_prep.builder.clip_selection import VideoClip
 from data_prep.builder.decisions import Decisions, read_decisions
 from data_prep.builder.video_scan import Scan
 from data_prep.earlier_manifest import read_earlier
-from data_prep.manifest import read_manifest, write_manifest
 
 
 def _clips(video, n):

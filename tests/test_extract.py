@@ -13,12 +13,12 @@ import tensorflow as tf
 from made_media import make_media
 from programs import fails_in_one_line, run, started
 
-from avl_tf import audio, media, records, still_images
+from avl_tf import audio, extraction, media, records, still_images
 from avl_tf.audio import AudioConfig
 from avl_tf.backbones import Backbone, efficientnet_lite
-from data_prep import extraction, shards, workers
-from data_prep.extraction import ExtractionConfig
-from data_prep.manifest import Recording, read_manifest, write_manifest
+from avl_tf.manifest import Recording, read_manifest, write_manifest
+from avl_tf.settings.extraction import ExtractionConfig
+from data_prep import shard_tasks, shards, workers
 
 CONFIG = ExtractionConfig("efficientnet_lite0", "", "", "")
 RATE = 16000
@@ -322,7 +322,7 @@ def test_the_threads_of_a_worker_do_not_change_a_shard(videos, tmp_path):
     made = []
     for n_threads in (1, 3):
         folder = tmp_path / str(n_threads)
-        task = extraction.ShardTask(str(folder), name, recordings, CONFIG)
+        task = shard_tasks.ShardTask(str(folder), name, recordings, CONFIG)
         with workers.Workers(n_workers=1, n_threads=n_threads) as pool:
             (result,) = pool.make_shards([task])
         assert result.spec.n_records == 5
@@ -408,7 +408,7 @@ def _use_dying_extract(function, *arguments):
 def test_a_recording_that_kills_its_worker_is_left_out(videos, tmp_path, monkeypatch):
     recordings = tuple(Recording(n, str(videos / f"{n}.mp4")) for n in "0123")
     name = "all-00000-of-00001.tfrecord"
-    task = extraction.ShardTask(str(tmp_path), name, recordings, CONFIG)
+    task = shard_tasks.ShardTask(str(tmp_path), name, recordings, CONFIG)
     real_here = workers.Workers._here
 
     def here(self, function):

@@ -12,8 +12,8 @@ from programs import fails_in_one_line, run
 
 from avl_tf import audio, dataset, media, records
 from avl_tf.audio import AudioConfig
+from avl_tf.manifest import read_manifest, write_manifest
 from avl_tf.media.file import MediaFile
-from data_prep.manifest import read_manifest, write_manifest
 
 TONES = (
     Tone(300, "swa"),

@@ -1,6 +1,6 @@
 """What a summary says of findings."""
 
-from data_prep.findings import Finding, summary
+from avl_tf.manifest.findings import Finding, summary
 
 
 def test_every_reason_stands_by_its_own_files():

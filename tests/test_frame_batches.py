@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from avl_tf.backbones import Backbone
-from data_prep.frame_batches import FrameBatches
+from avl_tf.extraction.frame_batches import FrameBatches
 
 
 class Network:

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from avl_tf import media, records
+from avl_tf import extraction, media, records
 from avl_tf.errors import UserError
-from data_prep import extracting, extraction, failures, growth, shards
-from data_prep.extraction_config import ExtractionConfig, OutputConfig
-from data_prep.findings import Finding
-from data_prep.manifest import Fault, Recording
+from avl_tf.manifest import Fault, Recording, failures
+from avl_tf.manifest.findings import Finding
+from avl_tf.settings.extraction import ExtractionConfig
+from data_prep import extracting, growth, shard_tasks, shards
+from data_prep.output_config import OutputConfig
 
 CONFIG = ExtractionConfig(backbone_2d="", keep_images=True)
 INT8 = dataclasses.replace(CONFIG, storage="int8")
@@ -36,7 +37,7 @@ class Here:
         return function(*arguments)
 
     def make_shards(self, tasks):
-        return map(extraction.extract_shard, tasks)
+        return map(shard_tasks.extract_shard, tasks)
 
 
 @pytest.fixture(autouse=True)

@@ -7,12 +7,13 @@ import json
 import pytest
 
 from avl_tf.audio import AudioConfig
+from avl_tf.manifest import Recording
 from avl_tf.media import Limits
 from avl_tf.records import FeatureSpec, RecordsSpec
+from avl_tf.settings.extraction import ExtractionConfig
 from data_prep import jobs
-from data_prep.extraction import ExtractionConfig, ShardTask
 from data_prep.jobs import Job
-from data_prep.manifest import Recording
+from data_prep.shard_tasks import ShardTask
 
 FIELDS = [("mode", str, "a"), ("audio", AudioConfig, AudioConfig())]
 RECORDING = Recording(

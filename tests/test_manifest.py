@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from data_prep import manifest
+from avl_tf import manifest
+from data_prep import splits
 
 
 def _write(tmp_path, *lines):
@@ -134,19 +135,24 @@ def test_paths_in_a_manifest_are_relative_below_it_only(tmp_path, monkeypatch):
     assert manifest.path_in_manifest("/a.mp4", "/m.jsonl") == "a.mp4"
 
 
+def _dealt(ids, shares, seed):
+    ids = list(ids)
+    return dict(zip(ids, splits.deal([[i] for i in ids], shares, seed), strict=True))
+
+
 def test_recordings_are_dealt_by_seed_and_share():
     ids = [f"video {i}" for i in range(103)]
     shares = {"train": 0.8, "val": 0.1, "eval": 0.1}
-    dealt = manifest.split_by_recording(ids, shares, 0)
+    dealt = _dealt(ids, shares, 0)
     counts = collections.Counter(dealt.values())
     # Four standard deviations of a binomial distribution.
     assert counts["train"] == pytest.approx(82.4, abs=16.3)
     assert counts["val"] == pytest.approx(10.3, abs=12.2)
-    # Neither order nor repetition matters; the seed does.
-    assert manifest.split_by_recording(ids[::-1] + ids, shares, 0) == dealt
-    assert manifest.split_by_recording(ids, shares, 1) != dealt
+    # The order does not matter; the seed does.
+    assert _dealt(ids[::-1], shares, 0) == dealt
+    assert _dealt(ids, shares, 1) != dealt
     # One more recording moves no others.
-    more = manifest.split_by_recording([*ids, "another"], shares, 0)
+    more = _dealt([*ids, "another"], shares, 0)
     assert {name: more[name] for name in ids} == dealt
 
 
@@ -154,13 +160,13 @@ def test_recordings_are_dealt_by_seed_and_share():
 def test_no_split_of_few_recordings_is_empty(n):
     for shares in ((0.8, 0.1, 0.1), (0.4, 0.3, 0.3), (0.98, 0.01, 0.01)):
         named = dict(zip("abc", shares, strict=True))
-        dealt = manifest.split_by_recording(map(str, range(n)), named, 0)
+        dealt = _dealt(map(str, range(n)), named, 0)
         assert set(dealt.values()) == set("abc") and len(dealt) == n
 
 
 def test_shares_that_cannot_be_dealt_are_errors():
     for shares in ({"a": 0.5}, {"a": 1.5, "b": -0.5}, {}, {"a": float("nan")}):
         with pytest.raises(ValueError, match="numbers above 0 that sum to 1"):
-            manifest.split_by_recording(["x", "y"], shares, 0)
+            _dealt(["x", "y"], shares, 0)
     with pytest.raises(ValueError, match="1 recording cannot fill 2 splits"):
-        manifest.split_by_recording(["x", "x"], {"a": 0.5, "b": 0.5}, 0)
+        _dealt(["x"], {"a": 0.5, "b": 0.5}, 0)

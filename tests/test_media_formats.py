@@ -12,8 +12,8 @@ from made_media import make_media, noise, numbered, read_number, sine
 from PIL import Image
 
 from avl_tf import media
+from avl_tf.manifest import media_files
 from avl_tf.media import formats
-from data_prep import media_files
 
 READERS = [
     media.read_waveform,

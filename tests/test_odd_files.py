@@ -187,7 +187,7 @@ def test_a_run_json_that_is_no_object_is_told(tmp_path):
     ],
 )
 def test_an_odd_job_json_is_an_error_that_names_the_field(tmp_path, path, new, message):
-    from data_prep.extraction import FEATURES_CHECK
+    from avl_tf.extraction import FEATURES_CHECK
 
     about = {"features_2d": dataclasses.asdict(INFO.features_2d), "features_3d": None}
     job = jobs.Job(AudioConfig(), "0f", {"seed": 0}, lambda: "")

@@ -7,7 +7,7 @@ import pytest
 from programs import fails_in_one_line, run
 from small_corpora import video
 
-from data_prep import manifest
+from avl_tf import manifest
 
 GOOD = {"id": "a", "media": "a.mp4"}
 CLIP = {"start_s": 0, "end_s": 1}

@@ -12,12 +12,12 @@ import time
 import pytest
 from programs import environment
 
-from data_prep import offspring
+from avl_tf import offspring
 
 _PROGRAM = """
 import functools, re, time
 from avl_tf import program
-from data_prep import processes
+from avl_tf.spreading import processes
 
 def main():
     print("begun", flush=True)
@@ -167,7 +167,7 @@ def test_a_worker_whose_parent_has_died_before_it_looked_ends(stale, ends):
 
 
 def test_what_a_child_gets_goes_no_further():
-    code = "import os, data_prep; print('DATA_PREP_PARENT' in os.environ)"
+    code = "import os, data_prep; print('AVL_TF_PARENT' in os.environ)"
     env = {**environment(), **offspring.environment()}
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True

@@ -14,11 +14,12 @@ from test_media import png
 
 from avl_tf import media, still_images
 from avl_tf.backbones import Backbone
+from avl_tf.extraction import extract
+from avl_tf.manifest import Recording
 from avl_tf.media import Limits
 from avl_tf.records import Record
+from avl_tf.settings.extraction import ExtractionConfig
 from data_prep import listening
-from data_prep.extraction import ExtractionConfig, extract
-from data_prep.manifest import Recording
 
 SMALL = Limits(max_megapixels=1, max_video_megapixels=1)
 

@@ -7,8 +7,8 @@ import time
 import pytest
 from distributed import Nanny
 
-from data_prep import processes
-from data_prep.processes import Processes
+from avl_tf.spreading import processes
+from avl_tf.spreading.processes import Processes
 
 
 def _die_if_odd(number):

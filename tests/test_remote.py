@@ -17,7 +17,7 @@ from programs import environment, fails_in_one_line, run, started
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from avl_tf import records
-from data_prep.manifest import read_manifest
+from avl_tf.manifest import read_manifest
 
 BUCKET = "shelf"
 # Room to be stopped in: each of the epochs is evaluated and saved.

@@ -11,10 +11,11 @@ import pytest
 from programs import fails_in_one_line, run, started
 
 from avl_tf import media
+from avl_tf.manifest import read_manifest, write_manifest
 from avl_tf.records import shard_name
-from data_prep import processes
-from data_prep.extraction import ExtractionConfig, ShardTask
-from data_prep.manifest import read_manifest, write_manifest
+from avl_tf.settings.extraction import ExtractionConfig
+from avl_tf.spreading import processes
+from data_prep.shard_tasks import ShardTask
 from data_prep.workers import Workers
 
 N_RECORDINGS = 8

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from avl_tf.audio import AudioConfig
+from avl_tf.manifest import failures
+from avl_tf.manifest.findings import Finding
 from avl_tf.records import FeatureSpec, RecordsSpec
-from data_prep import failures, shards
-from data_prep.findings import Finding
+from data_prep import shards
 
 SPEC = RecordsSpec(
     AudioConfig(), "clip", FeatureSpec("x", 3, 0.0), None, ("en",), False, {}

@@ -9,14 +9,14 @@ import narrated
 import numpy as np
 import pytest
 
-from avl_tf import media
+from avl_tf import extraction, media
+from avl_tf.manifest import Recording
 from avl_tf.media import Note
+from avl_tf.settings.extraction import ExtractionConfig
 from avl_tf.trained import sources
-from data_prep import checks, extraction, listening
+from data_prep import checks, listening
 from data_prep.builder import segmenters, video_scan
 from data_prep.builder.video_scan import ScanTask
-from data_prep.extraction import ExtractionConfig
-from data_prep.manifest import Recording
 
 RATE = 16000
 CASES = pathlib.Path(__file__).parent / "data" / "cases"

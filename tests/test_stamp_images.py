@@ -10,6 +10,7 @@ import pytest
 from programs import fails_in_one_line, run
 
 from avl_tf import media, records
+from avl_tf.manifest import read_manifest
 from avl_tf.records import record_index
 from data_prep.demo_videos import (
     captioned_image,
@@ -19,7 +20,6 @@ from data_prep.demo_videos import (
     synthetic_stamps,
 )
 from data_prep.demo_videos.stamp_concepts import Concept, Stamp
-from data_prep.manifest import read_manifest
 
 LANGUAGES = ("es", "ro", "ca")
 CONFIG = image_config.ImageCorpusConfig(

@@ -12,6 +12,7 @@ import pytest
 from programs import fails_in_one_line, run
 
 from avl_tf import media
+from avl_tf.manifest import read_manifest
 from data_prep.demo_videos import (
     corpus_config,
     slideshow,
@@ -20,7 +21,6 @@ from data_prep.demo_videos import (
     stamp_package,
     synthetic_stamps,
 )
-from data_prep.manifest import read_manifest
 
 CONFIG = corpus_config.CorpusConfig(
     languages=("es", "ro"),

@@ -15,14 +15,23 @@ from PIL import Image
 from programs import environment
 
 import avl_tf
-from avl_tf import dataset, evaluation, files, media, runs, serving, trained, training
+from avl_tf import (
+    dataset,
+    evaluation,
+    extraction,
+    files,
+    media,
+    runs,
+    serving,
+    trained,
+    training,
+)
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
+from avl_tf.manifest import Recording
 from avl_tf.records import FeatureSpec, Record, open_records
+from avl_tf.settings.extraction import ExtractionConfig
 from avl_tf.settings.stage import StageConfig
-from data_prep import extraction
-from data_prep.extraction import ExtractionConfig
-from data_prep.manifest import Recording
 
 CLIP_S = 4.0
 SMALL = {"audio_widths": (8, 8, 16), "embedding_dim": 16, "visual_scale": 20.0}

@@ -10,7 +10,7 @@ import pytest
 from made_tracks import Tone, make_tracks
 
 from avl_tf.media.tracks import Wanted
-from data_prep import processes
+from avl_tf.spreading import processes
 from data_prep.builder import key_frames, segmenters, video_scan
 from data_prep.builder.key_frames import KeyFramesTask
 from data_prep.builder.video_scan import ScanTask

@@ -8,9 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from avl_tf import files, media, whole_files
+from avl_tf import files, manifest, media, whole_files
 from avl_tf.torch_weights import writer
-from data_prep import manifest
 from data_prep.builder import video_scan
 
 

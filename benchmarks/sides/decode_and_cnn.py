@@ -10,9 +10,9 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation
 
+from avl_tf import extraction
 from avl_tf.backbones import load_backbone
 from benchmarks.side import Work, save_once, serve
-from data_prep import extraction
 
 _BATCH_SIZE = 4
 

@@ -1,10 +1,11 @@
 """data_prep's extraction of one video to a shard. Settings: video, backbone, folder."""
 
-from avl_tf import records
+from avl_tf import extraction, records
+from avl_tf.manifest import Recording
+from avl_tf.settings.extraction import ExtractionConfig
 from benchmarks.side import Work, serve
-from data_prep import extraction
-from data_prep.extraction import ExtractionConfig, ShardTask
-from data_prep.manifest import Recording
+from data_prep import shard_tasks
+from data_prep.shard_tasks import ShardTask
 
 
 def prepare(settings: dict) -> Work:
@@ -19,7 +20,7 @@ def prepare(settings: dict) -> Work:
     )
 
     def work():
-        return {"n_bytes": extraction.extract_shard(task).spec.n_bytes}
+        return {"n_bytes": shard_tasks.extract_shard(task).spec.n_bytes}
 
     return work
 

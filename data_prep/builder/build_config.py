@@ -3,9 +3,9 @@
 import dataclasses
 
 from avl_tf.errors import UserError
+from avl_tf.manifest import SPLITS
 from avl_tf.settings import SEEDS, setting
 from avl_tf.settings.limits import Limits
-from data_prep.manifest import SPLITS
 
 # Pauses that belong to what is said, seconds. silero hears every breath; the paper took
 # inaSpeechSegmenter's segments as they are.

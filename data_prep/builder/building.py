@@ -8,17 +8,14 @@ from typing import Any
 from absl import logging
 from tqdm import tqdm
 
-from avl_tf import media, whole_files
+from avl_tf import manifest, media, whole_files
 from avl_tf.errors import UserError
+from avl_tf.manifest import failures, findings, media_files
+from avl_tf.manifest.failures import Failure
+from avl_tf.manifest.findings import Finding
+from avl_tf.spreading import processes
 from avl_tf.wording import counted
-from data_prep import (
-    earlier_manifest,
-    failures,
-    findings,
-    manifest,
-    media_files,
-    processes,
-)
+from data_prep import earlier_manifest
 from data_prep.builder import (
     clip_corpus,
     data_card,
@@ -32,8 +29,6 @@ from data_prep.builder.clip_corpus import ClipCorpus
 from data_prep.builder.decisions import Decisions, read_decisions
 from data_prep.builder.video_scan import Scan, ScanTask
 from data_prep.earlier_manifest import Earlier
-from data_prep.failures import Failure
-from data_prep.findings import Finding
 
 
 def build(job: BuildJob) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from avl_tf import near_duplicates
 from avl_tf.errors import UserError
+from avl_tf.manifest import Recording, path_in_manifest
+from avl_tf.manifest.findings import Finding
 from avl_tf.wording import counted
 from data_prep.builder import clip_selection, data_card, segmenters
 from data_prep.builder.build_config import PAUSES_S, BuildConfig
@@ -17,8 +19,6 @@ from data_prep.builder.clip_selection import VideoClip
 from data_prep.builder.decisions import Decisions
 from data_prep.builder.video_scan import Scan
 from data_prep.earlier_manifest import recording_id
-from data_prep.findings import Finding
-from data_prep.manifest import Recording, path_in_manifest
 
 
 @dataclasses.dataclass(frozen=True)

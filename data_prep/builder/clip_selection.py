@@ -11,9 +11,9 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from avl_tf.manifest.findings import Finding
 from data_prep import splits
 from data_prep.builder.segmenters import Span
-from data_prep.findings import Finding
 
 
 @dataclasses.dataclass(frozen=True, order=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from avl_tf.manifest import write_text
 from data_prep.builder.clip_selection import VideoClip
-from data_prep.manifest import write_text
 
 
 def describe_clips(clips: Sequence[VideoClip]) -> dict[str, Any]:

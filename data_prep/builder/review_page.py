@@ -12,12 +12,12 @@ import os
 import urllib.parse
 from collections.abc import Mapping, Sequence
 
+from avl_tf.manifest import write_text
 from avl_tf.media import DEFAULT_LIMITS, Limits
 from data_prep.builder import decisions
 from data_prep.builder.clip_selection import VideoClip
 from data_prep.builder.decisions import Decisions
 from data_prep.builder.key_frames import KeyFramesTask
-from data_prep.manifest import write_text
 
 _PLACE = "__REVIEW_DATA__"
 

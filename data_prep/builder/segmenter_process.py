@@ -13,7 +13,7 @@ import tempfile
 import weakref
 from typing import Any
 
-from data_prep import offspring
+from avl_tf import offspring
 
 # Starting one takes a part of a second, or many, so it is kept for the next recording.
 _idle: dict[str, list["SegmenterProcess"]] = {}

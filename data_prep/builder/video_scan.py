@@ -14,12 +14,12 @@ import numpy as np
 
 from avl_tf import fields, json_text, media
 from avl_tf.errors import UserError
+from avl_tf.manifest import failures
 from avl_tf.media import DEFAULT_LIMITS, SAMPLE_RATE, Limits, Note, View, tracks
 from avl_tf.media.file import MediaFile
 from avl_tf.media.tracks import ANY, Track, Wanted
 from avl_tf.near_duplicates import Fingerprint
 from avl_tf.whole_files import replacing
-from data_prep import failures
 from data_prep.builder import segmenters
 from data_prep.builder.fingerprints import (
     FRAMES_FPS,

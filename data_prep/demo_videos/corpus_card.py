@@ -4,15 +4,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from avl_tf import json_text, settings
+from avl_tf import json_text, manifest, settings
 from avl_tf.errors import UserError
+from avl_tf.manifest import SPLITS
 from avl_tf.media import SAMPLE_RATE
-from data_prep import manifest
 from data_prep.demo_videos.corpus_config import CorpusConfig
 from data_prep.demo_videos.slideshow import Slide
 from data_prep.demo_videos.stamp_concepts import Concept
 from data_prep.demo_videos.stamp_package import PACKAGE
-from data_prep.manifest import SPLITS
 
 
 def manifest_line(

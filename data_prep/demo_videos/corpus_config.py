@@ -8,9 +8,9 @@ from typing import Any
 
 from avl_tf import settings
 from avl_tf.errors import UserError
+from avl_tf.manifest import SPLITS
 from avl_tf.settings import SEEDS, setting
 from data_prep.demo_videos.stamp_package import PACKAGE
-from data_prep.manifest import SPLITS
 
 
 @dataclasses.dataclass(frozen=True)

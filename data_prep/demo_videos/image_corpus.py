@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from avl_tf import media
+from avl_tf import manifest, media
+from avl_tf.manifest import SPLITS
 from avl_tf.media import SAMPLE_RATE
 from avl_tf.whole_files import used
-from data_prep import manifest
 from data_prep.demo_videos import corpus_card, making
 from data_prep.demo_videos.captioned_image import (
     SpokenName,
@@ -26,7 +26,6 @@ from data_prep.demo_videos.stamp_concepts import (
     choose_concepts,
     find_stamps,
 )
-from data_prep.manifest import SPLITS
 
 # Of an image, as the captions' are named by their languages.
 _IMAGE = "the image"

@@ -8,7 +8,7 @@ from typing import Any
 
 import tqdm
 
-from data_prep import offspring
+from avl_tf import offspring
 
 
 def make_all(

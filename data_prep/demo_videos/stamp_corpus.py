@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from avl_tf import media
+from avl_tf import manifest, media
+from avl_tf.manifest import SPLITS
 from avl_tf.media import SAMPLE_RATE
 from avl_tf.whole_files import used
-from data_prep import manifest
 from data_prep.demo_videos import corpus_card, making
 from data_prep.demo_videos.corpus_config import CorpusConfig
 from data_prep.demo_videos.slideshow import (
@@ -28,7 +28,6 @@ from data_prep.demo_videos.stamp_concepts import (
     choose_concepts,
     find_stamps,
 )
-from data_prep.manifest import SPLITS
 
 
 def build_corpus(

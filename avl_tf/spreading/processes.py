@@ -26,8 +26,9 @@ from distributed import (
 from distributed.comm import CommClosedError
 from distributed.utils import LoopRunner
 
+from avl_tf import offspring
 from avl_tf.errors import UserError
-from data_prep import offspring, scheduler
+from avl_tf.spreading import scheduler
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")

@@ -19,16 +19,15 @@ start at once.
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from avl_tf import json_text
 from avl_tf.errors import UserError
+from avl_tf.manifest.line import fault_of
 from avl_tf.settings import setting
 from avl_tf.settings.sound import Wanted, check_audio_track
 from avl_tf.whole_files import replacing
-from data_prep import splits
-from data_prep.manifest_line import fault_of
 
 # Of the corpora that are dealt here; published ones may have others.
 SPLITS = ("train", "val", "eval")
@@ -180,32 +179,6 @@ def parse_audio_track(text: str | None) -> int | str | None:
     """A text as a line has its audio_track; None if it is not given."""
     check_audio_track(text)
     return int(text) if text and text.strip().isdecimal() else text
-
-
-def split_by_recording(
-    recording_ids: Iterable[str], fractions: Mapping[str, float], seed: int
-) -> dict[str, str]:
-    """Deals recordings to splits, each by a hash of the seed and its id.
-
-    So recordings that are added later move none of the others, but where one of them
-    had to fill a split.
-
-    Args:
-        recording_ids: in any order; an id that comes twice counts once.
-        fractions: split -> its share; they sum to 1.
-        seed: another seed, another deal.
-
-    Returns:
-        Recording id -> split. Sizes are near their shares, as drawn at random; at
-        least one.
-
-    Raises:
-        UserError: the fractions are not shares of 1, or there are fewer recordings
-            than splits.
-    """
-    ids = sorted(set(recording_ids))
-    dealt = splits.deal([[name] for name in ids], fractions, seed)
-    return dict(zip(ids, dealt, strict=True))
 
 
 def _write(path: str, pieces: Iterable[str]) -> None:

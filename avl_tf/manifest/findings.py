@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from avl_tf import json_text
-from data_prep import failures
+from avl_tf.manifest import failures
 
 # How many reasons of a kind are told on the terminal, and how many ids of each.
 _NAMED = 3

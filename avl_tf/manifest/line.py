@@ -3,7 +3,7 @@
 A table holds a check a field: no other fields are taken.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from avl_tf import fields
@@ -131,3 +131,22 @@ _FIELDS: dict[str, fields.Check] = {
     "duration_s": fields.nullable(fields.number(0)),
     "audio_track": _check_audio_track,
 }
+
+
+def beyond_end(clips: Sequence[Mapping[str, Any]], length_s: float) -> dict[int, str]:
+    """Finds clips that start after the end of a recording.
+
+    Args:
+        clips: of a manifest's line.
+        length_s: of its sound, from its start_s on; what is only seen ends nothing. Of
+            media without sound, of its pictures.
+
+    Returns:
+        Index of a clip -> what is to be told of it.
+    """
+    return {
+        index: f"a clip starts at {clip['start_s']} s, "
+        f"the sound ends at {length_s:.2f} s"
+        for index, clip in enumerate(clips)
+        if clip["start_s"] >= length_s
+    }

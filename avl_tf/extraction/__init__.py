@@ -1,48 +1,30 @@
-"""What a worker does: recordings of a manifest in, one finished shard out."""
+"""Recordings in, what is recorded of them out: log-mel spectrograms and features.
 
-import dataclasses
+Extraction, the index of the search engine and whoever else reads media do it here.
+"""
+
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
 
-from avl_tf import audio, fields, media, records, still_images
+from avl_tf import audio, fields, media, still_images
 from avl_tf.backbones import Backbone, load_backbone, unit_length
 from avl_tf.errors import UserError
+from avl_tf.extraction.frame_batches import FrameBatches
+from avl_tf.manifest import Recording, failures, line
+from avl_tf.manifest.failures import Failure
+from avl_tf.manifest.findings import Finding
 from avl_tf.records import Clip, FeatureSpec, Record
+from avl_tf.settings.extraction import ExtractionConfig
 from avl_tf.settings.stored import FEATURES_CHECK as _STREAM_CHECK
-from data_prep import checks, failures, shards
-from data_prep.extraction_config import ExtractionConfig
-from data_prep.failures import Failure
-from data_prep.findings import Finding
-from data_prep.frame_batches import FrameBatches
-from data_prep.known import Known, take_over
-from data_prep.manifest import Recording
-from data_prep.shards import Line, ShardResult
 
 # Of what feature_specs gives, as JSON.
 FEATURES_CHECK = fields.record(
     dict.fromkeys(("features_2d", "features_3d"), fields.nullable(_STREAM_CHECK))
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class ShardTask:
-    """One shard to make; those known, by id, are not extracted; lines are noted."""
-
-    folder: str
-    name: str
-    recordings: tuple[Recording, ...]
-    config: ExtractionConfig
-    known: Mapping[str, Known] = dataclasses.field(default_factory=dict)
-    lines: tuple[Line, ...] = ()
-
-    @property
-    def tried(self) -> list[Recording]:
-        """The recordings to be extracted."""
-        return [one for one in self.recordings if one.id not in self.known]
 
 
 def limit_threads(n_threads: int) -> None:
@@ -65,18 +47,6 @@ def feature_specs(config: ExtractionConfig) -> dict[str, FeatureSpec | None]:
         name: FeatureSpec(one.name, one.feature_dim, one.rate_hz) if one else None
         for name, one in _backbones(config).items()
     }
-
-
-def extract_shard(task: ShardTask) -> ShardResult:
-    """Makes one shard, then the note that it is whole.
-
-    Raises:
-        ValueError, OSError: as load_backbone, or the shard cannot be written. What is
-            wrong with a recording is a failure of that recording and raises nothing.
-    """
-    if task.tried:
-        _backbones(task.config)  # before anything is written
-    return shards.write(task.folder, task.name, _outcomes(task), task.lines)
 
 
 def try_recording(recording: Recording, config: ExtractionConfig) -> None:
@@ -201,31 +171,6 @@ def failure(recording: Recording, error: Exception) -> Failure:
     return {"id": recording.id, "media": recording.media, "reason": reason}
 
 
-def _outcomes(task: ShardTask) -> Iterator[tuple[bytes, int] | Failure | Finding]:
-    """A serialised record and its number of clips, or a failure, a recording; notes."""
-    before = take_over(task.folder, task.recordings, task.known)
-    for recording, taken in zip(task.recordings, before, strict=True):
-        notes: list[Finding] = []
-        if taken is None:
-            extracted = extract([recording], task.config, notes)
-            yield _encoded(recording, next(extracted), task.config.storage)
-        else:
-            yield failure(recording, taken) if isinstance(taken, OSError) else taken
-            notes += task.known[recording.id].notes
-        yield from (dataclasses.replace(n, media=recording.media) for n in notes)
-
-
-def _encoded(
-    recording: Recording, found: Record | Failure, storage: str
-) -> tuple[bytes, int] | Failure:
-    if not isinstance(found, Record):
-        return found
-    try:
-        return records.encode(found, storage), found.n_clips
-    except ValueError as error:
-        return failure(recording, error)
-
-
 def _backbones(config: ExtractionConfig) -> dict[str, Backbone | None]:
     wanted = {
         "features_2d": (config.backbone_2d, config.weights_2d),
@@ -253,7 +198,7 @@ def _clips(
     recording: Recording, duration_s: float, notes: list[media.Note]
 ) -> tuple[Clip, ...]:
     """The clips that have sound; a note for each that starts after its end."""
-    beyond = checks.beyond_end(recording.clips, duration_s)
+    beyond = line.beyond_end(recording.clips, duration_s)
     if beyond and len(beyond) == len(recording.clips):
         raise UserError(
             f"{recording.media}: all its clips start after its end: {beyond[0]}. "
