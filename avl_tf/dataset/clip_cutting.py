@@ -36,11 +36,6 @@ def cut(
     """
     starts_s, ends_s = _spans(parsed, clips, spec, window_seed, shortest)
     log_mel, n_frames = _log_mels(parsed["log_mel"], clips, spec, starts_s, ends_s)
-    rates = [stream.rate_hz for stream in spec.streams.values()]
-    maxima = [
-        features.maxima(_feature_steps(features.n_steps, rate, starts_s, ends_s))
-        for features, rate in zip(parsed["features"], rates, strict=True)
-    ]
     clip_id = tf.strings.join(
         [
             parsed["id"],
@@ -51,11 +46,36 @@ def cut(
         ]
     )
     batch = {"log_mel": log_mel, "n_frames": n_frames, "clip_id": clip_id}
-    if maxima:
-        batch["visual"] = _visual(maxima)
+    if parsed["features"]:
+        batch["visual"] = seen(parsed, spec, starts_s, ends_s)
     if spec.images:
         batch["image"] = _crops(parsed["image"], tf.size(n_frames), window_seed)
     return batch
+
+
+def seen(
+    parsed: dict[str, tf.Tensor],
+    spec: RecordsSpec,
+    starts_s: tf.Tensor,
+    ends_s: tf.Tensor,
+) -> tf.Tensor:
+    """Pools the features of a record over spans of it.
+
+    Args:
+        parsed: what records.parse returned; with a feature stream at least.
+        spec: of the record's set.
+        starts_s, ends_s: float32 [M], seconds from the record's start.
+
+    Returns:
+        As pool_features. A stream's steps [int(rate * start), int(rate * end) + 1).
+    """
+    rates = [stream.rate_hz for stream in spec.streams.values()]
+    return _visual(
+        [
+            features.maxima(_feature_steps(features.n_steps, rate, starts_s, ends_s))
+            for features, rate in zip(parsed["features"], rates, strict=True)
+        ]
+    )
 
 
 def pool_features(

@@ -26,7 +26,8 @@ class Trained:
 
     evaluation: how it was evaluated in training; None for an imported run.
     log_mel_reference, join_by: those of dataset.ClipConfig in its training. weights:
-    which are meant, "best", "last", or "" for those that stand for the run.
+    which are meant, "best", "last", or "" for those that stand for the run. trained_s:
+    seconds of the random clips of its training; 0 is not known, or not at random.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Trained:
     log_mel_reference: str
     weights: str = ""
     join_by: str = ClipConfig.join_by
+    trained_s: float = 0.0
 
     def load(self, weights_2d: str = "", weights_3d: str = "") -> Embedder:
         """Reads the weights; see the function load."""
@@ -153,8 +155,17 @@ def _look(path: str, settings_dir: str, weights: str, is_export: bool) -> Traine
             )
         config = settings.from_flags(EvaluationConfig, flag_values)
         clips = settings.from_flags(ClipConfig, flag_values)
-    reference = clips.log_mel_reference
-    return Trained(path, is_export, info, config, reference, weights, clips.join_by)
+    drawn = config is not None and clips.clip_sampling == "random"
+    return Trained(
+        path,
+        is_export,
+        info,
+        config,
+        clips.log_mel_reference,
+        weights,
+        clips.join_by,
+        clips.clip_s if drawn else 0.0,
+    )
 
 
 def _of_run(
