@@ -2,7 +2,8 @@
 
     python -m avl_tf.export --run_dir=runs/demo/ro
 
-Writes RUN_DIR/export/1, then 2, 3, ...; avl_tf/serving lists its signatures.
+Writes RUN_DIR/export/1, then 2, 3, ...; avl_tf/serving lists its signatures. Its
+assets.extra/card.md is the model card.
 """
 
 from absl import flags
@@ -18,6 +19,9 @@ _WEIGHTS = flags.DEFINE_enum(
     ["best", "last"],
     "The best by --best_metric, or the last; by default the best if it keeps them.",
 )
+_LICENCE = flags.DEFINE_string(
+    "licence", "", "Licence of the training data and so of the weights, for the card."
+)
 
 
 def main() -> None:
@@ -25,7 +29,7 @@ def main() -> None:
 
     from avl_tf import serving
 
-    print(serving.export(_RUN_DIR.value, _WEIGHTS.value or ""))
+    print(serving.export(_RUN_DIR.value, _WEIGHTS.value or "", _LICENCE.value))
 
 
 def cli() -> None:

@@ -1,4 +1,6 @@
-"""Words of summaries that depend on a number."""
+"""Words of summaries: what depends on a number, and cells of tables."""
+
+from typing import Any
 
 
 def counted(n: int, noun: str) -> str:
@@ -12,3 +14,12 @@ def span(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def cell(value: Any) -> str:
+    """A value as text that Markdown takes as it is."""
+    if isinstance(value, list | tuple):
+        return ", ".join(cell(item) for item in value) or "none"
+    text = "not stated" if value in (None, "") else str(value)
+    text = " ".join(text.split())
+    return "".join(f"\\{c}" if c in "\\`*_[]<>|#&" else c for c in text)

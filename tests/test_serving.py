@@ -19,7 +19,7 @@ from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig
-from avl_tf.serving import wav
+from avl_tf.serving import checking, wav
 from avl_tf.settings.stage import StageConfig
 
 
@@ -233,13 +233,13 @@ def test_a_second_export_stands_beside_the_first(run_dir):
 
 def test_a_wrong_export_is_an_error_and_not_kept(run_dir, monkeypatch):
     before = sorted(run_dir.rglob("*"))
-    real = serving._embed_in_bare_process
+    real = checking._embed_in_bare_process
 
     def off(path, given, encoded):
         found = real(path, given, encoded)
         return {**found, "visual": found["visual"] * (1 + 1e-4)}
 
-    monkeypatch.setattr(serving, "_embed_in_bare_process", off)
+    monkeypatch.setattr(checking, "_embed_in_bare_process", off)
     with pytest.raises(ValueError, match="'visual' is off by 0.0001 .*not kept"):
         serving.export(str(run_dir))
     assert sorted(run_dir.rglob("*")) == before
@@ -247,4 +247,4 @@ def test_a_wrong_export_is_an_error_and_not_kept(run_dir, monkeypatch):
 
 def test_an_export_that_a_bare_process_cannot_load_is_an_error(tmp_path):
     with pytest.raises(RuntimeError, match="only TensorFlow.*not kept"):
-        serving._embed_in_bare_process(str(tmp_path / "nothing"), {}, {})
+        checking._embed_in_bare_process(str(tmp_path / "nothing"), {}, {})

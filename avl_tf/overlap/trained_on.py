@@ -85,16 +85,15 @@ def read(folder: str, run_dir: str = "") -> list[Learnt]:
     if exists(folder):
         return _read(files.join(folder, runs.TRAINED_ON))
     info, name = runs.read_info(folder), run_dir or folder
-    training_set = _training_set(folder, info, name)
-    found = []
-    if training_set:
-        found.append(Learnt(name, training_set.name, look(training_set)))
+    records, found = training_set(folder, info, name), []
+    if records:
+        found.append(Learnt(name, records.name, look(records)))
     if info.parent and runs.exists(info.parent):
         found += read(info.parent)
     return found
 
 
-def _training_set(folder: str, info: RunInfo, name: str) -> Records | None:
+def training_set(folder: str, info: RunInfo, name: str) -> Records | None:
     """The training set of a run without a note, as long as it is as it was."""
     path = files.join(folder, runs.FLAGS)
     if not tf.io.gfile.exists(path):  # imported

@@ -17,6 +17,7 @@ from avl_tf.evaluation.clip_lengths import LONGEST_S
 from avl_tf.model import build_model, filters_well, visual_input
 from avl_tf.runs import RunInfo, Weights
 from avl_tf.settings import branches
+from avl_tf.trained import identity
 from avl_tf.trained.embedder import Embedder, InvalidItem, Tower
 
 
@@ -66,7 +67,9 @@ class Trained:
             return _of_run(self.path, self.info, self.weights)
         if self.info.weights:
             runs.weights.tell(self.path, self.info.weights, self.info.parent)
-        return *_of_export(self.path, self.info), self.info.weights
+        towers, variables = _of_export(self.path, self.info)
+        identity.check_golden(files.join(self.path, "assets.extra"), self.path, towers)
+        return towers, variables, self.info.weights
 
     def as_read(self, records: Records) -> Records:
         """The set as the model reads it; ValueError if it cannot."""

@@ -215,12 +215,7 @@ class Embedder:
             audio_embedding and visual_embedding [1, D]; of several languages
             log_mel:es, audio:es_embedding and so on.
         """
-        inputs = identity.golden_inputs(self._info)
-        embedded = {
-            name: tower(identity.of_golden(inputs, name))
-            for name, tower in self._towers.items()
-        }
-        return identity.golden_pair(inputs, embedded)
+        return identity.embed_golden(identity.golden_inputs(self._info), self._towers)
 
     def embed(
         self,

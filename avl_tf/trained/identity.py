@@ -2,13 +2,17 @@
 
 import dataclasses
 import hashlib
+import io
 import json
-from collections.abc import Iterable, Mapping
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import tensorflow as tf
 
-from avl_tf import images, settings
+from avl_tf import files, images, settings
+from avl_tf.errors import UserError
 from avl_tf.model import inputs_of, visual_input
 from avl_tf.runs import RunInfo
 from avl_tf.settings.model import ModelConfig
@@ -19,6 +23,8 @@ _N_FRAMES = 133
 # TensorFlows add up in another order; GPUs also multiply with shorter numbers (TF32).
 TOLERANCE, TOLERANCE_ON_GPU = 1e-4, 1e-2
 _SIDE = "_embedding"
+# In assets.extra of an export.
+GOLDEN = "golden.npz"
 
 
 def digest(info: RunInfo, variables: Iterable[tf.Variable]) -> str:
@@ -91,22 +97,73 @@ def golden_pair(
     return {**inputs, **found}
 
 
-def of_golden(pair: Mapping[str, np.ndarray], branch: str) -> dict[str, tf.Tensor]:
-    """What a branch reads of a golden pair or its inputs, as a batch of one."""
-    read = inputs_of(pair, branch)
-    return {name: tf.constant(value) for name, value in read.items()}
+def embed_golden(
+    inputs: Mapping[str, np.ndarray],
+    towers: Mapping[str, Callable[[Mapping[str, tf.Tensor]], tf.Tensor]],
+) -> dict[str, np.ndarray]:
+    """The golden pair of a model by its branches; inputs may be an older pair."""
+    read = {name: inputs_of(inputs, name) for name in towers}
+    embeddings = {
+        name: tower({key: tf.constant(value) for key, value in read[name].items()})
+        for name, tower in towers.items()
+    }
+    return golden_pair(inputs, embeddings)
 
 
 def difference(kept: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> str:
     """Says which embeddings of two golden pairs differ, and by how much; "" if none."""
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
     limit, told = TOLERANCE_ON_GPU if on_gpu else TOLERANCE, []
-    for name in (name for name in kept if name.endswith(_SIDE)):
-        one, other = kept[name], found.get(name)
-        if other is None or other.shape != one.shape:
-            told.append(f"{name} is {None if other is None else list(other.shape)}")
+    for name in (name for name in found if name.endswith(_SIDE)):
+        one, other = kept.get(name), found[name]
+        if one is None or other.shape != one.shape:
+            shape = "none" if one is None else list(one.shape)
+            told.append(f"{name} was {shape}, is {list(other.shape)}")
             continue
         off = np.abs(one - other).max() / max(np.abs(one).max(), 1e-30)
         if not off <= limit:
             told.append(f"{name} is off by {off:.2g} of its largest value")
     return "; ".join(told)
+
+
+def write_golden(folder: str, pair: Mapping[str, np.ndarray]) -> None:
+    """Writes a golden pair into the assets.extra of an export."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **pair)
+    with tf.io.gfile.GFile(files.join(folder, GOLDEN), "wb") as out:
+        out.write(content.getvalue())
+
+
+def check_golden(folder: str, path: str, towers: Mapping[str, Callable]) -> None:
+    """Makes sure that an export embeds its golden input as its model did.
+
+    Args:
+        folder: its assets.extra; nothing is checked if no pair is in it.
+        path: what the export is called.
+        towers: by the names of the model's branches.
+
+    Raises:
+        UserError: it does not, or the pair cannot be read.
+    """
+    place = files.join(folder, GOLDEN)
+    if not tf.io.gfile.exists(place):
+        return
+    try:
+        with tf.io.gfile.GFile(place, "rb") as stream:
+            kept = dict(np.load(io.BytesIO(stream.read()), allow_pickle=False))
+        found = embed_golden(kept, towers)
+        told = difference(kept, found)
+    except (
+        *(ValueError, TypeError, KeyError, EOFError, OSError, NotImplementedError),
+        *(zipfile.BadZipFile, zlib.error, tf.errors.OpError),
+    ) as error:
+        raise UserError(
+            f"{place}: damaged ({files.reason(error)}). Run avl_tf.export again."
+        ) from error
+    if told:
+        raise UserError(
+            f"{path}: it does not embed its golden input ({GOLDEN}) as its model did "
+            f"when it was exported: {told}. Its weights are damaged, or TensorFlow "
+            f"{tf.__version__} computes otherwise on this processor: run avl_tf.export "
+            "again, here."
+        )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from avl_tf import wording
 from avl_tf.manifest import write_text
 from data_prep.builder.clip_selection import VideoClip
 
@@ -53,11 +54,11 @@ def _to_markdown(card: dict[str, Any]) -> str:
             tables += _duplicates_list(value)
         elif isinstance(value, dict):
             lines += [
-                f"| {_words(name)}: {_words(k)} | {_cell(v)} |"
+                f"| {_words(name)}: {_words(k)} | {wording.cell(v)} |"
                 for k, v in value.items()
             ]
         else:
-            lines.append(f"| {_words(name)} | {_cell(value)} |")
+            lines.append(f"| {_words(name)} | {wording.cell(value)} |")
     return "\n".join([*lines, *tables, ""])
 
 
@@ -82,19 +83,10 @@ def _duplicates_list(groups: Sequence[dict[str, Any]]) -> list[str]:
         return []
     lines = ["", "## Near-duplicates, each group in one split", ""]
     for group in groups:
-        videos = ", ".join(_cell(video) for video in group["videos"])
+        videos = ", ".join(wording.cell(video) for video in group["videos"])
         lines.append(f"- the same {' and '.join(group['same'])}: {videos}")
     return lines
 
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _cell(value: Any) -> str:
-    """A value as text that Markdown takes as it is."""
-    if isinstance(value, list | tuple):
-        return ", ".join(_cell(item) for item in value) or "none"
-    text = "not stated" if value in (None, "") else str(value)
-    text = " ".join(text.split())
-    return "".join(f"\\{c}" if c in "\\`*_[]<>|#&" else c for c in text)
