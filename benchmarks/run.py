@@ -24,6 +24,7 @@ from benchmarks import (
     ranks,
     reading,
     rows,
+    search,
     steps,
 )
 
@@ -36,6 +37,7 @@ GROUPS = {
     "export": export.measure,
     "extraction": extraction.measure,
     "help": help.measure,
+    "search": search.measure,
 }
 RESULTS = str(pathlib.Path(__file__).with_name("results.json"))
 

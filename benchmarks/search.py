@@ -1,0 +1,61 @@
+"""Rows of search: a spoken query to its first ten, and a million vectors.
+
+--n_vectors=1000000 --vector_dim=4096 is the size of the figures in docs/search.md: it
+takes minutes, 17 GB in the temporary folder and 9 GB of memory.
+"""
+
+import os
+import tempfile
+
+import numpy as np
+from absl import flags
+
+from benchmarks.duel import Run, Side, compare, in_turns
+from benchmarks.rows import Row
+
+_N_VECTORS = flags.DEFINE_integer(
+    "n_vectors", 300_000, "Windows of the rows of reduced vectors.", 1000, 10**7
+)
+_VECTOR_DIM = flags.DEFINE_integer(
+    "vector_dim", 1024, "Numbers in a vector of them.", 16, 4096
+)
+_EXACT = "all products, faiss float16"
+
+
+def measure(quick: bool) -> list[Row]:
+    n, dim = (2000, 32) if quick else (_N_VECTORS.value, _VECTOR_DIM.value)
+    with tempfile.TemporaryDirectory() as scratch:
+        return _vectors(scratch, n, dim, 20 if quick else 100)
+
+
+def _vectors(scratch: str, n: int, dim: int, n_queries: int) -> list[Row]:
+    found = [os.path.join(scratch, f"{of}.npz") for of in ("ours", "other")]
+    settings = {
+        "folder": os.path.join(scratch, "index"),
+        "n": n,
+        "dim": dim,
+        "n_queries": n_queries,
+    }
+    with (
+        Side("vectors_reduced", **settings, found=found[0], n_warm_ups=1) as ours,
+        Side("vectors_exact", **settings, found=found[1], n_warm_ups=1) as other,
+    ):
+        facts = ours.ready
+        runs = in_turns(3, ours, other)
+    ids, exact = (np.load(path)["ids"] for path in found)
+    recall = np.mean([np.isin(*both) for both in zip(exact, ids, strict=True)])
+    note = (
+        f"{n} vectors of {dim}, {n_queries} queries by audio, one at a time; "
+        f"recall@10 {recall:.3f} of exact ({facts['recall']:.3f} at the build), built "
+        f"in {facts['build_s']:.0f} s, opened with a first search in "
+        f"{facts['open_s']:.2f} s, whole process at most {runs[0][0]['peak_mb']:.0f} MB"
+    )
+
+    def ms(run: Run) -> float:
+        return 1000 * run["wall_s"] / n_queries
+
+    full_mb = n * dim * 4 / 1e6
+    memory = Row(
+        "vectors_memory", facts["cache_mb"], full_mb, "float32", "MB", "the cache"
+    )
+    return [compare("vectors_search", "ms", ms, *runs, _EXACT, note), memory]
