@@ -14,7 +14,7 @@ import numpy as np
 from avl_tf.retrieval.entries import Embedded, ModelNote, Source, Span
 from avl_tf.retrieval.writing import writing
 
-_RANK = 256
+_RANK = 512
 _AT_ONCE = 20_000
 _WINDOWS_OF_A_VIDEO = 20
 

@@ -27,8 +27,8 @@ from avl_tf.wording import counted
 
 # Of the reduced vectors, how many are looked at again in full.
 _LOOKED_AT_AGAIN = 300
-# Lists are looked through, twice as many each time, until recall@10 is this.
-_FEWEST_LISTS, _WANTED = 8, 0.99
+# More and more lists are looked through, until recall@10 is this.
+_FEWEST_LISTS, _WANTED = 8, 0.987
 # The share of windows that are new or dead from which a cache is made anew.
 _STALE = 0.1
 
@@ -238,7 +238,7 @@ def _choose_lists(index: VectorIndex, built: Built) -> None:
     listed.nprobe = min(_FEWEST_LISTS, listed.nlist)
     half = slice(0, len(built.queries) // 2)
     while listed.nprobe < listed.nlist and _recall(index, built, half) < _WANTED:
-        listed.nprobe = min(2 * listed.nprobe, listed.nlist)
+        listed.nprobe = min(round(1.4 * listed.nprobe), listed.nlist)
 
 
 def _recall(index: VectorIndex, built: Built, of: slice) -> float:

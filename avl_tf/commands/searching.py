@@ -1,0 +1,115 @@
+"""What avl_tf.search does: an index opened, a query asked, hits as a table or JSON."""
+
+import dataclasses
+import math
+import os
+from typing import Any, TextIO
+
+from avl_tf import json_text
+from avl_tf.errors import UserError
+from avl_tf.retrieval.engine import Answer, Engine
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """A query of the program; source None is the microphone. See Engine.search."""
+
+    index_dir: str
+    source: str | None
+    by: Any
+    output: Any
+    language: str
+    n: int
+    rerank: bool
+
+
+def search(
+    query: Query,
+    model: str,
+    weights_2d: str,
+    weights_3d: str,
+    error_rate: float,
+    as_json: bool,
+    out: TextIO,
+) -> None:
+    """Answers a query.
+
+    Args:
+        query: what is asked.
+        model, weights_2d, weights_3d, error_rate: see Engine.open.
+        as_json: print the hits as a list, or a table.
+        out: where to.
+
+    Raises:
+        As Engine.open and Engine.search.
+    """
+    engine = Engine.open(query.index_dir, model, weights_2d, weights_3d, error_rate)
+    require_language(engine, query)
+    if not engine.store.n_windows:
+        raise UserError(
+            f"{query.index_dir}: an empty index. Add videos to it by avl_tf.index."
+        )
+    if query.source is None:
+        raise UserError("--microphone: not there yet.")
+    answer = engine.search(
+        query.source,
+        query.by,
+        query.output,
+        query.language,
+        query.n,
+        query.rerank,
+    )
+    print(as_list(answer) if as_json else table(answer), file=out)
+
+
+def require_language(engine: Engine, query: Query) -> None:
+    """UserError if a model of several languages is not told which it hears."""
+    heard = [name[6:] for name in engine.embedder.branches if ":" in name]
+    if query.by == "audio" and heard and query.language not in heard:
+        raise UserError(
+            f"--language={query.language}: the model hears {', '.join(heard)}, each "
+            "with a branch of its own. Say which it is."
+        )
+
+
+def as_list(answer: Answer) -> str:
+    """The hits as JSON."""
+    return json_text.dump([dataclasses.asdict(hit) for hit in answer.hits], indent=1)
+
+
+def table(answer: Answer) -> str:
+    """The hits as a table, and what is to be said of them."""
+    head = ["rank", "media", "span", "score"]
+    calibrated = any(hit.precision is not None for hit in answer.hits)
+    rows = [head + ["precision"] * calibrated]
+    for hit in answer.hits:
+        name = os.path.basename(hit.media) or hit.recording_id
+        span = f"{clock(hit.start_s)}-{clock(hit.end_s)}"
+        row = [str(hit.rank), name, span, f"{hit.score:.2f}"]
+        if calibrated:
+            row.append("" if hit.precision is None else f"{100 * hit.precision:.0f} %")
+        rows.append(row)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if name == "media" else cell.rjust(width)
+            for name, cell, width in zip(rows[0], row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+    if answer.match is False:
+        lines.insert(0, f"Nothing fits. {answer.calibrated}")
+    elif answer.match:
+        lines.append(answer.calibrated)
+    missing = {hit.missing: None for hit in answer.hits if hit.missing}
+    lines += missing
+    if answer.match is None:
+        lines.append(answer.calibrated)
+    return "\n".join(lines)
+
+
+def clock(seconds: float) -> str:
+    """A time as m:ss, or h:mm:ss; the second it lies in."""
+    minutes, rest = divmod(math.floor(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

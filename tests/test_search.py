@@ -1,0 +1,200 @@
+"""avl_tf.search: a spoken query in, moments of videos out."""
+
+import json
+import os
+import shutil
+import wave
+
+import corpus
+import made_media
+import numpy as np
+import pytest
+from programs import fails_in_one_line, run
+
+from avl_tf import trained, training
+from avl_tf.dataset import ClipConfig
+from avl_tf.evaluation import EvaluationConfig
+from avl_tf.model import ModelConfig
+from avl_tf.records import FeatureSpec
+from avl_tf.retrieval import ModelNote, engine, moments
+from avl_tf.retrieval.entries import Embedded, Source, Span, Window
+from avl_tf.retrieval.writing import writing
+from avl_tf.settings.stage import StageConfig
+
+DIM, N = 16, 4
+SEEN = FeatureSpec("efficientnet_lite0", 1280, 1.0)
+
+
+def _query(number):
+    return made_media.sine(1.0, hz=300 * 2**number, rate=16000)
+
+
+def _write_wav(path, waveform):
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(16000)
+        out.writeframes(np.round(waveform * 32767).astype("<i2").tobytes())
+    return path
+
+
+def _train(folder, name, seed):
+    random = np.random.default_rng(seed)
+    made = [
+        corpus.make_record(
+            f"r{i}", features_2d=random.uniform(0, 0.03, (8, 1280)).astype(np.float16)
+        )
+        for i in range(4)
+    ]
+    records = corpus.write_records(
+        str(folder / f"records-{name}"), made, features_2d=SEEN
+    )
+    stage = StageConfig(records=records, epochs=0, batch_size=4, seed=seed)
+    config = ModelConfig((1280,), audio_widths=(8, 8, 16), embedding_dim=DIM)
+    clips, evaluated = ClipConfig(clip_s=2.0), EvaluationConfig()
+    training.train_stage(str(folder / name), stage, clips, evaluated, config)
+    return str(folder / name)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A model, and an index in which query i fits the second moment of video i."""
+    folder = tmp_path_factory.mktemp("search")
+    model = _train(folder, "run", 0)
+    embedder = trained.load(model)
+    heard = embedder.embed_audio([(_query(i), 16000) for i in range(N)])
+    wanted = 10 * np.linalg.pinv(heard).T  # heard @ wanted.T is 10 on the diagonal
+    index = str(folder / "index")
+    with writing(index) as writer:
+        writer.claim(ModelNote(model, embedder.digest, DIM, ("xx",)))
+        for i in range(N):
+            path = folder / f"v{i}.mp4"
+            path.write_bytes(b"v" * (i + 1))
+            # Windows of 10 s that overlap by half; a moment is found once.
+            spans = tuple(Span(5.0 * j, 5.0 * j + 10, f"w{j}") for j in range(6))
+            visual = np.outer([0.1, 0.5, 1, 0.6, 0.2, 0.1], wanted[i])
+            audio = np.outer([0.1, 0.5, 1, 0.6, 0.2, 0.1], heard[i])
+            audio /= np.linalg.norm(heard[i])
+            source = Source(str(path), f"v{i}", f"v{i}", "xx", size=i + 1)
+            steps = np.repeat(visual, 5, axis=0)
+            found = Embedded(source, 35.0, spans, visual, audio, steps, 0.0, 1.0)
+            writer.add([found])
+    return folder, index, model, embedder
+
+
+def _search(index, *arguments):
+    return run("avl_tf.search", f"--index_dir={index}", "--norerank", *arguments)
+
+
+def test_json_is_the_list_and_nothing_else(made, tmp_path):
+    folder, index, _, _ = made
+    wav = _write_wav(tmp_path / "q.wav", _query(2))
+    done = _search(index, f"--audio={wav}", "--json", "--n=4")
+    assert done.returncode == 0, done.stderr
+    hits = json.loads(done.stdout)
+    assert [hit["rank"] for hit in hits] == [1, 2, 3, 4]
+    first = hits[0]
+    assert list(first)[:2] == ["rank", "recording_id"]
+    assert (first["recording_id"], first["start_s"], first["end_s"]) == ("v2", 10, 20)
+    assert first["media"] == str(folder / "v2.mp4") and first["match"] is None
+    assert first["score"] == pytest.approx(10, rel=0.02)
+    assert [hit["score"] for hit in hits] == sorted(
+        (hit["score"] for hit in hits), reverse=True
+    )
+    # What is left of v2 beside its best window is moments of their own.
+    assert [(h["recording_id"], h["start_s"]) for h in hits].count(("v2", 20)) == 1
+    assert not [
+        h for h in hits if h["recording_id"] == "v2" and h["start_s"] in (5, 15)
+    ]
+
+
+def test_the_table_tells_of_media_that_are_gone(made, tmp_path):
+    folder, index, _, _ = made
+    copy = str(tmp_path / "copy")
+    shutil.copytree(index, copy)
+    wav = _write_wav(tmp_path / "q.wav", _query(1))
+    os.rename(folder / "v1.mp4", folder / "elsewhere.mp4")
+    try:
+        done = _search(copy, f"--audio={wav}", "--n=2")
+    finally:
+        os.rename(folder / "elsewhere.mp4", folder / "v1.mp4")
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["rank", "media", "span", "score"]
+    assert lines[1].split() == ["1", "v1.mp4", "0:10-0:20", "10.00"]
+    assert f"{folder}/v1.mp4: deleted or moved since it was indexed" in lines
+    assert "--validation=RECORDS" in lines[-1]
+
+
+def test_by_voice_and_by_what_is_seen(made, tmp_path):
+    _, index, _, embedder = made
+    wav = _write_wav(tmp_path / "q.wav", _query(3))
+    done = _search(index, f"--audio={wav}", "--output=audio", "--json", "--n=1")
+    assert json.loads(done.stdout)[0]["score"] > 0
+    video = tmp_path / "seen.mp4"
+    made_media.make_media(video, [made_media.noise(0)] * 50, fps=25)
+    done = _search(index, f"--video={video}", "--json", "--n=3")
+    assert done.returncode == 0, done.stderr
+    (vector,) = embedder.embed_video(str(video))
+    with_heard = engine.Engine.open(index)
+    expected = with_heard.search(str(video), "video", "audio", n=3, rerank=False)
+    hits = json.loads(done.stdout)
+    assert [hit["window_id"] for hit in hits] == [h.window_id for h in expected.hits]
+    rows = with_heard._index("audio").rows(np.array([hits[0]["window_id"]]))
+    assert hits[0]["score"] == pytest.approx(float(rows[0] @ vector), rel=1e-3)
+
+
+def test_more_like_a_window_without_itself(made):
+    _, index, _, _ = made
+    found = engine.Engine.open(index).search(8, "window", n=30, rerank=False)
+    spans = [(hit.recording_id, hit.start_s) for hit in found.hits]
+    assert (
+        ("v1", 10) not in spans and ("v1", 5) not in spans and ("v1", 15) not in spans
+    )
+    assert len(set(spans)) == len(spans) > 5
+
+
+def test_what_is_wrong_is_told_in_one_line(made, tmp_path):
+    folder, index, model, _ = made
+    wav = _write_wav(tmp_path / "q.wav", _query(0))
+    empty, text = tmp_path / "empty.wav", tmp_path / "text.wav"
+    _write_wav(empty, np.zeros(0))
+    text.write_text("not a sound\n")
+    for path, words in (
+        (empty, "empty.wav: nothing in its audio stream"),
+        (text, "text.wav"),
+        ("/no.wav", "no such"),
+    ):
+        fails_in_one_line(_search(index, f"--audio={path}"), words)
+    mute = tmp_path / "sound.mp4"
+    made_media.make_media(mute, sound=made_media.sine(1.0))
+    fails_in_one_line(_search(index, f"--video={mute}"), "sound.mp4")
+    fails_in_one_line(_search(tmp_path / "none", f"--audio={wav}"), "not an index")
+    fails_in_one_line(_search(tmp_path, f"--audio={wav}"), "no index here")
+    other = _train(tmp_path, "other", 1)
+    done = _search(index, f"--audio={wav}", f"--model={other}")
+    fails_in_one_line(done, "another model")
+    done = _search(index, f"--audio={wav}", f"--model={tmp_path}/gone")
+    fails_in_one_line(done, "--model=FOLDER")
+    with writing(str(tmp_path / "new")) as writer:
+        writer.claim(ModelNote(model, trained.load(model).digest, DIM))
+    fails_in_one_line(_search(tmp_path / "new", f"--audio={wav}"), "an empty index")
+    fails_in_one_line(_search(index), "Give either")
+    fails_in_one_line(_search(index, f"--audio={wav}", "--image=x"), "Give either")
+
+
+def test_moments_of_windows_that_overlap():
+    def window(media, start_s, end_s):
+        return Window(0, 7, media, media, "xx", start_s, end_s, "", "")
+
+    windows = [
+        window("a", 5, 15),
+        window("a", 10, 20),  # overlaps the first
+        window("b", 10, 20),
+        window("a", 15, 25),  # touches it
+        window("a", 0, 5),
+        window("b", 19.5, 21),
+    ]
+    assert moments.merge(windows, 10) == [0, 2, 3, 4]
+    assert moments.merge(windows, 2) == [0, 2]
+    # Without a file they are told apart by the index's number.
+    assert moments.merge([window("", 0, 2), window("", 1, 3)], 5) == [0]
