@@ -91,7 +91,7 @@ def flat(store: Any, side: str, segments: Sequence[Any]) -> faiss.Index:
 
 def lists(index: faiss.Index) -> faiss.IndexIVF | None:
     """The lists of a reduced index, or None of a flat one."""
-    return faiss.try_extract_index_ivf(index)
+    return isinstance(index, faiss.Index) and faiss.try_extract_index_ivf(index) or None
 
 
 def read(

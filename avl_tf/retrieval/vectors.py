@@ -18,7 +18,7 @@ import numpy as np
 from absl import logging
 
 from avl_tf.errors import UserError
-from avl_tf.retrieval import vector_building, vector_cache
+from avl_tf.retrieval import milvus, vector_building, vector_cache
 from avl_tf.retrieval.entries import SIDES
 from avl_tf.retrieval.vector_building import FLAT, Built
 from avl_tf.retrieval.vector_cache import Cached
@@ -33,6 +33,9 @@ _FEWEST_LISTS, _WANTED = 8, 0.987
 _STALE = 0.1
 
 
+Held = Built | Cached | milvus.Collection
+
+
 class VectorIndex:
     """Searches one side of an index, "visual" or "audio"; from open.
 
@@ -40,8 +43,8 @@ class VectorIndex:
     are not found any more.
     """
 
-    def __init__(self, store: Any, side: str, held: Built | Cached | None):
-        """Takes an open store and an index of faiss; what that lacks is added."""
+    def __init__(self, store: Any, side: str, held: Held | None):
+        """Takes an open store and an index of faiss or a Milvus; its lack is added."""
         self._store, self._side = store, side
         self._segments = list(store.segments)
         self._firsts = np.array([one.first_window for one in self._segments], np.int64)
@@ -55,7 +58,7 @@ class VectorIndex:
 
     @classmethod
     def open(cls, store: Any, side: str) -> "VectorIndex":
-        """Opens the cache of a side, and makes it if there is none that fits.
+        """Opens the cache of a side, made if there is none that fits, or its Milvus.
 
         Where it cannot be kept (a folder that cannot be written, another process that
         writes the index) the vectors are held in memory.
@@ -63,7 +66,12 @@ class VectorIndex:
         Args:
             store: the index; one for reading is opened once more, to write.
             side: "visual" or "audio".
+
+        Raises:
+            UserError: the index keeps its vectors in a Milvus, which does not answer.
         """
+        if milvus.uri(store):
+            return cls(store, side, milvus.opened(store, side))
         held = vector_cache.read(store, side)
         if held is None and store.segments:
             try:
@@ -261,12 +269,17 @@ def _writing(store: Any) -> Iterator[Writer]:
             yield writer
 
 
-def refresh(store: Writer, flat_up_to: int = FLAT) -> list[Report]:
-    """Makes the caches that are not there or that cover too little; both sides.
+def refresh(store: Writer, flat_up_to: int = FLAT) -> list[Report] | list[str]:
+    """Makes the caches that are not there or cover too little; or fills a Milvus.
 
     Returns:
-        A report of each that was made.
+        A report of each side that was changed.
     """
+    if address := milvus.uri(store):
+        changed = {side: milvus.fill(store, side) for side in SIDES}
+        told = "{} vectors: {} written to or deleted from milvus:{}"
+        sides = [(side, counted(n, "window")) for side, n in changed.items() if n]
+        return [told.format(*one, address) for one in sides]
     return [
         build(store, side, flat_up_to)
         for side in SIDES
