@@ -11,8 +11,9 @@ PY := .venv/bin/python
 # A test file is run by one process, so that its fixtures are made once.
 IN_PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
 ifdef WITHOUT_AVX512
-ENVIRONMENT := TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell \
-  NPY_DISABLE_CPU_FEATURES="AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL"
+OF_NUMPY := AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL
+ENVIRONMENT = TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell \
+  NPY_DISABLE_CPU_FEATURES="$(OF_NUMPY)"
 endif
 
 .PHONY: setup demo demo-bilingual test test-fast test-latest test-latest-fast bench lint types format clean
@@ -37,6 +38,7 @@ demo demo-bilingual:
 test test-fast: .venv/up-to-date
 test-latest test-latest-fast: .venv-latest/up-to-date
 test-latest test-latest-fast: PY := .venv-latest/bin/python
+test-latest test-latest-fast: OF_NUMPY := X86_V4 AVX512_ICL AVX512_SPR
 test-fast test-latest-fast: SELECTION := -m 'not slow'
 test test-fast test-latest test-latest-fast:
 	$(ENVIRONMENT) $(PY) -m pytest $(IN_PARALLEL) $(SELECTION)
