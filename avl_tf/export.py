@@ -22,6 +22,15 @@ _WEIGHTS = flags.DEFINE_enum(
 _LICENCE = flags.DEFINE_string(
     "licence", "", "Licence of the training data and so of the weights, for the card."
 )
+_WITH_BACKBONE = flags.DEFINE_boolean(
+    "with_backbone",
+    False,
+    "Put the CNN of the features into the export, and a signature 'frames' that takes "
+    "raw frames.",
+)
+_WEIGHTS_2D = flags.DEFINE_string(
+    "weights_2d", "", "File of that CNN's weights, if it has none of its own."
+)
 
 
 def main() -> None:
@@ -29,7 +38,15 @@ def main() -> None:
 
     from avl_tf import serving
 
-    print(serving.export(_RUN_DIR.value, _WEIGHTS.value or "", _LICENCE.value))
+    print(
+        serving.export(
+            _RUN_DIR.value,
+            _WEIGHTS.value or "",
+            _LICENCE.value,
+            _WITH_BACKBONE.value,
+            _WEIGHTS_2D.value,
+        )
+    )
 
 
 def cli() -> None:

@@ -13,6 +13,9 @@ and hub.load read it. Its signatures:
     features    a recording's features, one vector a time step: features_2d float32
                 [B, K2, D2], n_2d int32 [B], and features_3d, n_3d if the model has
                 them; L2-normalised and pooled here
+    frames      only with the CNN inside (with_backbone): frames uint8 [B, K, H, W, 3],
+                RGB, of any size, at the rate of features_2d (1 a second), n_frames
+                int32 [B]
 or, of a model with an image encoder, in place of visual and features,
     image       image uint8 [B, 224, 224, 3], RGB
     image_bytes image_bytes string [B]: JPEG or PNG files of up to 89 million pixels;
@@ -35,9 +38,10 @@ import tensorflow as tf
 from absl import logging
 
 from avl_tf import files, runs
+from avl_tf.backbones import Backbone
 from avl_tf.errors import UserError
 from avl_tf.model import by_branch
-from avl_tf.serving import card, checking, signatures, versions
+from avl_tf.serving import card, checking, frames, signatures, versions
 from avl_tf.serving.versions import folder as folder
 from avl_tf.settings import branches
 from avl_tf.trained import identity
@@ -54,7 +58,13 @@ _OF_MACHINES = (
 )
 
 
-def export(run_dir: str, weights: str = "", licence: str = "") -> str:
+def export(
+    run_dir: str,
+    weights: str = "",
+    licence: str = "",
+    with_backbone: bool = False,
+    weights_2d: str = "",
+) -> str:
     """Exports a run's model to the next RUN_DIR/export/N and checks the export.
 
     The folder's assets.extra/ holds run.json, which says whose weights these are, and
@@ -65,22 +75,26 @@ def export(run_dir: str, weights: str = "", licence: str = "") -> str:
         run_dir: of the run.
         weights: "best", "last", or "" for those that stand for the run.
         licence: of the training data, for the card.
+        with_backbone: with the CNN of the features and the signature frames.
+        weights_2d: file of the CNN's weights, "" for its own.
 
     Returns:
         The folder written.
 
     Raises:
         ValueError: the export, loaded by a process that has only TensorFlow, does not
-            embed as the model does, or it cannot be written. It is not kept.
+            embed as the model does, or it cannot be written. It is not kept. Or the
+            model does not see by one 2D CNN that can be loaded.
         RuntimeError: such a process cannot use it at all, which is a defect of ours.
     """
     model, info = runs.load_model(run_dir, weights)
+    backbone = frames.backbone(info, weights_2d) if with_backbone else None
     try:
         with versions.temporary_folder(run_dir) as temporary:
-            concrete = _write(model, info, temporary)
+            concrete = _write(model, info, temporary, backbone)
             extra = files.join(temporary, "assets.extra")
             runs.copy_settings(run_dir, info, extra)
-            checking.check(model, info, temporary)
+            checking.check(model, info, temporary, backbone)
             made = identity.golden_inputs(info)
             embedded = by_branch(model(made, training=False))
             golden = identity.golden_pair(made, embedded)
@@ -103,7 +117,9 @@ def export(run_dir: str, weights: str = "", licence: str = "") -> str:
     return final
 
 
-def _write(model: keras.Model, info: runs.RunInfo, path: str) -> dict[str, Any]:
+def _write(
+    model: keras.Model, info: runs.RunInfo, path: str, backbone: Backbone | None
+) -> dict[str, Any]:
     """Writes the SavedModel; returns its signatures, concrete functions by name."""
     heard = info.model.branches[:-1]
     functions: dict[str, signatures.Signature] = {}
@@ -113,6 +129,8 @@ def _write(model: keras.Model, info: runs.RunInfo, path: str) -> dict[str, Any]:
         functions |= signatures.of_images(model)
     else:
         functions |= signatures.of_features(model, info)
+    if backbone:
+        functions |= frames.of_frames(model, backbone)
     module = tf.Module()
     # The variables alone: the Keras objects around them would ask for Keras to load.
     module.weights = [variable.value for variable in model.variables]
@@ -120,6 +138,8 @@ def _write(model: keras.Model, info: runs.RunInfo, path: str) -> dict[str, Any]:
         name: tf.function(function, input_signature=given).get_concrete_function()
         for name, (function, given) in functions.items()
     }
+    if backbone:
+        module.backbone = list(concrete["frames"].variables)
     concrete["serving_default"] = concrete[f"wav_bytes{branches.suffix(heard[0])}"]
     tf.saved_model.save(module, path, concrete)
     return concrete

@@ -10,11 +10,17 @@ import numpy as np
 import tensorflow as tf
 
 from avl_tf import audio, dataset, files, images, runs
+from avl_tf.backbones import Backbone
 from avl_tf.errors import UserError
+from avl_tf.media.tracks import ANY
+from avl_tf.model import branch
 from avl_tf.settings import branches
+from avl_tf.trained import sources
 
-# How far an embedding of the export may be off, in parts of the largest value.
+# How far an embedding of the export may be off, in parts of the largest value. What a
+# CNN sees is rounded to float16, and may be so to either side.
 _TOLERANCE = 1e-5
+_TOLERANCES = {"frames": 1e-3}
 _HEARD = ("waveform", "wav_bytes", "log_mel")
 # Run with nothing but TensorFlow: inputs and embeddings go by .npz files.
 _BARE_PROCESS = """
@@ -44,8 +50,16 @@ np.savez(sys.argv[3], **found)
 """
 
 
-def check(model: keras.Model, info: runs.RunInfo, path: str) -> None:
+def check(
+    model: keras.Model, info: runs.RunInfo, path: str, backbone: Backbone | None = None
+) -> None:
     """Embeds noise by the export, in a bare process, and by the model.
+
+    Args:
+        model: the model.
+        info: of its run.
+        path: the export.
+        backbone: of the export's signature frames, if it has one.
 
     Raises:
         UserError: the embeddings differ, or the process was killed.
@@ -64,12 +78,18 @@ def check(model: keras.Model, info: runs.RunInfo, path: str) -> None:
         encoded |= noise[1]
         inputs |= noise[2]
     expected = model(inputs, training=False)
-    found = _embed_in_bare_process(path, given, encoded)
     embeds = {f"{k}{branches.suffix(name)}": name for name in heard for k in _HEARD}
+    if backbone:
+        filmed, visual = _filmed(info, random, backbone)
+        given |= filmed
+        seen_by = branch(model, "visual")
+        expected["frames_embedding"] = seen_by({"visual": visual}, training=False)
+        embeds["frames"] = "frames"
+    found = _embed_in_bare_process(path, given, encoded)
     for name, embedding in found.items():
         wanted = expected[f"{embeds.get(name, 'visual')}_embedding"].numpy()
         error = np.max(np.abs(embedding - wanted)) / np.max(np.abs(wanted))
-        if not error <= _TOLERANCE:
+        if not error <= _TOLERANCES.get(name, _TOLERANCE):
             raise UserError(
                 f"the export's signature '{name}' is off by {error:.2g} of the largest "
                 "value of the model's embedding; the export is not kept. Is a weight "
@@ -119,6 +139,23 @@ def _featured(info: runs.RunInfo, random: np.random.Generator):
             masks.append(tf.sequence_mask([3, 2], 3))
     visual = dataset.pool_features(windows, masks).numpy()
     return {**given, "visual/visual": visual}, {}, {"visual": visual}
+
+
+def _filmed(info: runs.RunInfo, random: np.random.Generator, backbone: Backbone):
+    """Frames to see, and the pooled features of them [2, D]."""
+    side, n_frames = backbone.short_side, np.array([3, 2], np.int32)
+    frames = random.integers(0, 256, (2, 3, side, side + 9, 3), dtype=np.uint8)
+    pooled = [
+        sources.pooled(
+            (item[:n], backbone.fps),
+            {"features_2d": backbone},
+            info.model.audio.sample_rate,
+            ANY,
+        )["visual"]
+        for item, n in zip(frames, n_frames, strict=True)
+    ]
+    given = {"frames/frames": frames, "frames/n_frames": n_frames}
+    return given, tf.stack(pooled)
 
 
 def _shown(_: runs.RunInfo, random: np.random.Generator):

@@ -11,7 +11,7 @@ TOO_LARGE = "exceeds specified max pixel count"
 _PADDING = 64 * 65_536
 # Scaled by its shorter side, a narrow strip grows beyond all bounds. The longest
 # panoramas are some ten times as wide as high.
-_MOST_TIMES = 100
+MOST_TIMES = 100
 _SIZE = re.compile(rf"(\d+)x(\d+) (?:{TOO_LARGE}|exceeds limit|is invalid)")
 
 
@@ -101,9 +101,9 @@ DEFAULT_LIMITS = Limits()
 
 def too_narrow(width: int, height: int) -> str | None:
     """Says why a picture is not scaled by its shorter side; None if it can be."""
-    if max(width, height) <= _MOST_TIMES * min(width, height):
+    if max(width, height) <= MOST_TIMES * min(width, height):
         return None
     return (
         f"a picture of {width:,} x {height:,} pixels: its longer side is more than "
-        f"{_MOST_TIMES} times the shorter, by which it is scaled"
+        f"{MOST_TIMES} times the shorter, by which it is scaled"
     )
