@@ -1,5 +1,6 @@
 """avl_tf.search: a spoken query in, moments of videos out."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -76,7 +77,11 @@ def made(tmp_path_factory):
             audio = np.outer([0.1, 0.5, 1, 0.6, 0.2, 0.1], heard[i])
             audio /= np.linalg.norm(heard[i])
             source = Source(str(path), f"v{i}", f"v{i}", "xx", size=i + 1)
-            steps = np.repeat(visual, 5, axis=0)
+            spans = tuple(
+                dataclasses.replace(span, first_step=5 * j, n_steps=10)
+                for j, span in enumerate(spans)
+            )
+            steps = np.repeat(np.append(visual, [visual[-1]], axis=0), 5, axis=0)
             found = Embedded(source, 35.0, spans, visual, audio, steps, 0.0, 1.0)
             writer.add([found])
     return folder, index, model, embedder
@@ -141,6 +146,40 @@ def test_by_voice_and_by_what_is_seen(made, tmp_path):
     assert [hit["window_id"] for hit in hits] == [h.window_id for h in expected.hits]
     rows = with_heard._index("audio").rows(np.array([hits[0]["window_id"]]))
     assert hits[0]["score"] == pytest.approx(float(rows[0] @ vector), rel=1e-3)
+
+
+def test_rerank_narrows_and_orders_by_steps(made, tmp_path):
+    _, index, _, embedder = made
+    searched = engine.Engine.open(index)
+    query = (_query(2).astype(np.float32), 16000)
+    plain = searched.search(query, rerank=False)
+    found = searched.search(query)
+    first = found.hits[0]
+    assert first.recording_id == "v2" and first.score != plain.hits[0].score
+    (window,) = searched.store.windows([first.window_id])
+    assert window.start_s <= first.start_s < first.end_s <= window.end_s
+    assert first.end_s - first.start_s < 10  # narrowed
+    heard = embedder.embed_audio_steps(query)
+    steps = searched.store.steps(first.window_id)[0].astype(np.float32)
+    dense = (heard.steps @ steps.T).max(axis=1).mean()
+    row = searched._index("visual").rows(np.array([first.window_id]))[0]
+    expected = 0.2 * row @ heard.embedding + 0.8 * dense
+    assert first.score == pytest.approx(expected, rel=1e-4)
+    assert [h.score for h in found.hits] == sorted(h.score for h in found.hits)[::-1]
+
+
+def test_of_two_hours_only_the_beginning_is_read(made, tmp_path, monkeypatch):
+    _, index, _, _ = made
+    monkeypatch.setattr(engine, "_LONGEST_S", 3)
+    long = _write_wav(tmp_path / "long.wav", np.tile(_query(1), 8))
+    searched = engine.Engine.open(index)
+    found = searched.search(str(long), rerank=False)
+    short = (np.tile(_query(1), 3).astype(np.float32), 16000)
+    expected = searched.search(short, rerank=False)
+    assert found.hits[0].score == pytest.approx(expected.hits[0].score, rel=1e-3)
+    monkeypatch.setattr(engine, "_LONGEST_S", 1.5)
+    other = searched.search(str(long), rerank=False)
+    assert other.hits[0].score != pytest.approx(expected.hits[0].score, rel=1e-3)
 
 
 def test_more_like_a_window_without_itself(made):

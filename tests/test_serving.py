@@ -248,3 +248,44 @@ def test_a_wrong_export_is_an_error_and_not_kept(run_dir, monkeypatch):
 def test_an_export_that_a_bare_process_cannot_load_is_an_error(tmp_path):
     with pytest.raises(RuntimeError, match="only TensorFlow.*not kept"):
         checking._embed_in_bare_process(str(tmp_path / "nothing"), {}, {})
+
+
+@pytest.mark.parametrize("kind", ["run", "export"])
+def test_audio_steps_are_the_head_of_each_step(run_dir, kind):
+    folder = run_dir if kind == "run" else run_dir / "export" / "1"
+    embedder = trained.load(str(folder))
+    heard = embedder.embed_audio_steps((_noise(24000), 16000))
+    (embedding,) = embedder.embed_audio((_noise(24000), 16000))
+    assert heard.step_s == pytest.approx(0.04)  # two stages of 10 ms frames
+    assert heard.steps.shape == (37, 16) and heard.steps.dtype == np.float32
+    np.testing.assert_allclose(heard.embedding, embedding, rtol=1e-5, atol=1e-6)
+    # Of a single step there is nothing to pool.
+    short = embedder.embed_audio_steps((_noise(700), 16000))
+    (alone,) = embedder.embed_audio((_noise(700), 16000))
+    assert short.steps.shape == (1, 16)
+    np.testing.assert_allclose(short.steps[0], alone, rtol=1e-4, atol=1e-6)
+    assert np.abs(heard.steps - heard.steps.mean(0)).max() > 1e-4
+
+
+def test_audio_steps_of_a_batch_and_of_what_is_none(run_dir, signatures):
+    config = AudioConfig()
+    log_mel = audio.log_mel(np.stack([_noise(16000)] * 3), config)
+    lengths = tf.constant([101, 40, 0])
+    found = signatures["log_mel_steps"](log_mel=log_mel, n_frames=lengths)
+    alone = signatures["log_mel"](log_mel=log_mel, n_frames=lengths)
+    assert found["valid"].numpy().tolist() == [True, True, False]
+    assert found["n_steps"].numpy().tolist() == [25, 10, 0]
+    assert int(found["step_frames"]) == 4 and found["audio_steps"].shape[0] == 3
+    np.testing.assert_array_equal(found["audio_steps"][2], 0)
+    np.testing.assert_allclose(
+        found["audio_embedding"], alone["audio_embedding"], rtol=1e-5, atol=1e-7
+    )
+
+
+def test_an_export_from_before_has_no_audio_steps(run_dir, tmp_path):
+    embedder = trained.load(str(run_dir / "export" / "1"))
+    embedder._step_towers.clear()
+    heard = embedder.embed_audio_steps((_noise(24000), 16000))
+    assert heard.steps is None
+    (embedding,) = embedder.embed_audio((_noise(24000), 16000))
+    np.testing.assert_array_equal(heard.embedding, embedding)

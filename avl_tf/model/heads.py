@@ -46,12 +46,17 @@ class MeanPool(keras.layers.Layer):
         if training and self.trainable and not self.mask_in_training:
             return tf.reduce_mean(audio_map, axis=1)
         n_steps = tf.shape(audio_map)[1]
-        ratio = tf.round(tf.shape(log_mel)[1] / n_steps)
-        valid = tf.maximum(1, n_frames // tf.cast(ratio, n_frames.dtype))
-        valid = tf.minimum(valid, tf.cast(n_steps, valid.dtype))
+        _, valid = self.steps(n_frames, tf.shape(log_mel)[1], n_steps)
         mask = tf.sequence_mask(valid, n_steps, audio_map.dtype)[..., tf.newaxis]
         total = tf.reduce_sum(audio_map * mask, axis=1)
         return total / tf.cast(valid[:, tf.newaxis], audio_map.dtype)
+
+    @staticmethod
+    def steps(n_frames, most_frames, n_steps):
+        """How many frames a step takes [], and how many steps hold audio [B]."""
+        ratio = tf.cast(tf.round(most_frames / n_steps), n_frames.dtype)
+        valid = tf.maximum(1, n_frames // ratio)
+        return ratio, tf.minimum(valid, tf.cast(n_steps, valid.dtype))
 
     def compute_output_shape(self, audio_map_shape, n_frames_shape, log_mel_shape):
         """[B, C]."""

@@ -2,18 +2,20 @@
 
 import dataclasses
 import threading
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from absl import logging
 
 from avl_tf import trained
 from avl_tf.errors import UserError
 from avl_tf.retrieval import moments
+from avl_tf.retrieval import rerank as reranking
 from avl_tf.retrieval.entries import Window
 from avl_tf.retrieval.store import Store
 from avl_tf.retrieval.vectors import VectorIndex
 from avl_tf.trained.embedder import Embedder
+from avl_tf.trained.hearing import Heard
 from avl_tf.trained.sources import Source
 
 By = Literal["audio", "video", "image", "window"]
@@ -21,6 +23,8 @@ Output = Literal["video", "audio"]
 _SIDES = {"video": "visual", "audio": "audio"}
 # Windows that are looked at for moments, and reranked.
 _LOOKED_AT = 100
+# Of a spoken query no more is read.
+_LONGEST_S = 600
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,49 +150,68 @@ class Engine:
             output: find by what is seen, or by what is heard.
             language: of a spoken query, for a model of several.
             n: how many moments at most.
-            rerank: see avl_tf/retrieval/rerank.py.
+            rerank: order what a spoken query finds by the steps of speech and pictures,
+                and narrow the spans to them; see avl_tf/retrieval/rerank.py.
 
         Raises:
             FileNotFoundError, MediaError, UserError: the source cannot be embedded.
             KeyError: there is no such window.
         """
+        query = self._query(source, by, output, language)
+        windows, scores = self._windows(query.embedding, _SIDES[output], n)
         if by == "window":
-            query = self._of_window(int(source), _SIDES[output])  # type: ignore[arg-type]
-        elif by == "audio":
-            query = self.embedder.embed_audio(source, language)[0]  # type: ignore[arg-type]
-        else:
-            query = self.embedder.embed_video(source, language)[0]  # type: ignore[arg-type]
-        windows, scores = self._windows(query, _SIDES[output], n)
-        if by == "window":
-            (own,) = self.store.windows([int(source)])  # type: ignore[arg-type]
+            (own,) = self.store.windows([_id(source)])
             others = [i for i, one in enumerate(windows) if not _overlap(one, own)]
             windows, scores = [windows[i] for i in others], scores[others]
-        return self._answer(windows, scores, n)
-
-    def _answer(self, windows: Sequence[Window], scores: np.ndarray, n: int) -> Answer:
-        hits = [
-            Hit(
-                rank,
-                windows[index].recording_id,
-                windows[index].media,
-                windows[index].media_id,
-                windows[index].start_s,
-                windows[index].end_s,
-                float(scores[index]),
-                None,
-                None,
-                windows[index].id,
-                self.store.missing(windows[index].media_id),
-                windows[index].language,
-                windows[index].label,
+        spans = [(one.start_s, one.end_s) for one in windows]
+        if rerank and output == "video" and query.steps is not None and windows:
+            seen = [self.store.steps(one.id) for one in windows]
+            scores, spans = reranking.rerank(query.steps, seen, spans, scores)
+        order = np.argsort(-scores, kind="stable")
+        hits: list[Hit] = []
+        for at in moments.merge([windows[i] for i in order], n):
+            index = order[at]
+            window, (start_s, end_s) = windows[index], spans[index]
+            hit = Hit(
+                rank=len(hits) + 1,
+                recording_id=window.recording_id,
+                media=window.media,
+                media_id=window.media_id,
+                start_s=start_s,
+                end_s=end_s,
+                score=float(scores[index]),
+                match=None,
+                precision=None,
+                window_id=window.id,
+                missing=self.store.missing(window.media_id),
+                language=window.language,
+                label=window.label,
             )
-            for rank, index in enumerate(moments.merge(windows, n), 1)
-        ]
+            hits.append(hit)
         how = (
             "not calibrated: `python -m avl_tf.index --index_dir="
             f"{self.store.folder} --validation=RECORDS` tells what score is a match."
         )
         return Answer(tuple(hits), None, None, self.error_rate, how)
+
+    def _query(
+        self, source: Source | int, by: By, output: Output, language: str
+    ) -> Heard:
+        if by == "window":
+            return Heard(None, 0.0, self._of_window(_id(source), _SIDES[output]))
+        if isinstance(source, int):
+            raise TypeError(f"by={by!r} takes no id of a window")
+        if by == "audio":
+            heard = self.embedder.embed_audio_steps(source, language, _LONGEST_S)
+            if heard.steps is None:
+                logging.log_first_n(
+                    logging.WARNING,
+                    "this export was made before it could tell the steps of speech: "
+                    "hits are not reranked. Run avl_tf.export again.",
+                    1,
+                )
+            return heard
+        return Heard(None, 0.0, self.embedder.embed_video(source, language)[0])
 
     def _windows(
         self, query: np.ndarray, side: str, n: int
@@ -221,6 +244,12 @@ class Engine:
                 held = generation, VectorIndex.open(self.store, side)
                 self._indexes[side] = held
             return held[1]
+
+
+def _id(source: Source | int) -> int:
+    if not isinstance(source, int):
+        raise TypeError("by='window' takes the id of a window")
+    return source
 
 
 def _overlap(one: Window, other: Window) -> bool:

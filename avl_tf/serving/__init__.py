@@ -9,6 +9,9 @@ and hub.load read it. Its signatures:
     log_mel     log_mel float32 [B, T, F], n_frames int32 [B]
                 each -> audio_embedding float32 [B, D]; of several languages there
                 are three each, as in wav_bytes_es
+    log_mel_steps  as log_mel -> beside it audio_steps float32 [B, T', D], the
+                embedding of each audio step; n_steps int32 [B], how many of them
+                hold audio; step_frames int32 [], the log-mel frames of a step
     visual      visual float32 [B, Dv], pooled as dataset.pool_features does
     features    a recording's features, one vector a time step: features_2d float32
                 [B, K2, D2], n_2d int32 [B], and features_3d, n_3d if the model has

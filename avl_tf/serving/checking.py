@@ -21,7 +21,7 @@ from avl_tf.trained import sources
 # CNN sees is rounded to float16, and may be so to either side.
 _TOLERANCE = 1e-5
 _TOLERANCES = {"frames": 1e-3}
-_HEARD = ("waveform", "wav_bytes", "log_mel")
+_HEARD = ("waveform", "wav_bytes", "log_mel", "log_mel_steps")
 # Run with nothing but TensorFlow: inputs and embeddings go by .npz files.
 _BARE_PROCESS = """
 import sys
@@ -115,9 +115,10 @@ def _heard(info: runs.RunInfo, random: np.random.Generator, name: str):
     given = {
         f"waveform{suffix}/waveform": waveform,
         f"waveform{suffix}/n_samples": n_samples,
-        f"log_mel{suffix}/log_mel": log_mel,
-        f"log_mel{suffix}/n_frames": n_frames,
     }
+    for kind in ("log_mel", "log_mel_steps"):
+        given[f"{kind}{suffix}/log_mel"] = log_mel
+        given[f"{kind}{suffix}/n_frames"] = n_frames
     wavs = [
         tf.audio.encode_wav(w[:, np.newaxis], config.sample_rate).numpy()
         for w in waveform

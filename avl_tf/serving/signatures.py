@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from avl_tf import audio, dataset, images, runs
-from avl_tf.model import branch
+from avl_tf.model import audio_steps, branch
 from avl_tf.serving import faults, image_files, wav, wav_samples
 from avl_tf.settings import branches
 
@@ -17,8 +17,9 @@ Signature = tuple[Callable, list[tf.TensorSpec]]
 
 
 def of_audio(model: keras.Model, info: runs.RunInfo, name: str) -> dict[str, Signature]:
-    """waveform, wav_bytes and log_mel of an audio branch, with what each takes."""
+    """The signatures of an audio branch, with what each takes."""
     config, audio_model = info.model.audio, branch(model, name)
+    in_steps = audio_steps.build(model, name)
     suffix = branches.suffix(name)
 
     def embed_heard(log_mel, n_frames, reason):
@@ -34,6 +35,21 @@ def of_audio(model: keras.Model, info: runs.RunInfo, name: str) -> dict[str, Sig
         log_mel, n_frames = faults.of_one_batch(log_mel=log_mel, n_frames=n_frames)
         reason = faults.of_lengths(log_mel, "n_frames", n_frames)
         return embed_heard(*faults.emptied(log_mel, n_frames, reason), reason)
+
+    def embed_steps(log_mel, n_frames):
+        log_mel, n_frames = faults.of_one_batch(log_mel=log_mel, n_frames=n_frames)
+        reason = faults.of_lengths(log_mel, "n_frames", n_frames)
+        inputs = faults.with_an_item(*faults.emptied(log_mel, n_frames, reason))
+        found = in_steps(inputs)
+        step_frames = found.pop("step_frames")
+        found = {key: value[: tf.size(reason)] for key, value in found.items()}
+        given = faults.answer("audio_embedding", found["audio_embedding"], reason)
+        good = tf.equal(reason, "")
+        good &= tf.reduce_all(tf.math.is_finite(found["audio_embedding"]), axis=1)
+        steps = tf.where(good[:, tf.newaxis, tf.newaxis], found["audio_steps"], 0.0)
+        n_steps = tf.where(good, found["n_steps"], 0)
+        told = {"n_steps": n_steps, "step_frames": step_frames}
+        return {**given, "audio_steps": steps, **told}
 
     def embed_waveform(waveform, n_samples):
         waveform, n_samples = faults.of_one_batch(
@@ -57,19 +73,18 @@ def of_audio(model: keras.Model, info: runs.RunInfo, name: str) -> dict[str, Sig
         n_samples = tf.cast(waveforms.row_lengths(), tf.int32)
         return embed_samples(waveforms.to_tensor(), n_samples, reason)
 
+    heard = [
+        _spec("log_mel", None, None, config.n_mels),
+        _spec("n_frames", None, dtype=tf.int32),
+    ]
     return {
         f"waveform{suffix}": (
             embed_waveform,
             [_spec("waveform", None, None), _spec("n_samples", None, dtype=tf.int32)],
         ),
         f"wav_bytes{suffix}": (embed_wav, [_spec("wav_bytes", None, dtype=tf.string)]),
-        f"log_mel{suffix}": (
-            embed_log_mel,
-            [
-                _spec("log_mel", None, None, config.n_mels),
-                _spec("n_frames", None, dtype=tf.int32),
-            ],
-        ),
+        f"log_mel{suffix}": (embed_log_mel, heard),
+        f"log_mel_steps{suffix}": (embed_steps, heard),
     }
 
 

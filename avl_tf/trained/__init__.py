@@ -17,8 +17,12 @@ from avl_tf.evaluation.clip_lengths import LONGEST_S
 from avl_tf.model import build_model, filters_well, visual_input
 from avl_tf.runs import RunInfo, Weights
 from avl_tf.settings import branches
-from avl_tf.trained import identity
+from avl_tf.trained import hearing, identity
 from avl_tf.trained.embedder import Embedder, InvalidItem, Tower
+from avl_tf.trained.hearing import StepTower
+
+_Towers = dict[str, Tower]
+_Steps = dict[str, StepTower]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Trained:
                 )
             if file and not os.path.isfile(file):
                 raise FileNotFoundError(f"{argument}={file}: no such file.")
-        towers, variables, found = self._towers()
+        towers, variables, step_towers, found = self._towers()
         return Embedder(
             dataclasses.replace(self.info, weights=found),
             towers,
@@ -59,17 +63,18 @@ class Trained:
             "clip" in (self.info.log_mel_reference, self.log_mel_reference),
             weights,
             variables,
+            step_towers,
         )
 
-    def _towers(self) -> tuple[dict[str, Tower], list[tf.Variable], Weights | None]:
+    def _towers(self) -> tuple[_Towers, list[tf.Variable], _Steps, Weights | None]:
         """The model by its branches, its variables, and which weights it has."""
         if not self.is_export:
             return _of_run(self.path, self.info, self.weights)
         if self.info.weights:
             runs.weights.tell(self.path, self.info.weights, self.info.parent)
-        towers, variables = _of_export(self.path, self.info)
+        towers, variables, steps = _of_export(self.path, self.info)
         identity.check_golden(files.join(self.path, "assets.extra"), self.path, towers)
-        return towers, variables, self.info.weights
+        return towers, variables, steps, self.info.weights
 
     def as_read(self, records: Records) -> Records:
         """The set as the model reads it; ValueError if it cannot."""
@@ -173,15 +178,16 @@ def _look(path: str, settings_dir: str, weights: str, is_export: bool) -> Traine
 
 def _of_run(
     path: str, info: RunInfo, weights: str
-) -> tuple[dict[str, Tower], list[tf.Variable], Weights]:
+) -> tuple[_Towers, list[tf.Variable], _Steps, Weights]:
     filtered = filters_well()
     model = build_model(info.model, initialize=False, minimal_filtering=filtered)
     found = runs.load_weights(model, path, weights)
     variables = [variable.value for variable in model.variables]
-    return evaluation.towers(model), variables, found
+    steps = hearing.of_run(model, info)
+    return evaluation.towers(model), variables, steps, found
 
 
-def _of_export(path: str, info: RunInfo) -> tuple[dict[str, Tower], list[tf.Variable]]:
+def _of_export(path: str, info: RunInfo) -> tuple[_Towers, list[tf.Variable], _Steps]:
     try:
         with files.local_copy(path) as local, files.plain(local) as plain:
             loaded = tf.saved_model.load(plain)
@@ -206,4 +212,5 @@ def _of_export(path: str, info: RunInfo) -> tuple[dict[str, Tower], list[tf.Vari
 
         return embed
 
-    return {name: tower(name) for name in info.model.branches}, list(loaded.weights)
+    towers = {name: tower(name) for name in info.model.branches}
+    return towers, list(loaded.weights), hearing.of_export(loaded.signatures, info)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tqdm
-from absl import logging
 
 from avl_tf import evaluation
 from avl_tf.backbones import Backbone
@@ -18,7 +17,8 @@ from avl_tf.evaluation.rankings import RankedSet
 from avl_tf.media import Wanted
 from avl_tf.runs import RunInfo
 from avl_tf.settings.evaluation import EvaluationConfig
-from avl_tf.trained import identity, sources, streams
+from avl_tf.trained import hearing, identity, sources, streams
+from avl_tf.trained.hearing import StepTower
 from avl_tf.trained.sources import Source
 
 # As evaluation's; InvalidItem if an item has no embedding.
@@ -61,6 +61,7 @@ class Embedder:
         hears_clips_alone: bool,
         weights: Mapping[str, str],
         variables: Sequence[tf.Variable],
+        step_towers: Mapping[str, StepTower],
     ):
         """Takes what Trained.load has found.
 
@@ -71,6 +72,7 @@ class Embedder:
             hears_clips_alone: each clip's own loudest bin is its 0 dB.
             weights: files of the backbones' weights by stream, "" for a backbone's own.
             variables: the model's weights, in Keras' order.
+            step_towers: by the names of the audio branches, of those that have any.
         """
         self.languages: tuple[str, ...] = info.languages
         self.embedding_dim: int = info.model.embedding_dim
@@ -78,7 +80,7 @@ class Embedder:
         self._info, self._towers = info, towers
         self._hears_clips_alone, self._weights = hears_clips_alone, weights
         self._backbones: dict[str, Backbone] = {}
-        self._variables = variables
+        self._variables, self._step_towers = variables, step_towers
 
     def embed_audio(
         self,
@@ -102,27 +104,44 @@ class Embedder:
             ValueError: an array is not as said above, an embedding is not finite, or
                 the model has no branch for the language.
         """
-        config, cut = self._info.model.audio, []
-        branch = self._hearing(language)
-        wanted = Wanted(language, audio_track)
+        cut: list[Source] = []
+        branch = hearing.branch(self._info.model.languages, language)
 
         def read(source: Source) -> dict[str, Any]:
-            samples = sources.samples(source, config.sample_rate, wanted)
-            if len(samples) > self.clip_s * config.sample_rate:
-                cut.append(source)
-            return sources.clip(samples, config, self.clip_s, self._hears_clips_alone)
+            clip, is_cut = self._hear(source, Wanted(language, audio_track))
+            cut.extend([source] * is_cut)
+            return clip
 
         embeddings = self._embed(branch, audio, read)
-        if cut:
-            logging.warning(
-                "%d of %d recordings are longer than %g s and were cut to it; the "
-                "first is %s.",
-                len(cut),
-                len(embeddings),
-                self.clip_s,
-                sources.name(cut[0]),
-            )
+        hearing.tell_cut(cut, len(embeddings), self.clip_s)
         return embeddings
+
+    def embed_audio_steps(
+        self, audio: Source, language: str = "und", longest_s: float | None = None
+    ) -> hearing.Heard:
+        """Embeds a recording of speech, and each of its audio steps.
+
+        Args:
+            audio, language: as of embed_audio.
+            longest_s: of a file, no more than that is read. Its loudest bin in these
+                is 0 dB then.
+
+        Returns:
+            steps float32 [T', D], None of an export from before there were any;
+            step_s; embedding float32 [D], that of embed_audio.
+
+        Raises:
+            As embed_audio.
+        """
+        branch = hearing.branch(self._info.model.languages, language)
+        sources.check(audio, "the source")
+        clip, is_cut = self._hear(audio, Wanted(language, None), longest_s)
+        hearing.tell_cut([audio] * is_cut, 1, self.clip_s)
+        if tower := self._step_towers.get(branch):
+            frame_rate = self._info.model.audio.frame_rate
+            return hearing.in_steps(tower, audio, clip, frame_rate)
+        (embedding,) = self._embed(branch, audio, lambda _: clip)
+        return hearing.Heard(None, 0.0, embedding)
 
     def embed_video(
         self,
@@ -180,19 +199,6 @@ class Embedder:
                     f"{list(embeddings.shape)}."
                 )
         return audio @ video.T
-
-    def _hearing(self, language: str) -> str:
-        """The branch that hears a language."""
-        names = self._info.model.languages
-        if not names:
-            return "audio"
-        if language not in names:
-            given = "no language given" if language == "und" else f"language={language}"
-            raise UserError(
-                f"{given}: the model hears {', '.join(names)}, each with a branch of "
-                f"its own. Say which, as in embed_audio(..., language='{names[0]}')."
-            )
-        return f"audio:{language}"
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -277,13 +283,12 @@ class Embedder:
                 ) from error
             found.append(embedded.numpy().astype(np.float32))
         embeddings = np.concatenate(found)
-        finite = np.isfinite(embeddings).all(axis=1)
-        if not finite.all():
-            raise UserError(
-                f"{sources.name(listed[np.argmin(finite)])}: its embedding is not "
-                "finite. The model's weights hold a NaN, or have grown too large."
-            )
+        sources.require_finite(listed, embeddings)
         return embeddings
+
+    def _hear(self, source: Source, wanted: Wanted, longest_s: float | None = None):
+        config, alone = self._info.model.audio, self._hears_clips_alone
+        return hearing.read(source, config, self.clip_s, alone, wanted, longest_s)
 
 
 def _batches(inputs: Iterator[dict[str, Any]]) -> Iterator[dict[str, tf.Tensor]]:

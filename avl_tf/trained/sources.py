@@ -6,7 +6,7 @@ Every number is rounded as data_prep.extract rounds it for a record of float16.
 import math
 import numbers
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,12 +52,21 @@ def check(source: Any, which: str) -> None:
     )
 
 
-def samples(source: Source, sample_rate: int, wanted: Wanted = ANY) -> np.ndarray:
-    """Reads the sound of a source: int16 [S], S > 0, at sample_rate Hz."""
+def samples(
+    source: Source,
+    sample_rate: int,
+    wanted: Wanted = ANY,
+    longest_s: float | None = None,
+) -> np.ndarray:
+    """Reads the sound of a source: int16 [S], S > 0, at sample_rate Hz.
+
+    Of a file no more than longest_s seconds, if that is given.
+    """
     if isinstance(source, tuple):
         found = _of_waveform(*source, sample_rate)
     else:
-        found = media.collect(media.decode(source, sample_rate, wanted=wanted))
+        parts = media.decode(source, sample_rate, end_s=longest_s, wanted=wanted)
+        found = media.collect(parts)
     if not found.any():
         raise media.MediaError(
             f"{name(source)}: its sound is nothing but zeros."
@@ -65,6 +74,17 @@ def samples(source: Source, sample_rate: int, wanted: Wanted = ANY) -> np.ndarra
             else f"{name(source)}: no sound in it."
         )
     return found
+
+
+def require_finite(sources: Sequence[Source], embeddings: np.ndarray) -> None:
+    """UserError if the embedding of a source is not finite: float32 [N, D]."""
+    finite = np.isfinite(embeddings).all(axis=1)
+    if not finite.all():
+        which = name(sources[int(np.argmin(finite))])
+        raise UserError(
+            f"{which}: its embedding is not finite. The model's weights hold a NaN, or "
+            "have grown too large."
+        )
 
 
 def clip(
