@@ -18,7 +18,10 @@ def n_frames(n_samples, config: AudioConfig):
 
 
 def log_mel(
-    waveform: tf.Tensor, config: AudioConfig, n_samples: tf.Tensor | None = None
+    waveform: tf.Tensor,
+    config: AudioConfig,
+    n_samples: tf.Tensor | None = None,
+    portable: bool = False,
 ) -> tf.Tensor:
     """Computes log-mel spectrograms of mono waveforms.
 
@@ -58,13 +61,14 @@ def log_mel(
         waveform = tf.where(inside, waveform, 0.0)
 
     # In double precision the sum of 16-bit samples is exact, in whatever order.
-    total = tf.reduce_sum(tf.cast(waveform, tf.float64), axis=1)
-    mean = tf.cast(total / tf.cast(lengths, tf.float64), tf.float32)
+    precise = tf.float32 if portable else tf.float64
+    total = tf.reduce_sum(tf.cast(waveform, precise), axis=1)
+    mean = tf.cast(total / tf.cast(lengths, precise), tf.float32)
     waveform = waveform - mean[:, tf.newaxis]
     previous = waveform[:, :-1] * config.preemphasis
     waveform = waveform - tf.pad(previous, [[0, 0], [1, 0]])
     padded = _reflect_pad(waveform, lengths, config.window_length // 2)
-    level = _level(padded, config)
+    level = _level(padded, config, portable)
 
     valid = tf.sequence_mask(n_frames(lengths, config), total_frames)[..., tf.newaxis]
     loudest = tf.reduce_max(tf.where(valid, level, -np.inf), [1, 2], keepdims=True)
@@ -146,13 +150,17 @@ def _emphasised(
     return np.concatenate([emphasised[left - low], inner, emphasised[right - low]])
 
 
-def _level(padded: tf.Tensor, config: AudioConfig) -> tf.Tensor:
+def _level(padded: tf.Tensor, config: AudioConfig, portable: bool = False) -> tf.Tensor:
     """Mel levels in dB, [B, T, F], of emphasised waveforms padded at both ends."""
     frames = tf.signal.frame(padded, config.window_length, config.hop_length)
     window = _symmetric_hamming(config.window_length)
-    spectrum = tf.signal.rfft(frames * window)
-    power = tf.math.square(tf.math.real(spectrum))
-    power += tf.math.square(tf.math.imag(spectrum))
+    if portable:
+        real, imaginary = (tf.matmul(frames * window, part) for part in _dft(config))
+    else:
+        spectrum = tf.signal.rfft(frames * window)
+        real, imaginary = tf.math.real(spectrum), tf.math.imag(spectrum)
+    power = tf.math.square(real)
+    power += tf.math.square(imaginary)
     mel = tf.matmul(power, _mel_filters(config))
     return _decibel(tf.maximum(mel, config.power_floor))
 
@@ -182,8 +190,18 @@ def _reflect_pad(waveform: tf.Tensor, lengths: tf.Tensor, n_pad: int) -> tf.Tens
 def _mirrored(position: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
     """Folds positions back into 0 ... last, over and over."""
     period = tf.maximum(2 * last, 1)
-    phase = position % period
+    # ONNX's remainder of a negative number is another than TensorFlow's.
+    phase = tf.abs(position) % period
     return tf.minimum(phase, period - phase)
+
+
+@functools.lru_cache
+def _dft(config: AudioConfig) -> tuple[np.ndarray, np.ndarray]:
+    """The transform of a window as matrices, real and imaginary."""
+    length = config.window_length
+    turns = np.outer(np.arange(length), np.arange(length // 2 + 1)) % length / length
+    phase = 2 * np.pi * turns
+    return np.cos(phase).astype(np.float32), np.sin(phase).astype(np.float32)
 
 
 @functools.lru_cache

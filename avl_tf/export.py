@@ -31,6 +31,24 @@ _WITH_BACKBONE = flags.DEFINE_boolean(
 _WEIGHTS_2D = flags.DEFINE_string(
     "weights_2d", "", "File of that CNN's weights, if it has none of its own."
 )
+_TFLITE = flags.DEFINE_boolean(
+    "tflite",
+    False,
+    "Write the query side for TFLite beside it: query_float.tflite, from a waveform, "
+    "query_int8.tflite, from a log-mel, and log_mel.tflite.",
+)
+_CALIBRATION = flags.DEFINE_string(
+    "calibration",
+    "",
+    "Records whose clips query_int8.tflite is calibrated on; by default the run's "
+    "training records.",
+)
+_ONNX = flags.DEFINE_boolean(
+    "onnx",
+    False,
+    "Write onnx/SIGNATURE.onnx beside it: waveform, log_mel, visual and features or "
+    "image (needs pip install 'avl_tf[onnx]').",
+)
 
 
 def main() -> None:
@@ -45,6 +63,9 @@ def main() -> None:
             _LICENCE.value,
             _WITH_BACKBONE.value,
             _WEIGHTS_2D.value,
+            _TFLITE.value,
+            _CALIBRATION.value,
+            _ONNX.value,
         )
     )
 

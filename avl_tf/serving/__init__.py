@@ -44,7 +44,15 @@ from avl_tf import files, runs
 from avl_tf.backbones import Backbone
 from avl_tf.errors import UserError
 from avl_tf.model import by_branch
-from avl_tf.serving import card, checking, frames, signatures, versions
+from avl_tf.serving import (
+    card,
+    checking,
+    frames,
+    onnx_files,
+    signatures,
+    tflite_files,
+    versions,
+)
 from avl_tf.serving.versions import folder as folder
 from avl_tf.settings import branches
 from avl_tf.trained import identity
@@ -67,6 +75,9 @@ def export(
     licence: str = "",
     with_backbone: bool = False,
     weights_2d: str = "",
+    tflite: bool = False,
+    calibration: str = "",
+    onnx: bool = False,
 ) -> str:
     """Exports a run's model to the next RUN_DIR/export/N and checks the export.
 
@@ -80,6 +91,9 @@ def export(
         licence: of the training data, for the card.
         with_backbone: with the CNN of the features and the signature frames.
         weights_2d: file of the CNN's weights, "" for its own.
+        tflite: write the query side beside it; see serving/tflite_files.py.
+        calibration: records for that, "" the run's training records.
+        onnx: write onnx/SIGNATURE.onnx beside it; see serving/onnx_files.py.
 
     Returns:
         The folder written.
@@ -104,6 +118,10 @@ def export(
             identity.write_golden(extra, golden)
             told = card.text(run_dir, model, info, concrete, golden, licence)
             files.write_text(files.join(extra, card.NAME), told)
+            if tflite:
+                tflite_files.write(temporary, model, info, run_dir, calibration)
+            if onnx:
+                onnx_files.write(files.join(temporary, "onnx"), model, info)
             final = versions.keep(temporary, run_dir)
     except _OF_MACHINES as error:
         # TensorFlow names its temporary file first.
