@@ -8,6 +8,7 @@ import sys
 import corpus
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import avl_tf
 from avl_tf import audio, runs, serving, training
@@ -148,7 +149,7 @@ def test_onnx_runtime_embeds_as_the_model(run_dir, onnx_folder, name):
     (found,) = onnxruntime.InferenceSession(path).run(None, given)
     function, specs = plain.all_of(*runs.load_model(run_dir))[name]
     assert [spec.name for spec in specs] == list(given)
-    (expected,) = function(*given.values()).values()
+    (expected,) = function(*map(tf.constant, given.values())).values()
     assert _off(found, expected.numpy()) < 1e-4
 
 
