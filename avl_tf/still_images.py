@@ -13,7 +13,6 @@ from avl_tf.media import Limits
 _QUALITY = 95
 # What a JPEG can hold, in libjpeg's hands.
 _LONGEST_SIDE = 65_500
-_PIXELS_AT_ONCE = 1 << 18
 
 
 def read(path: str | os.PathLike, limits: Limits = media.DEFAULT_LIMITS) -> np.ndarray:
@@ -27,16 +26,7 @@ def read(path: str | os.PathLike, limits: Limits = media.DEFAULT_LIMITS) -> np.n
         FileNotFoundError: there is no such file.
         MediaError: it cannot be decoded, or is too large.
     """
-    image = media.read_image(path, limits)
-    colour, alpha = image[..., :3].copy(), image[..., 3:]
-    if alpha.min() < 255:
-        # Some rows at a time: what is computed takes eight bytes a value.
-        n_rows = max(1, _PIXELS_AT_ONCE // image.shape[1])
-        for top in range(0, len(image), n_rows):
-            rows = slice(top, top + n_rows)
-            share = alpha[rows] / 255
-            colour[rows] = np.round(colour[rows] * share + 255 * (1 - share))
-    return colour
+    return media.read_on_white(path, limits)
 
 
 def as_frame(image: np.ndarray, backbone: Backbone) -> np.ndarray:

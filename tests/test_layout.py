@@ -50,6 +50,7 @@ ROOMS = [
         "trained",
         "serving",
         "retrieval",
+        "server",
         "release",
         "training",
         "reporting",

@@ -25,7 +25,7 @@ from avl_tf.media.file import MediaFile
 from avl_tf.media.opening import MediaError, Note
 from avl_tf.media.pictures import View, pick_frames
 from avl_tf.media.sound import MAX_RATE_HZ, MIN_RATE_HZ
-from avl_tf.media.stills import orientation, read_image, resize
+from avl_tf.media.stills import orientation, read_image, read_on_white, resize
 from avl_tf.media.tracks import Wanted
 from avl_tf.media.writer import write_image, write_video, write_wav
 from avl_tf.settings.audio import SAMPLE_RATE
@@ -44,6 +44,7 @@ __all__ = [
     "collect",
     "decode",
     "duration_s",
+    "has_pictures",
     "has_sound",
     "is_image",
     "iter_frames",
@@ -51,6 +52,7 @@ __all__ = [
     "pick_frames",
     "read_frames",
     "read_image",
+    "read_on_white",
     "read_waveform",
     "resize",
     "too_narrow",
@@ -199,6 +201,12 @@ def has_sound(path: str | os.PathLike) -> bool:
     """Tells whether a file has an audio stream; raises as duration_s."""
     with MediaFile(path) as file:
         return file.has_sound()
+
+
+def has_pictures(path: str | os.PathLike) -> bool:
+    """Tells whether a file is a video or an image; raises as duration_s."""
+    with MediaFile(path) as file:
+        return file.has_pictures()
 
 
 def is_image(path: str | os.PathLike) -> bool:

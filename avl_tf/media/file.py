@@ -134,6 +134,10 @@ class MediaFile:
         """Tells whether there is an audio stream."""
         return any(stream.type == "audio" for stream in self._streams)
 
+    def has_pictures(self) -> bool:
+        """Tells whether there is a video stream, or an image."""
+        return any(stream.type == "video" for stream in self._streams)
+
     def is_image(self) -> bool:
         """Tells whether the file is one picture, as a sequence of one .jpg is."""
         named = self._container.format.name.endswith(formats.PICTURES)

@@ -11,6 +11,8 @@ from avl_tf.media.pictures import to_array
 from avl_tf.media.writer import to_frame
 from avl_tf.settings.limits import DEFAULT_LIMITS, Limits
 
+_PIXELS_AT_ONCE = 1 << 18
+
 
 def read_image(path: str | os.PathLike, limits: Limits = DEFAULT_LIMITS) -> np.ndarray:
     """Reads an image, upright and mirrored by the orientation it carries.
@@ -28,6 +30,26 @@ def read_image(path: str | os.PathLike, limits: Limits = DEFAULT_LIMITS) -> np.n
     """
     with MediaFile(path, limits=limits) as file:
         return to_array(file.picture(), None, "rgba")
+
+
+def read_on_white(
+    path: str | os.PathLike, limits: Limits = DEFAULT_LIMITS
+) -> np.ndarray:
+    """Reads an image as it is seen on a white page: upright, uint8 [H, W, 3].
+
+    Raises:
+        As read_image.
+    """
+    image = read_image(path, limits)
+    colour, alpha = image[..., :3].copy(), image[..., 3:]
+    if alpha.min() < 255:
+        # Some rows at a time: what is computed takes eight bytes a value.
+        n_rows = max(1, _PIXELS_AT_ONCE // image.shape[1])
+        for top in range(0, len(image), n_rows):
+            rows = slice(top, top + n_rows)
+            share = alpha[rows] / 255
+            colour[rows] = np.round(colour[rows] * share + 255 * (1 - share))
+    return colour
 
 
 def orientation(path: str | os.PathLike, limits: Limits = DEFAULT_LIMITS) -> int:

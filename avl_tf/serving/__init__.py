@@ -54,6 +54,7 @@ from avl_tf.serving import (
     versions,
 )
 from avl_tf.serving.versions import folder as folder
+from avl_tf.serving.versions import newest as newest
 from avl_tf.settings import branches
 from avl_tf.trained import identity
 

@@ -19,6 +19,12 @@ def folder(run_dir: str) -> str:
     return files.join(run_dir, "export")
 
 
+def newest(run_dir: str) -> str:
+    """The last of a run's exports; "" if there is none."""
+    numbers = _numbers(run_dir)
+    return files.join(folder(run_dir), str(max(numbers))) if numbers else ""
+
+
 @contextlib.contextmanager
 def temporary_folder(run_dir: str) -> Iterator[str]:
     """Yields a folder to write an export to, which is gone at the end unless kept.
@@ -47,11 +53,7 @@ def keep(temporary: str, run_dir: str) -> str:
     """Makes a folder the next version; returns its path."""
     tf.io.gfile.makedirs(folder(run_dir))
     while True:
-        # On s3:// an empty folder is none.
-        there = tf.io.gfile.exists(folder(run_dir))
-        names = files.names(folder(run_dir)) if there else []
-        numbers = [int(name) for name in names if re.fullmatch("[0-9]+", name)]
-        path = files.join(folder(run_dir), str(max([0, *numbers]) + 1))
+        path = files.join(folder(run_dir), str(max([0, *_numbers(run_dir)]) + 1))
         try:
             tf.io.gfile.rename(temporary, path)
             return path
@@ -59,6 +61,13 @@ def keep(temporary: str, run_dir: str) -> str:
             # Another export may have taken the number since.
             if not tf.io.gfile.exists(path):
                 raise
+
+
+def _numbers(run_dir: str) -> list[int]:
+    # On s3:// an empty folder is none.
+    there = tf.io.gfile.exists(folder(run_dir))
+    names = files.names(folder(run_dir)) if there else []
+    return [int(name) for name in names if re.fullmatch("[0-9]+", name)]
 
 
 def _make(run_dir: str) -> tuple[str, int]:

@@ -168,13 +168,11 @@ class Embedder:
         """
         if self._info.model.image_encoder:
             return self._embed("visual", video, sources.crop)
-        if not self._backbones:  # till the first video comes
-            self._backbones = streams.backbones(self._info, self._weights)
+        backbones, wanted = self.backbones(), Wanted(language, audio_track)
         sample_rate = self._info.model.audio.sample_rate
-        wanted = Wanted(language, audio_track)
 
         def read(source: Source) -> dict[str, Any]:
-            return sources.pooled(source, self._backbones, sample_rate, wanted)
+            return sources.pooled(source, backbones, sample_rate, wanted)
 
         return self._embed("visual", video, read)
 
@@ -199,6 +197,12 @@ class Embedder:
                     f"{list(embeddings.shape)}."
                 )
         return audio @ video.T
+
+    def backbones(self) -> dict[str, Backbone]:
+        """The CNNs of frozen features, by stream; UserError as embed_video."""
+        if not self._backbones and not self._info.model.image_encoder:
+            self._backbones = streams.backbones(self._info, self._weights)
+        return self._backbones
 
     @property
     def branches(self) -> tuple[str, ...]:
