@@ -99,18 +99,19 @@ def _write_video(path, windows):
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """The paths of an index, its model and its videos; the model has an export."""
-    return _of_session(tmp_path_factory)[0]
+    return _of_session(tmp_path_factory.getbasetemp())[0]
 
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory):
-    return _of_session(tmp_path_factory)[1]
+    return _of_session(tmp_path_factory.getbasetemp())[1]
 
 
 @functools.cache
-def _of_session(tmp_path_factory):
+def _of_session(folder):
     """Once for all modules, each of which has fixtures of its own."""
-    paths = make_index(tmp_path_factory.mktemp("served"))
+    (folder / "served").mkdir()
+    paths = make_index(folder / "served")
     serving.export(paths[1])
     return paths, Engine.open(paths[0])
 
