@@ -17,6 +17,7 @@ from avl_tf.extraction.frame_batches import FrameBatches
 from avl_tf.manifest import Recording, failures, line
 from avl_tf.manifest.failures import Failure
 from avl_tf.manifest.findings import Finding
+from avl_tf.manifest.media_files import AUDIO_SUFFIXES, has_suffix
 from avl_tf.records import Clip, FeatureSpec, Record
 from avl_tf.settings.extraction import ExtractionConfig
 from avl_tf.settings.stored import FEATURES_CHECK as _STREAM_CHECK
@@ -59,6 +60,7 @@ def extract(
     recordings: Sequence[Recording],
     config: ExtractionConfig,
     notes: list[Finding] | None = None,
+    one_sided: bool = False,
 ) -> Iterator[Record | Failure]:
     """Extracts recordings, one after another.
 
@@ -70,6 +72,8 @@ def extract(
         recordings: of a manifest.
         config: what is computed.
         notes: takes, before a recording's Record, what else is worth telling of it.
+        one_sided: take a video without sound, or nothing but zeros: its log_mel has no
+            frames; and a file that is sound by its name: it has no features.
 
     Yields:
         For each recording, in order, its Record or what went wrong with it.
@@ -85,7 +89,7 @@ def extract(
             found: Record | Failure
             of_file: list[media.Note] = []
             try:
-                found = _record(recording, batches, config, of_file)
+                found = _record(recording, batches, config, of_file, one_sided)
             except Exception as error:  # one odd file must not end a million's
                 found = failure(recording, error)
                 for one in batches.values():
@@ -103,12 +107,20 @@ def _record(
     batches: dict[str, FrameBatches],
     config: ExtractionConfig,
     notes: list[media.Note],
+    one_sided: bool,
 ) -> Record:
     """Decodes the media once: its frames go into the batches, its sound stays."""
     if config.keep_images and not recording.image:
         raise UserError(
             "its line of the manifest has no image, as --keep_images wants."
         )
+    is_seen = is_heard = True
+    if one_sided:
+        is_seen = bool(recording.image) or not has_suffix(
+            recording.media, AUDIO_SUFFIXES
+        )
+        # What is neither is told of as a sound that is not there.
+        is_heard = not is_seen or media.has_sound(recording.media)
     sinks = list(batches.values())
     views, jpeg = [], None
     if recording.image:
@@ -117,36 +129,44 @@ def _record(
             sink.put(still_images.as_frame(image, sink.backbone))
         if config.keep_images:
             jpeg = still_images.as_jpeg(recording.image, image)
-    else:
+    elif is_seen:
         backbones = [sink.backbone for sink in sinks]
         views = [media.View(b.fps, b.short_side, b.crop) for b in backbones]
     # In 16 bits and without a copy: the sound of two hours is 230 MB.
     sound = bytearray()
-    for index, array in media.decode(
+    decoded = media.decode(
         recording.media,
-        config.audio.sample_rate,
+        config.audio.sample_rate if is_heard else None,
         views,
         recording.start_s,
         recording.end_s,
         limits=config.limits,
         notes=notes,
         wanted=recording.wanted,
-    ):
+    )
+    for index, array in decoded if is_heard or views else ():
         if array is None:
             sound.clear()
         elif index is None:
             sound += array.tobytes()
         else:
             sinks[index].put(array)
-    if not sound:
+    if is_heard and not sound:
         raise media.MediaError(f"{recording.media}: no sound in the span asked for.")
-    features = {name: one.finish() for name, one in batches.items()}
-    if not all(features.values()):
+    parts = {name: one.finish() for name, one in batches.items()} if is_seen else {}
+    if not all(parts.values()):
         raise media.MediaError(f"{recording.media}: no frame in the span asked for.")
     samples = np.frombuffer(sound, np.int16)
-    if not samples.any():
+    log_mel = np.zeros((0, config.audio.n_mels), np.float32)
+    if samples.any():
+        log_mel = audio.long_log_mel(samples, config.audio)
+    elif is_heard and not (one_sided and is_seen):
         raise media.MediaError(f"{recording.media}: its sound is nothing but zeros.")
+    features = {name: _normalised(part) for name, part in parts.items()}
     duration_s = len(samples) / config.audio.sample_rate
+    if not duration_s and not recording.image:
+        name, steps = next(iter(features.items()))
+        duration_s = len(steps) / batches[name].backbone.rate_hz
     clips = _clips(recording, duration_s, notes)
     return Record(
         id=recording.id,
@@ -155,8 +175,8 @@ def _record(
         split=recording.split,
         start_s=recording.start_s,
         end_s=recording.start_s + duration_s,
-        log_mel=audio.long_log_mel(samples, config.audio),
-        **{name: _normalised(parts) for name, parts in features.items()},
+        log_mel=log_mel,
+        **features,
         image=jpeg,
         clips=clips,
         labels=recording.labels,

@@ -119,10 +119,13 @@ class RecordEmbedder:
         Args:
             serialized: the record.
             spec: of its set, from as_read, or this model's own.
-            source, config: as of embed_record.
+            source, config: as of embed_record; a language of "" is the record's.
             heard, seen: whether its sound, and its pictures, are real.
         """
         parsed = records.parse(tf.constant(serialized), spec)
+        if not source.language:
+            language = parsed["language"].numpy().decode()
+            source = dataclasses.replace(source, language=language)
         start_s, end_s = float(parsed["start_s"]), float(parsed["end_s"])
         duration_s = end_s - start_s
         labels = [label.decode() for label in parsed["clip_labels"].numpy()]

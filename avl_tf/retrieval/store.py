@@ -230,6 +230,13 @@ class Store:
         place = f"{self._database.path}: the note {name}"
         return json_text.load(rows[0][0], place)
 
+    def require_files(self) -> None:
+        """Looks at the files of all segments, without reading them; as vectors."""
+        for one in self.segments:
+            for side in SIDES:
+                self.vectors(side, one)
+            self._mapped("steps", one.number, one.n_steps)
+
     def check(self) -> None:
         """Reads everything; UserError if a file is damaged, and says which."""
         for (text,) in self._database.all("PRAGMA integrity_check"):

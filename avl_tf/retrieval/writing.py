@@ -28,6 +28,10 @@ _ID = (
 _SOURCE = tuple(field.name for field in dataclasses.fields(Source))
 
 
+class Busy(UserError):
+    """Another process writes the index."""
+
+
 class Writer(Store):
     """An index directory that this process alone writes; from the function writing."""
 
@@ -113,10 +117,12 @@ class Writer(Store):
             )
 
     def clear(self) -> None:
-        """Forgets everything, the model too; ids are not used again."""
+        """Forgets everything but what was removed; ids are not used again."""
         with self._database.transaction():
-            for table in ("notes", "segments", "media", "windows"):
+            for table in ("notes", "segments", "windows"):
                 self._database.many(f"DELETE FROM {table}", [()])
+            kept = f"DELETE FROM media WHERE state != {database.REMOVED}"
+            self._database.many(kept, [()])
         segments.remove_others(self.folder, ())
 
     def update(self, pairs: Sequence[tuple[int, Source]]) -> None:
@@ -158,8 +164,8 @@ def writing(index_dir: str) -> Iterator[Writer]:
     """Opens an index for the one process that writes it, or makes it.
 
     Raises:
-        UserError: another process writes it; it is damaged or of another version, or
-            the path is a URL.
+        Busy: another process writes it.
+        UserError: it is damaged or of another version, or the path is a URL.
         OSError: the folder cannot be made.
     """
     require_local(index_dir)
@@ -171,7 +177,7 @@ def discard(index_dir: str) -> None:
     """Removes a database that is damaged, all vectors and the cache.
 
     Raises:
-        UserError: another process writes the index.
+        Busy: another process writes the index.
     """
     require_local(index_dir)
     with _alone(index_dir):
@@ -189,7 +195,7 @@ def _alone(index_dir: str) -> Iterator[None]:
         try:
             stack.enter_context(whole_files.locked(index_dir))
         except BlockingIOError:
-            raise UserError(
+            raise Busy(
                 f"{index_dir}: another process is writing to this index. Wait for it, "
                 "stop it, or use another --index_dir."
             ) from None

@@ -1,0 +1,99 @@
+"""What else is done to an index: followed, emptied, and recordings taken out of it."""
+
+import functools
+import os
+import time
+from collections.abc import Sequence
+
+from absl import logging
+
+from avl_tf.commands.indexing import Indexer
+from avl_tf.errors import UserError
+from avl_tf.retrieval import vectors
+from avl_tf.retrieval.index_settings import IndexSettings
+from avl_tf.retrieval.origins import NothingThere, Wanted
+from avl_tf.retrieval.writing import Busy, discard, writing
+
+# A file that nobody has written to for so long is not growing any more.
+_RIPE_S = 60.0
+
+
+def rebuild(index_dir: str) -> None:
+    """Empties an index, damaged or not, but for what --remove took out of a whole one.
+
+    Raises:
+        Busy: another process writes it.
+    """
+    try:
+        with writing(index_dir) as writer:
+            writer.clear()
+    except Busy:
+        raise
+    except UserError as error:
+        logging.warning("%s", error)
+        discard(index_dir)
+
+
+def watch(indexer: Indexer, settings: IndexSettings, poll_s: float) -> None:
+    """Follows the origins until it is interrupted; each change is told in a line.
+
+    A file is taken when it has not grown from one look to the next.
+    """
+    config = settings.windows.settled(settings.trained_s)
+    before: dict[str, tuple[int, int]] = {}
+    last: list[Wanted] | None = None
+    told = ""
+    while True:
+        try:
+            wanted, _ = indexer.list(settings, config)
+            now = {one.source.media: _status(one) for one in wanted}
+            is_ripe = functools.partial(_is_ripe, before)
+            # What was not ripe at the last look may be now.
+            if wanted != last or before != now:
+                done = indexer.update(settings, is_ripe)
+                if done.did_something:
+                    print(f"{indexer.index_dir}: {done}", flush=True)
+                unripe = [one for one in wanted if not is_ripe(one)]
+                last, before = None if unripe else wanted, now
+            told = ""
+        except (Busy, FileNotFoundError, NothingThere) as error:
+            if str(error) != told:
+                logging.warning("%s Looking again every %g s.", error, poll_s)
+            told = str(error)
+        time.sleep(poll_s)
+
+
+def _status(one: Wanted) -> tuple[int, int]:
+    return one.source.size, one.source.mtime_ns
+
+
+def _is_ripe(before: dict[str, tuple[int, int]], one: Wanted) -> bool:
+    age_s = time.time() - one.source.mtime_ns / 1e9
+    return age_s > _RIPE_S or before.get(one.source.media) == _status(one)
+
+
+def remove(index_dir: str, names: Sequence[str]) -> int:
+    """Takes recordings out by their ids or paths; they stay out. Returns how many.
+
+    Raises:
+        UserError: nothing has such a name; nothing is taken out then.
+    """
+    with writing(index_dir) as writer:
+        known = writer.media()
+        found: set[int] = set()
+        for name in names:
+            path = os.path.abspath(name)
+            own = {
+                one.id
+                for one in known
+                if name in (one.source.record_id, one.source.recording_id)
+                or path == one.source.media
+            }
+            if not own:
+                raise UserError(
+                    f"--remove={name}: no recording of {index_dir} has this id or path."
+                )
+            found |= own
+        writer.remove(sorted(found), keep_out=True)
+        vectors.refresh(writer)
+    return len(found)
