@@ -17,7 +17,8 @@ from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig
 from avl_tf.records import FeatureSpec
-from avl_tf.retrieval import ModelNote, engine, moments
+from avl_tf.retrieval import ModelNote, calibrating, engine, moments
+from avl_tf.retrieval.calibrated import Kept
 from avl_tf.retrieval.entries import Embedded, Source, Span, Window
 from avl_tf.retrieval.writing import writing
 from avl_tf.settings.stage import StageConfig
@@ -144,7 +145,7 @@ def test_by_voice_and_by_what_is_seen(made, tmp_path):
     expected = with_heard.search(str(video), "video", "audio", n=3, rerank=False)
     hits = json.loads(done.stdout)
     assert [hit["window_id"] for hit in hits] == [h.window_id for h in expected.hits]
-    rows = with_heard._index("audio").rows(np.array([hits[0]["window_id"]]))
+    rows = with_heard.finder.index("audio").rows(np.array([hits[0]["window_id"]]))
     assert hits[0]["score"] == pytest.approx(float(rows[0] @ vector), rel=1e-3)
 
 
@@ -162,10 +163,43 @@ def test_rerank_narrows_and_orders_by_steps(made, tmp_path):
     heard = embedder.embed_audio_steps(query)
     steps = searched.store.steps(first.window_id)[0].astype(np.float32)
     dense = (heard.steps @ steps.T).max(axis=1).mean()
-    row = searched._index("visual").rows(np.array([first.window_id]))[0]
+    row = searched.finder.index("visual").rows(np.array([first.window_id]))[0]
     expected = 0.2 * row @ heard.embedding + 0.8 * dense
     assert first.score == pytest.approx(expected, rel=1e-4)
     assert [h.score for h in found.hits] == sorted(h.score for h in found.hits)[::-1]
+
+
+def test_a_calibrated_index_says_what_fits(made, tmp_path):
+    folder, index, _, _ = made
+    copy = str(tmp_path / "copy")
+    shutil.copytree(index, copy)
+    with writing(copy) as writer:
+        assert not calibrating.is_stale(writer)
+        kept = calibrating.calibrate(writer, str(folder / "records-run" / "train"))
+        assert kept.n_queries == 16 and not calibrating.is_stale(writer)
+        assert Kept.of(writer) == kept
+    assert set(kept.searches) == {"audio-video", "video-audio", "audio-video-steps"}
+    wav = _write_wav(tmp_path / "q.wav", _query(2))
+    done = run("avl_tf.search", f"--index_dir={copy}", f"--audio={wav}", "--json")
+    hits = json.loads(done.stdout)
+    assert all(isinstance(hit["match"], bool) for hit in hits)
+    precisions = [hit["precision"] for hit in hits]
+    assert precisions == sorted(precisions, reverse=True) and 0 <= precisions[-1] <= 1
+    searched = engine.Engine.open(copy)
+    answer = searched.search(str(wav))
+    assert answer.match == hits[0]["match"] == (hits[0]["score"] > answer.threshold)
+    assert "16 validation clips" in answer.calibrated
+    # Of a threshold that nothing reaches, the table says so.
+    strict = engine.Engine.open(copy, error_rate=0.01).search(str(wav))
+    assert strict.match is False and strict.threshold is None
+    assert not any(hit.match for hit in strict.hits)
+    done = run(
+        "avl_tf.search", f"--index_dir={copy}", f"--audio={wav}", "--error_rate=0.01"
+    )
+    assert done.stdout.startswith("Nothing fits. 16 validation clips are too few")
+    assert "precision" in done.stdout and "%" in done.stdout
+    voice = searched.search(str(wav), output="audio")
+    assert voice.match is None and "not calibrated for such" in voice.calibrated
 
 
 def test_of_two_hours_only_the_beginning_is_read(made, tmp_path, monkeypatch):

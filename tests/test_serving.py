@@ -284,7 +284,7 @@ def test_audio_steps_of_a_batch_and_of_what_is_none(run_dir, signatures):
 
 def test_an_export_from_before_has_no_audio_steps(run_dir, tmp_path):
     embedder = trained.load(str(run_dir / "export" / "1"))
-    embedder._step_towers.clear()
+    embedder.step_towers.clear()
     heard = embedder.embed_audio_steps((_noise(24000), 16000))
     assert heard.steps is None
     (embedding,) = embedder.embed_audio((_noise(24000), 16000))

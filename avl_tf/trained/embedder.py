@@ -51,6 +51,7 @@ class Embedder:
         clip_s: seconds that speech is padded or cut to, as in the model's evaluation.
         weights: which of its training's weights it has (runs.Weights); None is not
             known, of an older export.
+        step_towers: by the names of the audio branches; see hearing.StepTower.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Embedder:
         self._info, self._towers = info, towers
         self._hears_clips_alone, self._weights = hears_clips_alone, weights
         self._backbones: dict[str, Backbone] = {}
-        self._variables, self._step_towers = variables, step_towers
+        self._variables, self.step_towers = variables, step_towers
 
     def embed_audio(
         self,
@@ -137,7 +138,7 @@ class Embedder:
         sources.check(audio, "the source")
         clip, is_cut = self._hear(audio, Wanted(language, None), longest_s)
         hearing.tell_cut([audio] * is_cut, 1, self.clip_s)
-        if tower := self._step_towers.get(branch):
+        if tower := self.step_towers.get(branch):
             frame_rate = self._info.model.audio.frame_rate
             return hearing.in_steps(tower, audio, clip, frame_rate)
         (embedding,) = self._embed(branch, audio, lambda _: clip)

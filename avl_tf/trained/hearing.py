@@ -96,7 +96,7 @@ def tell_cut(cut: list[Source], n: int, clip_s: float) -> None:
 def of_run(model: keras.Model, info: RunInfo) -> dict[str, StepTower]:
     """The step towers of a model, by its audio branches; compiled when first called."""
     return {
-        name: tf.function(audio_steps.build(model, name))
+        name: tf.function(audio_steps.build(model, name), reduce_retracing=True)
         for name in info.model.branches[:-1]
     }
 
