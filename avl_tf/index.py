@@ -57,6 +57,12 @@ settings.define_flags(
 )
 settings.define_flags(manifest.SoundConfig, heading="Sound")
 settings.define_flags(Limits, heading="Limits")
+_VALIDATION = flags.DEFINE_string(
+    "validation",
+    None,
+    "Records of clips whose speech and pictures fit, DIR/SPLIT: tells avl_tf.search "
+    "what score is a match. Best a split that the model was not trained on.",
+)
 _WEIGHTS_2D = flags.DEFINE_string(
     "weights_2d", None, "Weights file of the model's image CNN, if it needs one."
 )
@@ -144,6 +150,11 @@ def main() -> None:
 
 
 def _update(index_dir: str, wanted: IndexSettings) -> None:
+    validation = _VALIDATION.value
+    if validation:
+        local_paths.require_records(validation)
+        validation = validation if "://" in validation else os.path.abspath(validation)
+
     from avl_tf.commands import index_upkeep, indexing
 
     limits = settings.from_flags(Limits)
@@ -163,6 +174,7 @@ def _update(index_dir: str, wanted: IndexSettings) -> None:
             return
         done = indexer.update(wanted)
     print(f"{index_dir}: {done}")
+    index_upkeep.calibrate(index_dir, validation or "")
     n_tried = done.n_recordings + len(done.failed)
     failures.require_none(done.failed, n_tried, "recordings", index_dir)
 

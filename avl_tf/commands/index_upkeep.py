@@ -10,8 +10,10 @@ from absl import logging
 from avl_tf.commands.indexing import Indexer
 from avl_tf.errors import UserError
 from avl_tf.retrieval import vectors
+from avl_tf.retrieval.calibrated import Kept
 from avl_tf.retrieval.index_settings import IndexSettings
 from avl_tf.retrieval.origins import NothingThere, Wanted
+from avl_tf.retrieval.store import Store
 from avl_tf.retrieval.writing import Busy, discard, writing
 
 # A file that nobody has written to for so long is not growing any more.
@@ -53,6 +55,7 @@ def watch(indexer: Indexer, settings: IndexSettings, poll_s: float) -> None:
                 done = indexer.update(settings, is_ripe)
                 if done.did_something:
                     print(f"{indexer.index_dir}: {done}", flush=True)
+                    calibrate(indexer.index_dir)
                 unripe = [one for one in wanted if not is_ripe(one)]
                 last, before = None if unripe else wanted, now
             told = ""
@@ -61,6 +64,34 @@ def watch(indexer: Indexer, settings: IndexSettings, poll_s: float) -> None:
                 logging.warning("%s Looking again every %g s.", error, poll_s)
             told = str(error)
         time.sleep(poll_s)
+
+
+def calibrate(index_dir: str, records: str = "") -> None:
+    """Calibrates an index with validation records; see retrieval/calibrating.py.
+
+    Without records, anew with those of before, if it has grown by a tenth since.
+
+    Raises:
+        UserError, FileNotFoundError: the records are not there, or do not fit.
+    """
+    with Store.open(index_dir) as store:
+        held = Kept.of(store)
+        if not records and not (held and held.is_stale(store.n_windows)):
+            return
+    from avl_tf.retrieval import calibrating  # it imports TensorFlow
+
+    path = records or (held.records if held else "")
+    try:
+        with writing(index_dir) as writer:
+            print(f"{index_dir}: {calibrating.calibrate(writer, path)}", flush=True)
+    except (UserError, OSError) as error:
+        if records:
+            raise
+        logging.warning(
+            "the index has grown, and cannot be calibrated anew: %s Give its records "
+            "by --validation. Until then fewer queries are told to fit.",
+            error,
+        )
 
 
 def _status(one: Wanted) -> tuple[int, int]:

@@ -12,6 +12,8 @@ from avl_tf.retrieval.store import Store
 from avl_tf.wording import counted
 
 NOTE = "calibration"
+# From which share of growth on it is made anew.
+_GROWN = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,20 @@ class Kept:
     def put(self, store: Any) -> None:
         """Keeps it in an index that is open for writing."""
         store.put_note(NOTE, dataclasses.asdict(self))
+
+    def is_stale(self, n_windows: int) -> bool:
+        """Whether an index of n_windows has grown by a tenth since."""
+        then = min((one.n_windows for one in self.searches.values()), default=0)
+        return n_windows > (1 + _GROWN) * then
+
+    def __str__(self) -> str:
+        # Of the search that is the default.
+        last = list(self.searches.values())[-1]
+        clips = counted(self.n_queries, "validation clip")
+        return (
+            f"calibrated with {clips}: at an error rate of 10 %, "
+            f"{100 * last.power:.0f} % of them are told to fit their own"
+        )
 
     @classmethod
     def of(cls, store: Store) -> "Kept | None":

@@ -24,8 +24,6 @@ from avl_tf.settings.evaluation import EvaluationConfig
 from avl_tf.trained import Trained
 from avl_tf.trained.embedder import Embedder
 
-# From which share of growth on it is made anew.
-_GROWN = 0.1
 # Moments of other recordings that are looked at.
 _OTHERS = 10
 
@@ -73,15 +71,6 @@ def calibrate(store: Writer, path: str, model: str = "") -> Kept:
     kept = Kept(path, len(clips), tuple(sample), searches)
     kept.put(store)
     return kept
-
-
-def is_stale(store: Writer) -> bool:
-    """Whether an index has grown by a tenth since it was calibrated."""
-    kept = Kept.of(store)
-    if kept is None:
-        return False
-    then = min(one.n_windows for one in kept.searches.values())
-    return store.n_windows > (1 + _GROWN) * then
 
 
 def read(embedder: RecordEmbedder, looked: Trained, path: str) -> Iterator[Clip]:
