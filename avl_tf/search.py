@@ -21,6 +21,9 @@ _IMAGE = flags.DEFINE_string("image", None, "Query: an image.")
 _MICROPHONE = flags.DEFINE_boolean(
     "microphone", False, "Spoken query: record it now, until Enter is pressed."
 )
+_RECORD_S = settings.define_float(
+    "record_s", 10.0, "With --microphone: seconds at most.", 0.5, 600.0
+)
 _OUTPUT = flags.DEFINE_enum(
     "output",
     None,
@@ -74,6 +77,7 @@ def main() -> None:
             language=_LANGUAGE.value,
             n=_N.value,
             rerank=_RERANK.value,
+            record_s=_RECORD_S.value,
         ),
         model=_MODEL.value,
         weights_2d=_WEIGHTS_2D.value,

@@ -169,6 +169,24 @@ def test_rerank_narrows_and_orders_by_steps(made, tmp_path):
     assert [h.score for h in found.hits] == sorted(h.score for h in found.hits)[::-1]
 
 
+def test_the_microphone_is_the_default_input(made, tmp_path, monkeypatch):
+    folder, index, _, _ = made
+    monkeypatch.setenv("ALSA_CONFIG_PATH", f"{tmp_path}/none.conf")
+    fails_in_one_line(_search(index, "--microphone"), "--microphone", "--audio=FILE")
+    # A microphone that hears the second query, by ALSA's own plugin.
+    sound = made_media.sine(3.0, hz=600, rate=48000) * 32767
+    np.round(sound).astype("<i2").repeat(2).tofile(tmp_path / "sound.raw")
+    (tmp_path / "alsa.conf").write_text(
+        "pcm.!default { type file slave.pcm { type null } file /dev/null "
+        f"infile {tmp_path}/sound.raw format raw }}"
+    )
+    monkeypatch.setenv("ALSA_CONFIG_PATH", f"{tmp_path}/alsa.conf")
+    done = _search(index, "--microphone", "--record_s=1", "--json", "--n=1")
+    assert done.returncode == 0, done.stderr
+    assert "press Enter" in done.stderr
+    assert json.loads(done.stdout)[0]["recording_id"] == "v1"
+
+
 def test_a_calibrated_index_says_what_fits(made, tmp_path):
     folder, index, _, _ = made
     copy = str(tmp_path / "copy")

@@ -3,10 +3,15 @@
 import dataclasses
 import math
 import os
+import sys
+import threading
 from typing import Any, TextIO
+
+import numpy as np
 
 from avl_tf import json_text
 from avl_tf.errors import UserError
+from avl_tf.media import microphone
 from avl_tf.retrieval.engine import Answer, Engine
 
 
@@ -21,6 +26,7 @@ class Query:
     language: str
     n: int
     rerank: bool
+    record_s: float = 10.0
 
 
 def search(
@@ -49,10 +55,9 @@ def search(
         raise UserError(
             f"{query.index_dir}: an empty index. Add videos to it by avl_tf.index."
         )
-    if query.source is None:
-        raise UserError("--microphone: not there yet.")
+    source = query.source if query.source is not None else listen(query.record_s)
     answer = engine.search(
-        query.source,
+        source,
         query.by,
         query.output,
         query.language,
@@ -60,6 +65,20 @@ def search(
         query.rerank,
     )
     print(as_list(answer) if as_json else table(answer), file=out)
+
+
+def listen(longest_s: float) -> tuple[np.ndarray, int]:
+    """Records from the microphone until Enter is pressed, longest_s at most."""
+    pressed = threading.Event()
+
+    def wait():
+        # At the end of a standard input that is no terminal nobody can press it.
+        if sys.stdin and sys.stdin.readline():
+            pressed.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    print(f"Speak, and press Enter (at most {longest_s:g} s).", file=sys.stderr)
+    return microphone.record(longest_s, pressed.is_set), microphone.RATE_HZ
 
 
 def require_language(engine: Engine, query: Query) -> None:
