@@ -5,10 +5,12 @@ r"""Takes the demo all the way: made videos, features, the cascade, its table an
 
 It runs the programs that one runs on one's own videos, in --out_dir as the current
 folder, and shows each command: data_prep.stamps makes data/demo/LANG/videos,
-data_prep.extract data/demo/LANG/records, avl_tf.cascade runs/demo. Their settings are
-the configs demo_corpus.flags and cascade_demo.flags; files of these names in --out_dir
-come first. On two idle cores it takes about ten minutes, with 161 MB to fetch and 1 GB
-of disk. Stopped and started again it goes on where it was.
+data_prep.extract data/demo/LANG/records, avl_tf.cascade runs/demo, avl_tf.index
+runs/demo/index: the evaluation videos of a stage, by it and by its parent, for the page
+of avl_tf.app. Their settings are the configs demo_corpus.flags and cascade_demo.flags;
+files of these names in --out_dir come first. On two idle cores it takes about ten
+minutes, with 161 MB to fetch and 1 GB of disk. Stopped and started again it goes on
+where it was.
 
 --bilingual compares systems for low-resource languages instead, on images with spoken
 captions: data_prep.stamp_images makes data/bilingual, avl_tf.bilingual runs/bilingual,
@@ -26,7 +28,7 @@ import time
 
 from absl import flags, logging
 
-from avl_tf import offspring, program
+from avl_tf import json_text, offspring, program
 from avl_tf.errors import UserError
 from avl_tf.manifest import require_local
 
@@ -57,10 +59,18 @@ def main() -> None:
         times_s["cascade"] = _run(
             "avl_tf.cascade", "--flagfile=cascade_demo.flags", "--run_dir=runs/demo"
         )
+        indexes, times_s["index"] = _index()
     print(", ".join(f"{name} {time_s:.0f} s" for name, time_s in times_s.items()))
-    if not _BILINGUAL.value:
-        page = os.path.join(out_dir, "runs", "demo", "report", "index.html")
-        print(f"Look at {page} in a browser: the table and the curves of every stage.")
+    if _BILINGUAL.value:
+        return
+    page = os.path.join(out_dir, "runs", "demo", "report", "index.html")
+    print(f"Look at {page} in a browser: the table and the curves of every stage.")
+    if indexes:
+        python = _python()
+        print(
+            "Speak, and find the clip, on the page that this serves:\n"
+            f"    {python} -m avl_tf.app --index_dir={indexes}"
+        )
 
 
 def _prepare(maker: str, flagfile: str) -> dict[str, float]:
@@ -79,6 +89,44 @@ def _prepare(maker: str, flagfile: str) -> dict[str, float]:
             "--backbone_2d=efficientnet_lite0",
         )
     return times_s
+
+
+def _python() -> str:
+    """This interpreter as one types it in the current folder."""
+    name = os.path.relpath(sys.executable)
+    return "python" if name.startswith(os.pardir) else name
+
+
+def _index() -> tuple[str, float]:
+    """Indexes the evaluation videos of the first stage that has a parent, by both.
+
+    Returns:
+        The indexes as avl_tf.app takes them, "" if no stage has a parent, and how many
+        seconds they took.
+    """
+    path = os.path.join(_OUT_DIR.value, "runs", "demo", "cascade.json")
+    with open(path, encoding="utf-8") as file:
+        rows = json_text.load(file.read(), path)["rows"]
+    found, time_s = [], 0.0
+    for row in rows:
+        if not row["parent"] or row["set"] != row["stage"]:
+            continue
+        corpus = f"data/demo/{row['set']}"
+        validation = f"{corpus}/records/val"
+        known = glob.glob(f"{validation}-*", root_dir=_OUT_DIR.value)
+        for stage in (row["stage"], row["parent"]):
+            index_dir = f"runs/demo/index/{stage}"
+            time_s += _run(
+                "avl_tf.index",
+                f"--model=runs/demo/{stage}",
+                f"--records={corpus}/records/eval",
+                f"--manifest={corpus}/manifest.jsonl",
+                *([f"--validation={validation}"] if known else []),
+                f"--index_dir={index_dir}",
+            )
+            found.append(f"{stage}={os.path.join(_OUT_DIR.value, index_dir)}")
+        break
+    return ",".join(found), time_s
 
 
 def _run(module: str, *arguments: str) -> float:

@@ -115,9 +115,15 @@ def test_from_videos_to_the_cascades_table(folder):
         export = folder / "runs" / "demo" / stage / "export" / "1"
         signatures = tf.saved_model.load(str(export)).signatures
         assert {"waveform", "wav_bytes", "log_mel", "visual"} <= set(signatures)
-    last = done.stdout.splitlines()[-1]
+    *_, look, _, last = done.stdout.splitlines()
     page = f"{folder.name}/runs/demo/report/index.html"
-    assert page in last and (folder.parent / page).exists()
+    assert page in look and (folder.parent / page).exists()
+    indexes = [f"{name}={folder.name}/runs/demo/index/{name}" for name in ("ro", "es")]
+    assert last.endswith(f"python -m avl_tf.app --index_dir={','.join(indexes)}")
+    video = next((folder / "data/demo/ro/videos").glob("*eval*"))
+    asked = ("--index_dir=runs/demo/index/ro", f"--audio={video}", "--json")
+    (hit, *_) = json.loads(run("avl_tf.search", *asked, cwd=folder).stdout)
+    assert hit["media"] == str(video)
     # Again, it makes nothing anew.
     made = _times(folder / "runs" / "demo" / "ro" / "checkpoints")
     assert made
