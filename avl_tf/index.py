@@ -80,6 +80,12 @@ _SCHEDULER = flags.DEFINE_string(
     "Address of a dask scheduler (tcp://HOST:8786): its workers do the work instead of "
     "local ones. They need this package, and the same paths for media and model.",
 )
+_STORE = flags.DEFINE_string(
+    "store",
+    None,
+    "Where vectors are searched: faiss, here; or milvus:http://HOST:19530, a server, "
+    "for what outgrows a machine; milvus:FILE.db is milvus-lite. Kept in the index.",
+)
 _RETRY = flags.DEFINE_boolean(
     "retry_failed", False, "Try again the recordings that failed before."
 )
@@ -196,6 +202,7 @@ def _settings(index_dir: str) -> IndexSettings:
         found,
         weights_2d=_weights(_WEIGHTS_2D) or found.weights_2d,
         weights_3d=_weights(_WEIGHTS_3D) or found.weights_3d,
+        store=_STORE.value or found.store,
     )
     windows = settings.from_flags(WindowConfig, base=found.windows)
     origins = {one.key: one for one in found.origins}

@@ -1,8 +1,14 @@
 """An index whose vectors are in a Milvus: milvus-lite, which speaks its protocol."""
 
+import json
+
+import index_model
+import made_media
 import numpy as np
 import pytest
+from programs import fails_in_one_line, run
 
+from avl_tf import media
 from avl_tf.errors import UserError
 from avl_tf.retrieval import Store, milvus, vectors
 from avl_tf.retrieval.entries import Embedded, ModelNote, Source, Span
@@ -117,3 +123,32 @@ def test_what_is_no_milvus_is_told_and_changes_nothing(
         with pytest.raises(UserError, match=words):
             milvus.choose(writer, where)
         assert writer.note("milvus") == before
+
+
+@pytest.mark.slow
+def test_programs_write_to_a_milvus_and_search_in_it(tmp_path):
+    records = index_model.make_records_of_media(tmp_path)
+    run_dir, _ = index_model.make_run(tmp_path, records=records, evaluated_s=0.0)
+    query = tmp_path / "query.wav"
+    media.write_wav(query, made_media.sine(2.0, rate=16000), 16000)
+    found = []
+    for store in ("faiss", "milvus:held.db"):
+        index_dir = f"--index_dir={store[:5]}"
+        given = [f"--model={run_dir}", f"--records={records}", f"--store={store}"]
+        made = run("avl_tf.index", index_dir, *given, cwd=tmp_path)
+        assert made.returncode == 0, made.stderr
+        asked = run(
+            "avl_tf.search", index_dir, f"--audio={query}", "--json", cwd=tmp_path
+        )
+        assert asked.returncode == 0, asked.stderr
+        found.append(json.loads(asked.stdout))
+    assert found[0] and len(found[0]) == len(found[1])
+    for ours, theirs in zip(*found, strict=True):
+        assert (ours["media"], ours["start_s"]) == (theirs["media"], theirs["start_s"])
+        assert ours["score"] == pytest.approx(theirs["score"], rel=1e-3)
+    again = run("avl_tf.index", index_dir, "--rebuild", cwd=tmp_path)
+    assert again.returncode == 0 and "written to or deleted from milvus" in again.stdout
+    (tmp_path / "held.db").rename(tmp_path / "moved.db")
+    (tmp_path / "held.db").write_text("no Milvus")
+    asked = run("avl_tf.search", index_dir, f"--audio={query}", cwd=tmp_path)
+    fails_in_one_line(asked, "milvus:", "held.db")

@@ -9,7 +9,7 @@ from absl import logging
 
 from avl_tf.commands.indexing import Indexer
 from avl_tf.errors import UserError
-from avl_tf.retrieval import vectors
+from avl_tf.retrieval import milvus, vectors
 from avl_tf.retrieval.calibrated import Kept
 from avl_tf.retrieval.index_settings import IndexSettings
 from avl_tf.retrieval.origins import NothingThere, Wanted
@@ -28,6 +28,7 @@ def rebuild(index_dir: str) -> None:
     """
     try:
         with writing(index_dir) as writer:
+            milvus.drop(writer)
             writer.clear()
     except Busy:
         raise

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from avl_tf import offspring
 from avl_tf.commands.index_summary import Updated, summarise
 from avl_tf.manifest.failures import Failure
-from avl_tf.retrieval import changes, origins, tasks, vectors
+from avl_tf.retrieval import changes, milvus, origins, tasks, vectors
 from avl_tf.retrieval.entries import Embedded
 from avl_tf.retrieval.index_settings import IndexSettings
 from avl_tf.retrieval.origins import Origin, Wanted
@@ -93,6 +93,7 @@ class Indexer:
                 raise ValueError("the model was not looked at")
             writer.claim(settings.note)
             writer.require_files()
+            milvus.choose(writer, settings.store)
             settings.write(writer)
             listed = {one.key for one in settings.origins}
             found = changes.find(writer.media(), wanted, listed, self._retry_failed)

@@ -24,7 +24,8 @@ class IndexSettings:
 
     model: its folder. weights_2d, weights_3d: files of the CNNs' weights, "" for their
     own. trained_s, sees_images, note: what is known of the model; note is not kept
-    here. windows: as they were asked for.
+    here. windows: as they were asked for. store: where vectors are searched, as
+    milvus.choose takes it.
     """
 
     model: str = ""
@@ -35,6 +36,7 @@ class IndexSettings:
     trained_s: float = 0.0
     sees_images: bool = False
     note: ModelNote | None = None
+    store: str = "faiss"
 
     def write(self, writer: Writer) -> None:
         """Keeps them in an index and beside it, if they are not there already."""

@@ -139,8 +139,10 @@ def opened(store: Any, side: str) -> Collection | None:
     note = store.note(_NOTE)
     if side not in note["segments"]:
         return None
-    segments = tuple(note["segments"][side])
-    return Collection(note["uri"], f"{note['name']}_{side}", segments)
+    segments, name = tuple(note["segments"][side]), f"{note['name']}_{side}"
+    with _told(note["uri"]) as client:
+        client.load_collection(name)
+    return Collection(note["uri"], name, segments)
 
 
 def fill(store: Writer, side: str) -> int:
@@ -256,7 +258,9 @@ def _told(address: str) -> Iterator[Any]:
 def _client(address: str) -> Any:
     from pymilvus import MilvusClient
 
-    # It logs what it raises too.
-    standard_logging.getLogger("pymilvus").setLevel(standard_logging.CRITICAL)
+    # It logs what it raises too, by loggers that it makes when they are needed.
+    for name in ("pymilvus", "pymilvus.milvus_client", "milvus_lite"):
+        quiet = standard_logging.getLogger(name)
+        quiet.propagate, quiet.handlers = False, [standard_logging.NullHandler()]
     token = os.environ.get("MILVUS_TOKEN", "")
     return MilvusClient(address, token=token, timeout=_PATIENCE_S)
