@@ -24,7 +24,7 @@ from data_prep import workers
 from data_prep.shard_tasks import ShardTask
 
 BACKBONE = "efficientnet_lite0"
-_SHORT = {"height": 360, "width": 640, "fps": 25, "sound_hz": 44100}
+SHORT = {"height": 360, "width": 640, "fps": 25, "sound_hz": 44100}
 # What a worker keeps does not depend on this one's frames, but on how long it lasts.
 _LONG = {"height": 90, "width": 160, "fps": 1, "sound_hz": 8000}
 
@@ -33,8 +33,8 @@ def measure(quick: bool) -> list[Row]:
     seconds, long_seconds = (5, 60) if quick else (60, 7200)
     with tempfile.TemporaryDirectory() as scratch:
         video, long = (os.path.join(scratch, f"{n}.mp4") for n in ("short", "long"))
-        _write_video(video, seconds, **_SHORT)
-        _write_video(long, long_seconds, **_LONG)
+        write_video(video, seconds, **SHORT)
+        write_video(long, long_seconds, **_LONG)
         return [
             *_against_the_floor(video, seconds, scratch, 2 if quick else 7),
             _memory(video, long, long_seconds, scratch),
@@ -59,8 +59,8 @@ def _against_the_floor(
         runs = in_turns(n_repeats, ours, other)
         start_up = f"start-up {ours.ready['prepare_s']:.0f} s"
     note = (
-        f"{equal}; one core, a video of {_SHORT['width']} x {_SHORT['height']} at "
-        f"{_SHORT['fps']} frames a second; {start_up}"
+        f"{equal}; one core, a video of {SHORT['width']} x {SHORT['height']} at "
+        f"{SHORT['fps']} frames a second; {start_up}"
     )
     config = AudioConfig()
     kept_by_authors = 3600 * (2 * config.sample_rate + 4 * theirs.shape[1])
@@ -153,7 +153,7 @@ def _two_workers(video: str, seconds: float, scratch: str, n_repeats: int) -> Ro
     )
 
 
-def _write_video(
+def write_video(
     path: str, seconds: int, height: int, width: int, fps: int, sound_hz: int
 ) -> None:
     """A camera moves over a landscape of blots, with a little noise."""

@@ -20,6 +20,7 @@ from benchmarks import (
     export,
     extraction,
     help,
+    indexing,
     log_mel,
     ranks,
     reading,
@@ -37,6 +38,7 @@ GROUPS = {
     "export": export.measure,
     "extraction": extraction.measure,
     "help": help.measure,
+    "indexing": indexing.measure,
     "search": search.measure,
 }
 RESULTS = str(pathlib.Path(__file__).with_name("results.json"))

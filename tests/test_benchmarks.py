@@ -199,6 +199,8 @@ def test_quick_run_has_all_rows_and_both_sides_agree(tmp_path):
         "log_mel",
         "records_vs_npz",
         "ranks_10k",
+        "index_cpu",
+        "index_add",
     )
     done = run("benchmarks.cost_model", f"--results={out}")
     assert not done.returncode, done.stderr

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from absl import logging
 from distributed import KilledWorker
@@ -23,6 +24,7 @@ from avl_tf.settings.limits import Limits
 from avl_tf.spreading.processes import Processes
 from avl_tf.wording import span
 
+_Result = TypeVar("_Result")
 # What a killed run has to make again, at most.
 _COMMIT_S, _COMMIT_WINDOWS = 15.0, 4096
 _LOG_EVERY_S = 30.0
@@ -66,7 +68,7 @@ class Indexer:
 
     def look(self, settings: IndexSettings) -> IndexSettings:
         """Asks a worker what the model is; UserError if it cannot be loaded."""
-        about = self._pool(1).run(tasks.describe, self._model(settings))
+        about = self.run(tasks.describe, self._model(settings))
         self._looked = True
         return dataclasses.replace(
             settings,
@@ -120,7 +122,7 @@ class Indexer:
         for origin in settings.origins:
             if origin.kind == origins.RECORDS:
                 model = self._model(settings)
-                listed = self._pool(1).run(tasks.list_records, model, origin.path)
+                listed = self.run(tasks.list_records, model, origin.path)
                 wanted += origins.of_records(origin, config, listed)
             else:
                 found, wrong = origins.of_media(origin, config, settings.sees_images)
@@ -160,6 +162,10 @@ class Indexer:
         finally:
             _commit(writer, waiting)
         return n_made
+
+    def run(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+        """Returns function(*arguments) by one worker; see Processes.run."""
+        return self._pool(1).run(function, *arguments)
 
     def _model(self, settings: IndexSettings) -> Model:
         return Model(
