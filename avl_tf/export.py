@@ -3,7 +3,9 @@
     python -m avl_tf.export --run_dir=runs/demo/ro
 
 Writes RUN_DIR/export/1, then 2, 3, ...; avl_tf/serving lists its signatures. Its
-assets.extra/card.md is the model card.
+assets.extra/card.md is the model card. Of a cascade's folder, the stages that are not
+exported yet are, or all with one of the options below, and models.config is written,
+for TensorFlow Serving.
 """
 
 from absl import flags
@@ -11,7 +13,10 @@ from absl import flags
 from avl_tf import local_paths, program
 
 _RUN_DIR = flags.DEFINE_string(
-    "run_dir", None, "Run directory of a trained stage.", required=True
+    "run_dir",
+    None,
+    "Run directory of a trained stage, or folder of a cascade.",
+    required=True,
 )
 _WEIGHTS = flags.DEFINE_enum(
     "weights",
@@ -52,22 +57,26 @@ _ONNX = flags.DEFINE_boolean(
 
 
 def main() -> None:
-    local_paths.require_run(_RUN_DIR.value)
+    run_dir = _RUN_DIR.value
+    is_cascade = local_paths.holds_runs(run_dir)
+    if not is_cascade:
+        local_paths.require_run(run_dir)
+    local_paths.require_records(_CALIBRATION.value)
 
     from avl_tf import serving
 
-    print(
-        serving.export(
-            _RUN_DIR.value,
-            _WEIGHTS.value or "",
-            _LICENCE.value,
-            _WITH_BACKBONE.value,
-            _WEIGHTS_2D.value,
-            _TFLITE.value,
-            _CALIBRATION.value,
-            _ONNX.value,
-        )
+    export = serving.export_cascade if is_cascade else serving.export
+    written = export(
+        run_dir,
+        weights=_WEIGHTS.value or "",
+        licence=_LICENCE.value,
+        with_backbone=_WITH_BACKBONE.value,
+        weights_2d=_WEIGHTS_2D.value,
+        tflite=_TFLITE.value,
+        calibration=_CALIBRATION.value,
+        onnx=_ONNX.value,
     )
+    print(written if isinstance(written, str) else "\n".join(written))
 
 
 def cli() -> None:

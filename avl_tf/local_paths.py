@@ -28,6 +28,13 @@ def require_run(path: str | None) -> None:
         raise FileNotFoundError(NO_RUN.format(path))
 
 
+def holds_runs(path: str) -> bool:
+    """Whether a local folder is no run directory itself, but holds some."""
+    if "://" in path or not os.path.isdir(path) or _holds(path, "run.json"):
+        return False
+    return any(_holds(entry.path, "run.json") for entry in os.scandir(path))
+
+
 def require_folder(path: str | None, what: str) -> None:
     """Raises FileNotFoundError if there is no such folder, and so not `what`."""
     if path and "://" not in path and not os.path.isdir(path):

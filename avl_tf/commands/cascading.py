@@ -67,6 +67,8 @@ def train(
         rows += lineage.stage_rows(stage.name, stage.parent, result, sets)
         if export and not tf.io.gfile.exists(serving.folder(stage_dir)):
             logging.info("exported %s", serving.export(stage_dir))
+    if export:
+        serving.models_config.write(run_dir)
     rows = lineage.random_rows(sets, rows) + rows
     text = "\n\n".join([lineage.table(rows, lines, sets), *filter(None, notes)])
     files.write_json(

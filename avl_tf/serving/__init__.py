@@ -48,6 +48,7 @@ from avl_tf.serving import (
     card,
     checking,
     frames,
+    models_config,
     onnx_files,
     signatures,
     tflite_files,
@@ -137,6 +138,28 @@ def export(
             final,
         )
     return final
+
+
+def export_cascade(cascade_dir: str, **options: Any) -> list[str]:
+    """Exports the stages of a cascade, and writes its models.config.
+
+    Args:
+        cascade_dir: the folder that holds their run directories.
+        options: of export; without any, a stage that has an export stays as it is.
+
+    Returns:
+        The folders written, and last the file.
+
+    Raises:
+        As export.
+    """
+    given = any(options.values())
+    written = [
+        export(path, **options)
+        for path in models_config.stages(cascade_dir)
+        if given or not tf.io.gfile.exists(folder(path))
+    ]
+    return [*written, models_config.write(cascade_dir)]
 
 
 def _write(
