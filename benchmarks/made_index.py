@@ -19,18 +19,27 @@ _AT_ONCE = 20_000
 _WINDOWS_OF_A_VIDEO = 20
 
 
-def make(folder: str, n: int, dim: int, digest: str = "made") -> None:
-    """Writes an index of n windows of `dim` numbers, if it is not there."""
+def make(
+    folder: str,
+    n: int,
+    dim: int,
+    model: ModelNote | None = None,
+    with_steps: bool = False,
+) -> None:
+    """Writes an index of n windows of `dim` numbers, if it is not there.
+
+    model is what it says that it was made with; with_steps, as reranking needs them.
+    """
     if os.path.exists(os.path.join(folder, "index.sqlite")):
         return
     with writing(folder) as writer:
-        writer.claim(ModelNote("made", digest, dim))
+        writer.claim(model or ModelNote("made", "made", dim))
         for number, (visual, audio) in enumerate(_vectors(n, dim)):
             found = []
             for start in range(0, len(visual), _WINDOWS_OF_A_VIDEO):
                 rows = slice(start, start + _WINDOWS_OF_A_VIDEO)
                 name = f"v{number}-{start}"
-                found.append(_embedded(name, visual[rows], audio[rows], dim))
+                found.append(_embedded(name, visual[rows], audio[rows], with_steps))
             writer.add(found)
 
 
@@ -67,8 +76,15 @@ def _vectors(
         yield seen.astype(np.float16), heard.astype(np.float16)
 
 
-def _embedded(name: str, visual: np.ndarray, audio: np.ndarray, dim: int) -> Embedded:
-    spans = tuple(Span(5.0 * i, 5.0 * i + 10) for i in range(len(visual)))
+def _embedded(
+    name: str, visual: np.ndarray, audio: np.ndarray, with_steps: bool
+) -> Embedded:
+    """Windows of 10 s every 5 s, with a step a second."""
+    spans = tuple(
+        Span(5.0 * i, 5.0 * i + 10, "", 5 * i * with_steps, 10 * with_steps)
+        for i in range(len(visual))
+    )
     source = Source(f"/made/{name}.mp4", name, name)
-    steps = np.zeros((0, dim), np.float16)
-    return Embedded(source, 5.0 * len(visual) + 5, spans, visual, audio, steps)
+    steps = np.repeat(np.append(visual, visual[-1:], axis=0), 5 * with_steps, axis=0)
+    seconds = 5.0 * len(visual) + 5
+    return Embedded(source, seconds, spans, visual, audio, steps, 0.0, 1.0)

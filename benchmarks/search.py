@@ -12,6 +12,7 @@ from absl import flags
 
 from benchmarks.duel import Run, Side, compare, in_turns
 from benchmarks.rows import Row
+from benchmarks.steps import MODEL, QUICK_MODEL
 
 _N_VECTORS = flags.DEFINE_integer(
     "n_vectors", 300_000, "Windows of the rows of reduced vectors.", 1000, 10**7
@@ -19,13 +20,45 @@ _N_VECTORS = flags.DEFINE_integer(
 _VECTOR_DIM = flags.DEFINE_integer(
     "vector_dim", 1024, "Numbers in a vector of them.", 16, 4096
 )
+DEMO_MODEL = {
+    "visual_dims": (1280,),
+    "audio_widths": (32, 32, 64, 64, 128),
+    "embedding_dim": 256,
+}
 _EXACT = "all products, faiss float16"
 
 
 def measure(quick: bool) -> list[Row]:
     n, dim = (2000, 32) if quick else (_N_VECTORS.value, _VECTOR_DIM.value)
+    rows = []
+    sizes = (QUICK_MODEL, 500) if quick else (DEMO_MODEL, 100_000)
+    rows += _spoken("search_latency_demo", *sizes, 3 if quick else 21)
+    if not quick:
+        rows += _spoken("search_latency_full", MODEL, 100_000, 11)
     with tempfile.TemporaryDirectory() as scratch:
-        return _vectors(scratch, n, dim, 20 if quick else 100)
+        return rows + _vectors(scratch, n, dim, 20 if quick else 100)
+
+
+def _spoken(name: str, model: dict, n: int, n_repeats: int) -> list[Row]:
+    """From a WAV file to its first ten, on one core; beside the forward pass alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"folder": folder, "model": model, "n": n}
+        with (
+            Side("spoken_query", 1, **settings, work="forward") as forward,
+            Side("spoken_query", 1, **settings, work="search") as search,
+            Side("spoken_query", 1, **settings, work="plain") as plain,
+        ):
+            runs = in_turns(n_repeats, search, forward, plain)
+    unreranked = 1000 * float(np.median([run["wall_s"] for run in runs[2]]))
+    note = (
+        f"a WAV of 10 s among {n} clips of {model['embedding_dim']} numbers, one core; "
+        f"{unreranked:.1f} ms without reranking"
+    )
+
+    def ms(run: Run) -> float:
+        return 1000 * run["wall_s"]
+
+    return [compare(name, "ms", ms, *runs[:2], "the forward pass alone", note)]
 
 
 def _vectors(scratch: str, n: int, dim: int, n_queries: int) -> list[Row]:
