@@ -2,12 +2,13 @@
 
 import importlib.util
 import json
+import re
 
 import numpy as np
 import pytest
 from programs import fails_in_one_line, run
 
-from benchmarks import cost_model, duel, export, flops, rows, steps
+from benchmarks import cost_model, duel, export, flops, rows, search, steps
 from benchmarks.duel import Side
 from benchmarks.rows import Row
 
@@ -183,6 +184,12 @@ def test_quick_extraction_has_its_floor_beside_it(tmp_path):
     )
     assert whole == pytest.approx(decoding + cnn, rel=0.2)
     assert 0.5 < found["extract_cpu"]["ratio"] < 1.1
+
+
+def test_quick_search_of_vectors_finds_what_is_exact(tmp_path):
+    time_row, memory = search._vectors(str(tmp_path), 2000, 32, n_queries=20)
+    recall = float(re.search(r"recall@10 ([\d.]+) of exact", time_row.note)[1])
+    assert recall > 0.95 and time_row.unit == "ms" and memory.ours < memory.other
 
 
 @pytest.mark.slow

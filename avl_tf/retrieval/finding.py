@@ -67,7 +67,7 @@ class Finder:
             k *= 2
         spans = [(one.start_s, one.end_s) for one in windows]
         if steps is not None and windows:
-            seen = [self._store.steps(one.id) for one in windows]
+            seen = self._store.steps_of([one.id for one in windows])
             scores, spans = reranking.rerank(steps, seen, spans, scores)
         order = np.argsort(-scores, kind="stable").tolist()
         return Found(windows, scores, spans).only(order)

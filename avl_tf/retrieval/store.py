@@ -24,6 +24,8 @@ from avl_tf.retrieval.entries import (
     Window,
 )
 
+Ids = Sequence[int] | np.ndarray
+Steps = tuple[np.ndarray, np.ndarray]
 _ASKED_AT_ONCE = 500
 _MEDIA_COLUMNS = (
     "id, media, record_id, recording_id, language, digest, origin, size, mtime_ns, "
@@ -120,7 +122,7 @@ class Store:
             raise ValueError(f"side is one of {SIDES}, got '{side}'")
         return self._mapped(side, segment.number, segment.n_windows)
 
-    def steps(self, window: int) -> tuple[np.ndarray, np.ndarray]:
+    def steps(self, window: int) -> Steps:
         """The visual steps within a window.
 
         Returns:
@@ -131,16 +133,19 @@ class Store:
             KeyError: there is no such window.
             UserError: the file is gone or damaged.
         """
-        rows = self._database.all(
-            "SELECT first_step, n_steps, step_start_s, step_s FROM windows WHERE id=?",
-            [int(window)],
-        )
-        if not rows:
-            raise KeyError(window)
-        first, n_steps, start_s, step_s = rows[0]
-        segment = self.segment_of(window)
-        every = self._mapped("steps", segment.number, segment.n_steps)
-        return every[first : first + n_steps], start_s + step_s * np.arange(n_steps)
+        return self.steps_of([window])[0]
+
+    def steps_of(self, window_ids: Ids) -> list[Steps]:
+        """The visual steps of many windows, as steps gives them."""
+        columns = "id, first_step, n_steps, step_start_s, step_s"
+        rows = self._by_id(f"SELECT {columns} FROM windows", "id", window_ids)
+        found = []
+        for window, first, n_steps, start_s, step_s in rows:
+            segment = self.segment_of(window)
+            every = self._mapped("steps", segment.number, segment.n_steps)
+            times_s = start_s + step_s * np.arange(n_steps)
+            found.append((every[first : first + n_steps], times_s))
+        return found
 
     def segment_of(self, window: int) -> Segment:
         """The segment that a window lies in; KeyError if there is none."""
@@ -162,20 +167,22 @@ class Store:
         there = (ids >= firsts[index]) & (ids < behind[index])
         return there & ~np.isin(ids, seen.dead)
 
-    def windows(self, window_ids: Sequence[int] | np.ndarray) -> list[Window]:
+    def windows(self, window_ids: Ids) -> list[Window]:
         """The windows of some ids, in their order; KeyError for an id of none."""
-        ids = [int(one) for one in window_ids]
-        found: dict[int, Window] = {}
+        select = (
+            "SELECT windows.id, media_id, recording_id, media, language, start_s, "
+            "end_s, label, record_id FROM windows JOIN media ON media.id = media_id"
+        )
+        return [Window(*row) for row in self._by_id(select, "windows.id", window_ids)]
+
+    def _by_id(self, select: str, column: str, window_ids: Ids) -> list[tuple]:
+        """Rows of windows in the order of their ids; KeyError for an id of none."""
+        ids, found = [int(one) for one in window_ids], {}
         wanted = sorted(set(ids))
         for begin in range(0, len(wanted), _ASKED_AT_ONCE):
             part = wanted[begin : begin + _ASKED_AT_ONCE]
-            rows = self._database.all(
-                "SELECT windows.id, media_id, recording_id, media, language, start_s, "
-                "end_s, label, record_id FROM windows JOIN media ON media.id = media_id"
-                f" WHERE windows.id IN ({','.join('?' * len(part))})",
-                part,
-            )
-            found.update((row[0], Window(*row)) for row in rows)
+            where = f"{select} WHERE {column} IN ({','.join('?' * len(part))})"
+            found.update({row[0]: row for row in self._database.all(where, part)})
         return [found[one] for one in ids]
 
     def window_ids(self, media_id: int) -> list[int]:
