@@ -59,7 +59,10 @@ def write(
     look = trained.look_at_run(run_dir)
     asked = look.evaluation.evaluation_clip_s if look.evaluation else 0
     clip_s = asked or clip_lengths.LONGEST_S
-    clips = calibration_clips(look, calibration, clip_s)
+    clips = {
+        name: calibration_clips(look, calibration, clip_s, name.partition(":")[2])
+        for name in info.model.branches[:-1]
+    }
     config = info.model.audio
     width = round(clip_s * config.frame_rate)
     waveform = [
@@ -83,13 +86,22 @@ def write(
         functions = plain.of_audio(model, info, name, width)
         found = put(f"query_float{suffix}", functions["waveform"], waveform)
         _check(found, _noise(waveform), functions["waveform"])
-        found = put(f"query_int8{suffix}", functions["log_mel"], log_mel, clips)
-        _tell(found, clips, functions["log_mel"], f"query_int8{suffix}.tflite")
+        found = put(f"query_int8{suffix}", functions["log_mel"], log_mel, clips[name])
+        _tell(found, clips[name], functions["log_mel"], f"query_int8{suffix}.tflite")
     put("log_mel", functions["log_mels"], waveform)
 
 
-def calibration_clips(look: trained.Trained, calibration: str, clip_s: float) -> _Clips:
-    """Clips of records, as the audio branches hear them."""
+def calibration_clips(
+    look: trained.Trained, calibration: str, clip_s: float, language: str = ""
+) -> _Clips:
+    """Clips of records, as an audio branch hears them.
+
+    Args:
+        look: the run.
+        calibration: the records, "" for the run's training records.
+        clip_s: seconds that clips are padded or cut to.
+        language: of the branch, taken of records of several languages.
+    """
     found = (
         open_records(calibration)
         if calibration
@@ -100,13 +112,14 @@ def calibration_clips(look: trained.Trained, calibration: str, clip_s: float) ->
             f"{look.path}: the records that it was trained on are not there any more, "
             "or have changed. Name records of such speech by --calibration=RECORDS."
         )
-    records = look.as_read(found)
-    batches = dataset.evaluation_batches(records, clip_s, 1, look.log_mel_reference)
-    names: tuple[str, ...] = ("log_mel", "n_frames")
+    records, suffix = look.as_read(found), ""
     if isinstance(records, dataset.JoinedSet):
-        names = tuple(f"{name}:{next(iter(records.sets))}" for name in names)
+        suffix = (
+            f":{language if language in records.sets else next(iter(records.sets))}"
+        )
+    batches = dataset.evaluation_batches(records, clip_s, 1, look.log_mel_reference)
     return [
-        {name.partition(":")[0]: batch[name].numpy() for name in names}
+        {name: batch[f"{name}{suffix}"].numpy() for name in ("log_mel", "n_frames")}
         for batch in batches.take(_CALIBRATION_CLIPS)
     ]
 
