@@ -4,12 +4,10 @@ import base64
 import json
 import os
 import re
-import struct
 import subprocess
 import sys
 import threading
 import time
-import zlib
 
 import httpx
 import numpy as np
@@ -23,6 +21,7 @@ from avl_tf.errors import MediaError
 from avl_tf.server import decoding
 from avl_tf.server.measurements import Measurements
 from avl_tf.server.site import Served, kind_of
+from benchmarks import hostile
 
 __all__ = ["engine", "made", "query"]  # fixtures
 BASE = "http://127.0.0.1:8080"
@@ -108,28 +107,6 @@ def test_a_slip_in_a_request_is_told(client, address, status, text):
     _refused(client.post(address), status, text)
 
 
-def _bomb(side):
-    """A PNG of side x side pixels in a few kilobytes."""
-
-    def chunk(kind, content):
-        both = kind + content
-        sum_of_both = struct.pack(">I", zlib.crc32(both))
-        return struct.pack(">I", len(content)) + both + sum_of_both
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    packer, row, rows = zlib.compressobj(9), bytes(1 + 3 * side), []
-    rows = [packer.compress(row) for _ in range(min(side, 400))] + [packer.flush()]
-    end = chunk(b"IDAT", b"".join(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + end
-
-
-def _wav(n_samples, declared=None, rate=RATE):
-    n_bytes = 2 * (n_samples if declared is None else declared)
-    fields = (b"RIFF", 36 + n_bytes, b"WAVEfmt ", 16, 1, 1, rate, 2 * rate, 2, 16)
-    head = struct.pack("<4sI8sIHHIIHH4sI", *fields, b"data", n_bytes)
-    return head + np.resize(np.int16([900, -900, 40]), n_samples).tobytes()
-
-
 HOSTILE = {
     "text": (b"speak, friend\n" * 50, "cannot be opened"),
     "playlist": (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "cannot be opened"),
@@ -137,11 +114,11 @@ HOSTILE = {
     "dash": (b"<?xml version='1.0'?><MPD xmlns='urn:mpeg:dash:schema:mpd:2011'/>", ""),
     "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'><image href='/etc/passwd'/>", ""),
     "zeros": (bytes(100_000), ""),
-    "bomb": (_bomb(30_000), "pixels"),
-    "no samples": (_wav(0), "nothing in its audio"),
-    "too long": (_wav(30 * RATE), "--max_seconds"),
-    "slow and long": (_wav(900_000, rate=4000), "--max_seconds"),
-    "silent": (_wav(0, RATE) + bytes(2 * RATE), "nothing but zeros"),
+    "bomb": (hostile.png(30_000), "pixels"),
+    "no samples": (hostile.wav(0), "nothing in its audio"),
+    "too long": (hostile.wav(30 * RATE), "--max_seconds"),
+    "slow and long": (hostile.wav(900_000, rate=4000), "--max_seconds"),
+    "silent": (hostile.wav(0, RATE) + bytes(2 * RATE), "nothing but zeros"),
     "zip": (b"PK\x03\x04" + bytes(200), ""),
     "html": (b"<!DOCTYPE html><script>alert(1)</script>", ""),
     "pickle": (b"\x80\x04cos\nsystem\n(S'true'\ntR.", ""),
@@ -201,7 +178,7 @@ def test_a_form_without_one_file_is_refused(client):
 
 def test_decoding_has_a_time_and_a_memory_limit(tmp_path, monkeypatch):
     path = tmp_path / "a"
-    path.write_bytes(_wav(RATE))
+    path.write_bytes(hostile.wav(RATE))
     job = decoding.Job(str(path), str(tmp_path / "b"), "audio")
     with pytest.raises(MediaError, match="takes more than 1e-05 s"):
         decoding.run(job, 1e-5)
