@@ -72,7 +72,9 @@ def in_steps(
     tower: StepTower, source: Source, clip: Mapping[str, Any], frame_rate: float
 ) -> Heard:
     """Embeds the inputs of read, step by step; UserError if it is not finite."""
-    batch = {name: tf.constant(value)[tf.newaxis] for name, value in clip.items()}
+    batch = {
+        name: tf.constant(np.expand_dims(value, 0)) for name, value in clip.items()
+    }
     found = {key: value.numpy() for key, value in tower(batch).items()}
     steps = found["audio_steps"][0, : found["n_steps"][0]]
     every = np.concatenate([found["audio_embedding"], steps])

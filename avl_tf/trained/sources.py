@@ -97,11 +97,14 @@ def clip(
     log_mel = audio.long_log_mel(samples, config).astype(np.float16)
     width = round(clip_s * config.frame_rate)
     n_frames = max(1, min(len(log_mel), width))
-    log_mel = tf.pad(log_mel[:n_frames], [[0, width - n_frames], [0, 0]])
+    log_mel = np.pad(log_mel[:n_frames], [[0, width - n_frames], [0, 0]])
     if alone:
-        one = tf.constant([n_frames])
-        log_mel = clip_cutting.rereferenced(log_mel[tf.newaxis], one, config)[0]
-    return {"log_mel": tf.cast(log_mel, tf.float32), "n_frames": np.int32(n_frames)}
+        clips, one = tf.constant(log_mel[np.newaxis]), tf.constant([n_frames])
+        log_mel = clip_cutting.rereferenced(clips, one, config)[0].numpy()
+    return {
+        "log_mel": log_mel.astype(np.float32),
+        "n_frames": np.array(n_frames, np.int32),
+    }
 
 
 def pooled(
@@ -221,7 +224,7 @@ def _of_waveform(waveform: np.ndarray, rate_hz: float, sample_rate: int) -> np.n
             "a waveform is int16, or finite numbers in [-1, 1], got some up to "
             f"{np.abs(waveform).max():g}."
         )
-    waveform = tf.constant(waveform, tf.float32)
+    waveform = waveform.astype(np.float32)
     if rate_hz != sample_rate:
         waveform = audio.resample(waveform, int(rate_hz), sample_rate)
     return np.clip(np.round(waveform * 32768.0), -32768, 32767).astype(np.int16)
