@@ -222,9 +222,8 @@ class Embedder:
         """The golden pair: a made item, the same for ever, and its embeddings.
 
         Returns:
-            The model's inputs, log_mel, n_frames and visual or image, of one item, and
-            audio_embedding and visual_embedding [1, D]; of several languages
-            log_mel:es, audio:es_embedding and so on.
+            The model's inputs by name, of one item, and audio_embedding (of several
+            languages audio:es_embedding and so on) and visual_embedding [1, D].
         """
         return identity.embed_golden(identity.golden_inputs(self._info), self._towers)
 
