@@ -10,8 +10,8 @@ nested at will; of a model that sees images, of images and sounds. A video witho
 is found by what it shows, a sound by what is said in it (avl_tf.search --output=audio).
 --manifest names recordings one by one, as for data_prep.extract; --records takes
 what that has extracted, and decodes nothing. Several sources are added one after the
-other. What cannot be indexed is listed with the reason in failures.jsonl; the exit
-status is then 1.
+other; settings that are not given again stay. What cannot be indexed is listed with the
+reason in failures.jsonl; the exit status is then 1.
 """
 
 import dataclasses
@@ -52,9 +52,7 @@ _LANGUAGE = flags.DEFINE_string(
     None,
     "What is spoken in --videos, as in es; a model of several languages needs it.",
 )
-settings.define_flags(
-    WindowConfig, heading="Windows", default_is="as in the index, at first: see there"
-)
+settings.define_flags(WindowConfig, heading="Windows")
 settings.define_flags(manifest.SoundConfig, heading="Sound")
 settings.define_flags(Limits, heading="Limits")
 _VALIDATION = flags.DEFINE_string(

@@ -15,10 +15,12 @@ SMALL = {"audio_widths": (8, 8, 16), "embedding_dim": 16, "visual_scale": 20.0}
 EVALUATED_S, TRAINED_S = 4.0, 2.0
 
 
-def make_run(folder, reference="stored", evaluated_s=EVALUATED_S, records=None, **spec):
+def make_run(
+    folder, reference="stored", evaluated_s=EVALUATED_S, records=None, seed=0, **spec
+):
     """Returns the paths of a run directory and of its records."""
     records = records or corpus.make_set(str(folder / "records"), 3, n_shards=1, **spec)
-    stage = StageConfig(records=records, epochs=0, batch_size=2)
+    stage = StageConfig(records=records, epochs=0, batch_size=2, seed=seed)
     base = training.base_model_config(stage, None)
     clips = ClipConfig(
         clip_s=TRAINED_S, clips_per_recording=4, log_mel_reference=reference

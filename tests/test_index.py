@@ -202,7 +202,7 @@ def test_records_are_added_and_another_model_is_refused(made, index, tmp_path):
         assert "deleted or moved" in store.missing(found["r0"].id)
         before = store.n_windows
     other = tmp_path / "other"
-    other_run, _ = index_model.make_run(other, records=records, evaluated_s=0.0)
+    other_run, _ = index_model.make_run(other, records=records, seed=1)
     done = run("avl_tf.index", *arguments, f"--model={other_run}")
     fails_in_one_line(done, f"made with the model {run_dir}", "--rebuild")
     with Store.open(index_dir) as store:

@@ -14,7 +14,7 @@ import pytest
 
 from avl_tf import offspring
 from avl_tf.errors import UserError
-from avl_tf.retrieval import ModelNote, Store, segments, writing
+from avl_tf.retrieval import ModelNote, Store, merging, segments, writing
 from avl_tf.retrieval.entries import Embedded, Source, Span
 
 D = 4
@@ -130,6 +130,42 @@ def test_another_model_is_refused_and_clear_forgets_it(tmp_path):
         writer.claim(other)
         writer.add([embedded("a")])
         assert writer.segments[0].first_window == 4
+
+
+@pytest.mark.parametrize("covered", [(), (0, 1, 2), tuple(range(70))])
+def test_many_small_segments_become_one(tmp_path, covered):
+    folder = str(tmp_path)
+    with writing.writing(folder) as writer:
+        writer.claim(MODEL)
+        for number in range(70):
+            writer.add([embedded(f"m{number}", 1 + number % 2, value=number)])
+        writer.put_note("vectors-visual", {"segments": list(covered), "n": 1})
+        writer.put_note("milvus", {"segments": {"audio": list(covered)}})
+        writer.remove([3])
+        with Store.open(folder) as store:
+            ids = np.arange(105)
+            before = [store.steps(one) for one in ids], store.windows(ids)
+            alive = store.alive(ids)
+            rows = np.concatenate([store.vectors("audio", s) for s in store.segments])
+            n_gone = merging.merge_small(writer)
+            left = store.segments
+            assert len(left) == 70 - n_gone == (2 if 0 < len(covered) < 70 else 1)
+            assert [one.first_window for one in left] == [0, 4][: len(left)]
+            after = [store.steps(one) for one in ids], store.windows(ids)
+            for old, new in zip(before[0], after[0], strict=True):
+                np.testing.assert_array_equal(old[0], new[0])
+                np.testing.assert_array_equal(old[1], new[1])
+            assert before[1] == after[1]
+            np.testing.assert_array_equal(alive, store.alive(ids))
+            merged = np.concatenate([store.vectors("audio", s) for s in left])
+            np.testing.assert_array_equal(rows, merged)
+            held = [left[0].number] if covered else []
+            assert store.note("vectors-visual") == {"segments": held, "n": 1}
+            assert store.note("milvus") == {"segments": {"audio": held}}
+            store.check()
+        assert merging.merge_small(writer) == 0
+    with writing.writing(folder) as writer:
+        assert len(os.listdir(tmp_path / "segments")) == 3 * len(left)
 
 
 def test_vectors_too_large_for_float16_are_refused(tmp_path):

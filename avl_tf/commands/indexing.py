@@ -13,7 +13,7 @@ from tqdm import tqdm
 from avl_tf import offspring
 from avl_tf.commands.index_summary import Updated, summarise
 from avl_tf.manifest.failures import Failure
-from avl_tf.retrieval import changes, milvus, origins, tasks, vectors
+from avl_tf.retrieval import changes, merging, milvus, origins, tasks, vectors
 from avl_tf.retrieval.entries import Embedded
 from avl_tf.retrieval.index_settings import IndexSettings
 from avl_tf.retrieval.origins import Origin, Wanted
@@ -75,6 +75,7 @@ class Indexer:
             note=about.note,
             trained_s=about.trained_s,
             sees_images=about.sees_images,
+            hears=about.hears,
         )
 
     def update(
@@ -100,6 +101,7 @@ class Indexer:
             listed = {one.key for one in settings.origins}
             found = changes.find(writer.media(), wanted, listed, self._retry_failed)
             found.make = [one for one in found.make if is_ripe(one)]
+            _tell_of_languages(found.make, settings.hears)
             if found.make and not self._looked:  # it may have been trained again
                 looked = self.look(settings).note
                 writer.claim(looked or settings.note)
@@ -109,6 +111,7 @@ class Indexer:
                 writer.update(found.keep)
             if found.make:
                 found.n_made = self._make(writer, found.make, settings, config)
+            merging.merge_small(writer)
             for report in vectors.refresh(writer):
                 print(report)
             return summarise(writer, found, faults)
@@ -179,6 +182,20 @@ class Indexer:
             self._processes = Processes(n_workers, self._scheduler)
             self._resources.enter_context(self._processes)
         return self._processes
+
+
+def _tell_of_languages(made: Sequence[Wanted], hears: Sequence[str]) -> None:
+    """Warns of recordings that no branch of the model hears."""
+    others = sorted(
+        {one.source.language for one in made} - {"", *hears} if hears else ()
+    )
+    if others:
+        logging.warning(
+            "the model hears %s: of recordings in %s what is seen is found, and not "
+            "what is said. Is --language (of --videos) as it should be?",
+            ", ".join(hears),
+            ", ".join(others),
+        )
 
 
 def _commit(writer: Writer, waiting: list[Embedded]) -> None:

@@ -217,3 +217,20 @@ class Database:
             raise UserError(
                 f"{self.path}: damaged ({error}). {self._mended_by}"
             ) from error
+
+
+def require_local(index_dir: str) -> None:
+    """UserError for a URL."""
+    if "://" in index_dir:
+        raise UserError(
+            f"{index_dir}: an index is a local folder: its files are mapped into "
+            "memory. Copy it, or mount it as one."
+        )
+
+
+def mended_by(index_dir: str) -> str:
+    """What makes a damaged index whole."""
+    return (
+        f"`python -m avl_tf.index --index_dir={index_dir} --rebuild` makes the index "
+        "anew from its media."
+    )

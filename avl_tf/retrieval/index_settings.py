@@ -23,8 +23,8 @@ class IndexSettings:
     """How an index is made.
 
     model: its folder. weights_2d, weights_3d: files of the CNNs' weights, "" for their
-    own. trained_s, sees_images, note: what is known of the model; note is not kept
-    here. windows: as they were asked for. store: where vectors are searched, as
+    own. trained_s, sees_images, hears, note: what is known of the model; note is not
+    kept here. windows: as they were asked for. store: where vectors are searched, as
     milvus.choose takes it.
     """
 
@@ -35,6 +35,7 @@ class IndexSettings:
     origins: tuple[Origin, ...] = ()
     trained_s: float = 0.0
     sees_images: bool = False
+    hears: tuple[str, ...] = ()
     note: ModelNote | None = None
     store: str = "faiss"
 
@@ -42,7 +43,8 @@ class IndexSettings:
         """Keeps them in an index and beside it, if they are not there already."""
         value = dataclasses.asdict(self)
         del value["note"]
-        value["origins"] = list(value["origins"])
+        for name in ("origins", "hears"):
+            value[name] = list(value[name])
         path = os.path.join(writer.folder, _NAME)
         if writer.note("settings") == value and os.path.exists(path):
             return
@@ -83,7 +85,8 @@ def _from(value: Any, place: str) -> IndexSettings:
     try:
         windows = WindowConfig(**value["windows"])
         origins = tuple(Origin(**one) for one in value["origins"])
-        return IndexSettings(**{**value, "windows": windows, "origins": origins})
+        lists = {"origins": origins, "hears": tuple(value.get("hears", ()))}
+        return IndexSettings(**{**value, "windows": windows, **lists})
     except (TypeError, KeyError) as error:
         raise UserError(
             f"{place}: not the settings of an index ({error}). Give --model and "

@@ -26,7 +26,9 @@ def describe(model: Model) -> About:
     """Looks at a model; raises as trained.look."""
     _settle()
     embedder = _embedder(model.path)
-    return About(embedder.note(), embedder.trained_s, embedder.spec.images)
+    branches = embedder.embedder.branches
+    hears = tuple(name[6:] for name in branches if name.startswith("audio:"))
+    return About(embedder.note(), embedder.trained_s, embedder.spec.images, hears)
 
 
 def require_eyes(model: Model) -> None:

@@ -14,7 +14,13 @@ import numpy as np
 from avl_tf import json_text
 from avl_tf.errors import UserError
 from avl_tf.retrieval import segments
-from avl_tf.retrieval.database import GONE, REMOVED, Database
+from avl_tf.retrieval.database import (
+    GONE,
+    REMOVED,
+    Database,
+    mended_by,
+    require_local,
+)
 from avl_tf.retrieval.entries import (
     SIDES,
     Medium,
@@ -138,10 +144,13 @@ class Store:
     def steps_of(self, window_ids: Ids) -> list[Steps]:
         """The visual steps of many windows, as steps gives them."""
         columns = "id, first_step, n_steps, step_start_s, step_s"
-        rows = self._by_id(f"SELECT {columns} FROM windows", "id", window_ids)
+        # Of one moment: segments that become one have other rows.
+        with self._database.snapshot():
+            rows = self._by_id(f"SELECT {columns} FROM windows", "id", window_ids)
+            own = [self.segment_of(window) for window, *_ in rows]
         found = []
-        for window, first, n_steps, start_s, step_s in rows:
-            segment = self.segment_of(window)
+        for segment, row in zip(own, rows, strict=True):
+            _, first, n_steps, start_s, step_s = row
             every = self._mapped("steps", segment.number, segment.n_steps)
             times_s = start_s + step_s * np.arange(n_steps)
             found.append((every[first : first + n_steps], times_s))
@@ -274,23 +283,6 @@ class Store:
         found = tuple(Segment(*row) for row in rows)
         self._last = _Seen(generation, found, np.array(dead, np.int64).reshape(-1))
         return self._last
-
-
-def require_local(index_dir: str) -> None:
-    """UserError for a URL."""
-    if "://" in index_dir:
-        raise UserError(
-            f"{index_dir}: an index is a local folder: its files are mapped into "
-            "memory. Copy it, or mount it as one."
-        )
-
-
-def mended_by(index_dir: str) -> str:
-    """What makes a damaged index whole."""
-    return (
-        f"`python -m avl_tf.index --index_dir={index_dir} --rebuild` makes the index "
-        "anew from its media."
-    )
 
 
 def _medium(row: tuple) -> Medium:

@@ -20,11 +20,15 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class About:
-    """What a worker tells of a model: see RecordEmbedder."""
+    """What a worker tells of a model: see RecordEmbedder.
+
+    hears: the languages that have a branch each; () where one hears all.
+    """
 
     note: ModelNote
     trained_s: float
     sees_images: bool
+    hears: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from avl_tf import json_text, whole_files
 from avl_tf.errors import UserError
 from avl_tf.retrieval import database, segments
-from avl_tf.retrieval.entries import Embedded, ModelNote, Source
+from avl_tf.retrieval.entries import SIDES, Embedded, ModelNote, Segment, Source
 from avl_tf.retrieval.store import Store, require_local
 
 _KILL = "UPDATE windows SET alive = 0 WHERE media_id = ?"
@@ -70,7 +70,7 @@ class Writer(Store):
             UserError: an embedding does not fit into float16.
             OSError: the disk is full, and so on; nothing is added.
         """
-        number, first = self._next("next_segment"), self._next("next_window")
+        number, first = self.next_segment, self._next("next_window")
         kept = {
             kind: np.concatenate([getattr(one, kind) for one in found])
             for kind in segments.KINDS
@@ -100,6 +100,45 @@ class Writer(Store):
                 "UPDATE state SET value = ? WHERE name = ?",
                 [(number + 1, "next_segment"), (n_windows, "next_window")],
             )
+
+    @property
+    def next_segment(self) -> int:
+        """The number of the segment that is written next."""
+        return self._next("next_segment")
+
+    def merge(self, group: Sequence[Segment], notes: Mapping[str, Any]) -> None:
+        """Makes neighbouring segments one, and puts notes, in one transaction.
+
+        Their files go when the index is next written: a reader may look at them yet.
+        """
+        number = self.next_segment
+        arrays = {
+            side: [self.vectors(side, one) for one in group] for side in SIDES
+        } | {"steps": [self._mapped("steps", one.number, one.n_steps) for one in group]}
+        digests = [
+            segments.write(self.folder, number, kind, np.concatenate(arrays[kind]))
+            for kind in segments.KINDS
+        ]
+        n_steps, n_windows, moves = 0, 0, []
+        for one in group:
+            moves.append((n_steps, one.first_window, one.first_window + one.n_windows))
+            n_steps, n_windows = n_steps + one.n_steps, n_windows + one.n_windows
+        held = (number, group[0].first_window, n_windows, n_steps, *digests)
+        with self._database.transaction():
+            self._database.many(
+                "UPDATE windows SET first_step = first_step + ? "
+                "WHERE id >= ? AND id < ?",
+                moves,
+            )
+            gone = [(one.number,) for one in group]
+            self._database.many("DELETE FROM segments WHERE number = ?", gone)
+            self._database.many("INSERT INTO segments VALUES (?,?,?,?,?,?,?)", [held])
+            self._database.many(
+                "UPDATE state SET value = ? WHERE name = ?",
+                [(number + 1, "next_segment")],
+            )
+            for name, value in notes.items():
+                self._put("notes", name=name, value=json_text.dump(value))
 
     def add_failure(self, source: Source, reason: str) -> None:
         """Notes why a recording has no windows."""
