@@ -85,6 +85,19 @@ def test_too_few_queries_call_nothing_a_match():
         fit([], 30)
 
 
+def test_a_query_that_is_unlike_all_others_is_known():
+    asked = _asked(np.random.default_rng(7), 100, 2.0)
+    calibration = fit(asked, 30)
+    assert all(calibration.judge([1], o.scale, 30, 0.1).is_known for o in asked)
+    known = _asked(np.random.default_rng(8), 300)
+    shares = [calibration.judge([1], o.scale, 30, 0.1).is_known for o in known]
+    assert np.mean(shares) > 0.95
+    scale = asked[0].scale
+    for change in ({"length": 99.0}, {"mean": -50.0}, {"deviation": 99.0}):
+        odd = dataclasses.replace(scale, **change)
+        assert not calibration.judge([1e9], odd, 30, 0.1).is_known
+
+
 def test_precision_is_the_share_of_hits_that_are_right():
     random = np.random.default_rng(4)
     calibration = fit(_asked(random, 1000, 2.5), 30)

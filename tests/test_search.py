@@ -19,6 +19,7 @@ from avl_tf.model import ModelConfig
 from avl_tf.records import FeatureSpec
 from avl_tf.retrieval import ModelNote, calibrating, engine, moments
 from avl_tf.retrieval.calibrated import Kept
+from avl_tf.retrieval.calibration import Scale
 from avl_tf.retrieval.entries import Embedded, Source, Span, Window
 from avl_tf.retrieval.writing import writing
 from avl_tf.settings.stage import StageConfig
@@ -187,7 +188,7 @@ def test_the_microphone_is_the_default_input(made, tmp_path, monkeypatch):
     assert json.loads(done.stdout)[0]["recording_id"] == "v1"
 
 
-def test_a_calibrated_index_says_what_fits(made, tmp_path):
+def test_a_calibrated_index_says_what_fits(made, tmp_path, monkeypatch):
     folder, index, _, _ = made
     copy = str(tmp_path / "copy")
     shutil.copytree(index, copy)
@@ -196,6 +197,12 @@ def test_a_calibrated_index_says_what_fits(made, tmp_path):
         assert kept.n_queries == 16
         assert not kept.is_stale(26) and kept.is_stale(27)  # of 24 windows
         assert Kept.of(writer) == kept
+        # A tone is not like the clips.
+        searches = {
+            name: dataclasses.replace(one, ranges=((-1e9, 1e9),) * 3)
+            for name, one in kept.searches.items()
+        }
+        dataclasses.replace(kept, searches=searches).put(writer)
     assert set(kept.searches) == {"audio-video", "video-audio", "audio-video-steps"}
     wav = _write_wav(tmp_path / "q.wav", _query(2))
     done = run("avl_tf.search", f"--index_dir={copy}", f"--audio={wav}", "--json")
@@ -216,6 +223,10 @@ def test_a_calibrated_index_says_what_fits(made, tmp_path):
     )
     assert done.stdout.startswith("Nothing fits. 16 validation clips are too few")
     assert "precision" in done.stdout and "%" in done.stdout
+    monkeypatch.setattr(searched.finder, "scale", lambda *_: Scale(1e12, 0.0, 1.0))
+    odd = searched.search(str(wav))
+    assert odd.match is False and odd.hits[0].precision is None
+    assert "unlike all validation clips" in odd.calibrated
     voice = searched.search(str(wav), output="audio")
     assert voice.match is None and "not calibrated for such" in voice.calibrated
 

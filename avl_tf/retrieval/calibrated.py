@@ -107,6 +107,12 @@ class Calibrated:
         output = search.partition("-")[2]
         scale = self._finder.scale(embedding, output, kept.sample)
         found = calibration.judge(scores.tolist(), scale, n_windows, self._error_rate)
+        if not found.is_known:
+            told = (
+                "The query is unlike all validation clips (noise, another kind of "
+                "speech or picture?): its scores say nothing."
+            )
+            return Reading(False, None, [False] * len(scores), nothing, told)
         matches = [bool(score > found.threshold) for score in scores]
         if not np.isfinite(found.threshold):
             told = (

@@ -2,7 +2,9 @@
 
 Made of validation queries whose clip is known. A score is a dot product of embeddings
 that have no unit length, so that it may first be divided by the query's, or seen
-against the scores that a fixed sample of the index gets from the same query.
+against the scores that a fixed sample of the index gets from the same query. By these
+a query that is unlike all validation queries (noise, a tone, another kind of speech) is
+known too: what holds for them says nothing of it.
 """
 
 import dataclasses
@@ -50,10 +52,15 @@ class Asked:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """threshold: of scores, above which a hit is a match; precisions: of the hits."""
+    """What scores mean.
+
+    threshold: of scores, above which a hit is a match. precisions: of the hits.
+    is_known: the query is like the validation queries; else the others say nothing.
+    """
 
     threshold: float
     precisions: list[float]
+    is_known: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +73,7 @@ class Calibration:
         null: the best measured scores of queries that nothing fits, largest first.
         levels, precisions: measured scores, smallest first, and from each on the share
             of hits that were right, with one more that was not.
+        ranges: of the lengths, means and deviations of the queries, a tenth wider.
         power: the share of queries whose own clip would be called a match, at 0.1.
     """
 
@@ -74,12 +82,14 @@ class Calibration:
     null: tuple[float, ...]
     levels: tuple[float, ...]
     precisions: tuple[float, ...]
+    ranges: tuple[tuple[float, float], ...]
     power: float
 
     @classmethod
     def of_json(cls, value: Any) -> "Calibration":
         """The inverse of dataclasses.asdict."""
         lists = {key: tuple(value[key]) for key in ("null", "levels", "precisions")}
+        lists["ranges"] = tuple(tuple(one) for one in value["ranges"])
         return cls(**{**value, **lists})
 
     def judge(
@@ -101,7 +111,8 @@ class Calibration:
 
         Returns:
             The verdict; its threshold is infinite if there were too few queries for
-            such an error rate.
+            such an error rate. That of a query that is not known is to be no match: so
+            fewer are one than the error rate says.
 
         Source: Vovk et al. 2005 (Algorithmic Learning in a Random World), split
             conformal: a score above all but k of n exchangeable ones has a p-value of
@@ -113,7 +124,11 @@ class Calibration:
         measured = (np.asarray(scores, np.float64) - shift) / size
         at = np.searchsorted(self.levels, measured, "right") - 1
         found = [self.precisions[max(0, place)] for place in at]
-        return Verdict(threshold * size + shift, found)
+        is_known = all(
+            low <= one <= high
+            for one, (low, high) in zip(_values(scale), self.ranges, strict=True)
+        )
+        return Verdict(threshold * size + shift, found, is_known)
 
 
 def fit(asked: Sequence[Asked], n_windows: int) -> Calibration:
@@ -141,8 +156,12 @@ def fit(asked: Sequence[Asked], n_windows: int) -> Calibration:
     precisions = np.maximum.accumulate(cautious).tolist()
     descending = tuple(np.sort(null)[::-1].tolist())
     power = float(np.mean(own > _threshold(descending, 0.1)))
+    values = np.array([_values(one.scale) for one in asked])
+    low, high = values.min(axis=0), values.max(axis=0)
+    margin = 0.1 * (high - low)
+    ranges = tuple(zip((low - margin).tolist(), (high + margin).tolist(), strict=True))
     return Calibration(
-        kind, n_windows, descending, tuple(levels), tuple(precisions), power
+        kind, n_windows, descending, tuple(levels), tuple(precisions), ranges, power
     )
 
 
@@ -170,6 +189,10 @@ def isotonic(
             last[1] = (last[1] * last[2] + mean * n) / (last[2] + n)
             last[2] += n
     return tuple(list(column) for column in zip(*blocks, strict=True))  # type: ignore
+
+
+def _values(scale: Scale) -> tuple[float, float, float]:
+    return scale.length, scale.mean, scale.deviation
 
 
 def _threshold(null: Sequence[float], error_rate: float) -> float:
