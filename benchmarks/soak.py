@@ -86,7 +86,10 @@ def _soak(address: str, query: bytes, seconds: float, n_clients: int) -> dict:
                         f"/media/{index}/{hit['media_id']}", headers=part
                     )
                     media.raise_for_status()
-                    preview = client.get(f"/preview/{index}/{hit['window_id']}.json")
+                    preview = client.get(
+                        f"/preview/{index}/{hit['media_id']}.json",
+                        params={"start": hit["start_s"], "end": hit["end_s"]},
+                    )
                     preview.raise_for_status()
                 except httpx.HTTPError as error:
                     failures[str(error)[:80]] += 1

@@ -84,7 +84,9 @@ def test_who_speaks_finds_the_clip(page):
     card = page.locator(".card").first
     card.locator("svg.wave").wait_for()
     video = card.locator("video")
-    assert re.search(r"preview/first/3\.jpg$", video.get_attribute("poster"))
+    assert re.search(
+        r"preview/first/2\.jpg\?start=3\.0&end=6\.0$", video.get_attribute("poster")
+    )
     assert video.get_attribute("src").endswith("#t=3,6")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 

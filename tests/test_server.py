@@ -24,6 +24,7 @@ from avl_tf.server.site import Served, kind_of
 from benchmarks import hostile
 
 __all__ = ["engine", "made", "query"]  # fixtures
+PARTS = ("start=0.0&end=3.0", "start=3.0&end=6.0")
 BASE = "http://127.0.0.1:8080"
 
 
@@ -232,14 +233,18 @@ def test_media_come_by_id_alone_and_in_ranges(client, made):
 
 def test_a_key_frame_and_a_waveform_come_with_a_window(client, tmp_path):
     for window, colour in enumerate(COLOURS):
-        found = client.get(f"/preview/first/{window}.jpg")
+        found = client.get(f"/preview/first/{window // 2 + 1}.jpg?{PARTS[window % 2]}")
         assert found.headers["content-type"] == "image/jpeg"
         (tmp_path / "a.jpg").write_bytes(found.content)
         seen = media.read_image(tmp_path / "a.jpg")[..., :3]
         assert np.abs(seen.mean((0, 1)) - colour).max() < 12
-    peaks = client.get("/preview/first/0.json").json()["peaks"]
+    peaks = client.get(f"/preview/first/1.json?{PARTS[0]}").json()["peaks"]
     assert len(peaks) == decoding.N_PEAKS and max(peaks) == 1.0
-    _refused(client.get("/preview/first/99.jpg"), 404)
+    _refused(client.get(f"/preview/first/99.jpg?{PARTS[0]}"), 404)
+    for part in ("", "start=1", "start=2&end=1", "start=nan&end=1", "start=-1&end=1"):
+        _refused(client.get(f"/preview/first/1.jpg?{part}"), 400, "?start=SECONDS")
+    # Of a span that is not in the file nothing is seen.
+    _refused(client.get("/preview/first/1.jpg?start=90&end=99"), 404)
 
 
 def test_a_file_that_is_gone_is_told(engine, made, query, tmp_path):
@@ -250,7 +255,7 @@ def test_a_file_that_is_gone_is_told(engine, made, query, tmp_path):
             found = client.post("/search", content=query.read_bytes()).json()["hits"][0]
             assert "deleted or moved" in found["missing"]
             assert os.path.dirname(path) not in found["missing"]
-            for address in ("/media/first/2", "/preview/first/3.jpg"):
+            for address in ("/media/first/2", "/preview/first/2.jpg?start=3&end=6"):
                 _refused(client.get(address), 410, "deleted or moved")
     finally:
         os.rename(f"{path}.moved", path)

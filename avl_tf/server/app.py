@@ -49,8 +49,8 @@ def make(
         Route("/search", site.page_search, methods=["POST"]),
         Route("/v1/search", site.search, methods=["POST"]),
         Route("/media/{index}/{medium}", site.media),
-        Route("/preview/{index}/{window}.jpg", site.picture),
-        Route("/preview/{index}/{window}.json", site.peaks),
+        Route("/preview/{index}/{medium}.jpg", site.picture),
+        Route("/preview/{index}/{medium}.json", site.peaks),
         Route("/healthz", site.healthz),
         Route("/metrics", site.metrics),
         # Of one version there is no other.
@@ -154,10 +154,10 @@ class _Site:
         return JSONResponse({"peaks": found.peaks}, headers=_KEEP)
 
     async def _preview(self, request: Request) -> Any:
-        served, window_id = self._named(request, "window")
-        window = served.window(window_id)
-        served.playable(window.media_id)
-        return await self.previews.get(served.name, window)
+        served, medium = self._named(request, "medium")
+        return await self.previews.get(
+            served.playable(medium), *asking.span(request.query_params)
+        )
 
     def _named(self, request: Request, name: str) -> tuple[Served, int]:
         """The index of a path, and the number that stands under a name in it."""

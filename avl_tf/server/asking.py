@@ -12,6 +12,8 @@ _CHOICES = {
     "rerank": ("1", "0", "true", "false"),
 }
 _NUMBERS = {"n": (1, MOST_HITS), "window": (0, 2**62)}
+# Of what a preview is made of.
+_LONGEST_S = 120.0
 _KNOWN = ("index", "language", *_CHOICES, *_NUMBERS)
 
 
@@ -49,6 +51,16 @@ def of_query(given: Mapping[str, str], names: Sequence[str]) -> Asked:
         _choice(given, "rerank", "1") in ("1", "true"),
         window,
     )
+
+
+def span(given: Mapping[str, str]) -> tuple[float, float]:
+    """Reads ?start=&end= in seconds, of a span that is not too long to look at."""
+    times = [given.get(name, "") for name in ("start", "end")]
+    if all(re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,9})?", one) for one in times):
+        start_s, end_s = (round(float(one), 1) for one in times)
+        if start_s <= end_s:
+            return start_s, min(end_s, start_s + _LONGEST_S)
+    raise Refusal(400, "expected ?start=SECONDS&end=SECONDS, a span of the file.")
 
 
 def _choice(given: Mapping[str, str], name: str, default: str) -> str:

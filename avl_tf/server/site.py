@@ -11,7 +11,6 @@ from typing import Any
 
 from avl_tf import files, media, runs, serving
 from avl_tf.errors import UserError
-from avl_tf.retrieval import Window
 from avl_tf.server import decoding
 from avl_tf.server.decoding import Decoded, Job
 from avl_tf.server.prediction import Export
@@ -124,12 +123,6 @@ class Served:
             )
         except UserError as error:
             raise Refusal(422, str(error)) from error
-
-    def window(self, window_id: int) -> Window:
-        """A window that is there; Refusal 404 if there is none."""
-        if not self.store.alive([window_id])[0]:
-            raise Refusal(404, f"there is no window {window_id} in {self.name}.")
-        return self.store.windows([window_id])[0]
 
     def playable(self, media_id: int) -> str:
         """The path of a media file of the index; Refusal 404 or 410 if it is gone."""

@@ -104,12 +104,10 @@ function show(answer, wanted) {
   const best = Math.max(...hits.map((hit) => hit.score), 0);
   results.replaceChildren(...hits.map((hit) => card(hit, answer, best)));
   $("results-title").hidden = !hits.length;
-  const rate = answer.error_rate === null || answer.error_rate === undefined
-    ? "" : ` (this is wrong for ${percent(answer.error_rate)} of what does fit)`;
   if (!hits.length) {
     tell("The index holds nothing to compare with.", "warn");
   } else if (answer.match === false) {
-    tell(`Nothing fits${rate}. These are the nearest:`, "warn");
+    tell(`Nothing fits, at an error rate of ${percent(answer.error_rate)}. These are the nearest:`, "warn");
   } else {
     const first = hits[0];
     tell(`${hits.length} clips. The best: ${first.name}, ${time(first.start_s)} to ${time(first.end_s)}.`);
@@ -124,6 +122,7 @@ function showQuery(answer, wanted) {
   const box = $("query");
   box.replaceChildren();
   box.hidden = false;
+  $("calibrated").textContent = answer.calibrated;
   if (clip) URL.revokeObjectURL(clip);
   clip = "";
   if (!wanted.file) {
@@ -166,13 +165,14 @@ function card(hit, answer, best) {
   text.append(more);
   if (!hit.missing) seen.observe(element);
   element.preview = async () => {
-    const address = `preview/${encodeURIComponent(answer.index)}/${hit.window_id}`;
+    const address = `preview/${encodeURIComponent(answer.index)}/${hit.media_id}`;
+    const part = `?start=${hit.start_s.toFixed(1)}&end=${hit.end_s.toFixed(1)}`;
     const player = element.querySelector("video, audio");
     if (player) {
-      if (player.tagName === "VIDEO") player.poster = `${address}.jpg`;
+      if (player.tagName === "VIDEO") player.poster = `${address}.jpg${part}`;
       player.src = player.dataset.src;
     }
-    const response = await fetch(`${address}.json`).catch(() => null);
+    const response = await fetch(`${address}.json${part}`).catch(() => null);
     if (!response || !response.ok) return;
     const found = await response.json();
     if (found.peaks.length) peaks.append(wave(found.peaks, `Waveform of ${name}, ${span}`));
