@@ -67,6 +67,8 @@ def run(
                 timeout_graceful_shutdown=_LAST_S,
             )
         )
+        # Who reads the address may ask at once.
+        listening.listen(_MOST_CONNECTIONS)
         _tell(config, listening.getsockname()[1])
         with _stopped_quietly():
             server.run(sockets=[listening])
