@@ -165,7 +165,8 @@ def _update(index_dir: str, wanted: IndexSettings) -> None:
     spread = _WORKERS.value, _SCHEDULER.value
     with indexing.Indexer(index_dir, limits, *spread, _RETRY.value) as indexer:
         if _MODEL.value or _REBUILD.value or wanted.note is None:
-            wanted = indexer.look(wanted)
+            held = None if _REBUILD.value else wanted.note
+            wanted = indexer.look(dataclasses.replace(wanted, note=held))
         config = wanted.windows.settled(wanted.trained_s)
         if _REBUILD.value:
             indexer.list(wanted, config)  # before anything goes

@@ -14,10 +14,19 @@ from programs import fails_in_one_line, run
 
 from avl_tf import trained, training
 from avl_tf.dataset import ClipConfig
+from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
 from avl_tf.model import ModelConfig
 from avl_tf.records import FeatureSpec
-from avl_tf.retrieval import ModelNote, calibrating, engine, moments
+from avl_tf.retrieval import (
+    ModelNote,
+    calibrating,
+    engine,
+    making,
+    moments,
+    same_model,
+    tasks,
+)
 from avl_tf.retrieval.calibrated import Kept
 from avl_tf.retrieval.calibration import Scale
 from avl_tf.retrieval.entries import Embedded, Source, Span, Window
@@ -282,6 +291,36 @@ def test_what_is_wrong_is_told_in_one_line(made, tmp_path):
     fails_in_one_line(_search(tmp_path / "new", f"--audio={wav}"), "an empty index")
     fails_in_one_line(_search(index), "Give either")
     fails_in_one_line(_search(index, f"--audio={wav}", "--image=x"), "Give either")
+
+
+def test_a_model_that_computes_otherwise_than_then_is_refused(made, tmp_path):
+    _, index, model, embedder = made
+    copy = str(tmp_path / "copy")
+    shutil.copytree(index, copy)
+    golden = same_model.golden(embedder)
+    note = ModelNote(model, embedder.digest, DIM, ("xx",), golden)
+    with writing(copy) as writer:
+        writer.put_note("model", dataclasses.asdict(note))
+    engine.Engine.open(copy)
+    making.describe(tasks.Model(model), note, copy)
+    value = golden["audio_embedding"][0]
+    value[3] += 0.01 * max(map(abs, value))
+    with writing(copy) as writer:
+        writer.put_note("model", dataclasses.asdict(note))
+    told = "does not embed the golden input.*audio_embedding is off by 0.01 .*--rebuild"
+    with pytest.raises(UserError, match=told):
+        engine.Engine.open(copy)
+    with pytest.raises(UserError, match=told):  # nothing is added to it either
+        making.describe(tasks.Model(model), note, copy)
+    golden["on_gpu"] = True  # they multiply with shorter numbers
+    value[3] -= 0.005 * max(map(abs, value))
+    same_model.require_golden(embedder, note, copy)
+    for damage in ({"visual": [[1.0]]}, {"n_frames": "x"}, {}):
+        damaged = {**golden, **damage} if damage else {"visual": golden["visual"]}
+        with pytest.raises(UserError, match="golden pair of its model is damaged"):
+            same_model.require_golden(
+                embedder, dataclasses.replace(note, golden=damaged), copy
+            )
 
 
 def test_moments_of_windows_that_overlap():

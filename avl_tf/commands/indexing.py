@@ -67,8 +67,14 @@ class Indexer:
         self._resources.__exit__(*error)
 
     def look(self, settings: IndexSettings) -> IndexSettings:
-        """Asks a worker what the model is; UserError if it cannot be loaded."""
-        about = self.run(tasks.describe, self._model(settings))
+        """Asks a worker what the model is.
+
+        Raises:
+            UserError, FileNotFoundError: it cannot be loaded, or embeds otherwise than
+                settings.note says.
+        """
+        known = settings.note, self.index_dir
+        about = self.run(tasks.describe, self._model(settings), *known)
         self._looked = True
         return dataclasses.replace(
             settings,

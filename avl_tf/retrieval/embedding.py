@@ -12,7 +12,7 @@ from avl_tf.errors import UserError
 from avl_tf.evaluation import clip_lengths
 from avl_tf.model import visual_input
 from avl_tf.records import Record, RecordsSpec
-from avl_tf.retrieval import windows
+from avl_tf.retrieval import same_model, windows
 from avl_tf.retrieval.entries import Embedded, ModelNote, Source, Span
 from avl_tf.retrieval.windows import WindowConfig
 from avl_tf.trained import Embedder
@@ -57,13 +57,12 @@ class RecordEmbedder:
 
     def note(self) -> ModelNote:
         """What an index keeps of the model."""
-        golden = {k: v.tolist() for k, v in self.embedder.golden().items()}
         return ModelNote(
             self._look.path,
             self.embedder.digest,
             self.embedder.embedding_dim,
             tuple(self.embedder.languages),
-            golden,
+            same_model.golden(self.embedder),
         )
 
     def as_read(self, found: records.RecordSet) -> records.RecordSet:

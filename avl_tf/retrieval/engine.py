@@ -7,7 +7,7 @@ from absl import logging
 
 from avl_tf import trained
 from avl_tf.errors import UserError
-from avl_tf.retrieval import moments
+from avl_tf.retrieval import moments, same_model
 from avl_tf.retrieval.answers import Answer, Hit
 from avl_tf.retrieval.calibrated import Calibrated
 from avl_tf.retrieval.entries import Window
@@ -57,7 +57,8 @@ class Engine:
 
         Raises:
             FileNotFoundError: there is no index, or no model there.
-            UserError: the index is damaged or was made by another model.
+            UserError: the index is damaged or was made by another model, or that embeds
+                its golden input otherwise here.
         """
         store = Store.open(index_dir)
         note = store.model
@@ -74,6 +75,7 @@ class Engine:
                 f"({note.digest[:12]}, not {embedder.digest[:12]}; it was at "
                 f"{note.path}). Give that one by --model, or make an index of its own."
             )
+        same_model.require_golden(embedder, note, index_dir)
         return cls(store, embedder, error_rate)
 
     def search(

@@ -11,9 +11,9 @@ from avl_tf import extraction, files, records
 from avl_tf.errors import MediaError, UserError
 from avl_tf.manifest import failures
 from avl_tf.records import Record, record_index
-from avl_tf.retrieval import origins
+from avl_tf.retrieval import origins, same_model
 from avl_tf.retrieval.embedding import RecordEmbedder
-from avl_tf.retrieval.entries import Embedded
+from avl_tf.retrieval.entries import Embedded, ModelNote
 from avl_tf.retrieval.origins import Wanted
 from avl_tf.retrieval.tasks import About, Failed, Model, Task
 from avl_tf.retrieval.windows import WindowConfig
@@ -22,10 +22,20 @@ from avl_tf.settings.extraction import ExtractionConfig
 _CHANGED = "it changed while it was read; the next run tries it again"
 
 
-def describe(model: Model) -> About:
-    """Looks at a model; raises as trained.look."""
+def describe(model: Model, held: ModelNote | None, index_dir: str) -> About:
+    """Looks at a model; raises as trained.look too.
+
+    Args:
+        model: the model.
+        held: what the index of index_dir knows of it, if anything.
+
+    Raises:
+        UserError: it embeds its golden input otherwise than when that was noted.
+    """
     _settle()
     embedder = _embedder(model.path)
+    if held and held.digest == embedder.embedder.digest:
+        same_model.require_golden(embedder.embedder, held, index_dir)
     branches = embedder.embedder.branches
     hears = tuple(name[6:] for name in branches if name.startswith("audio:"))
     return About(embedder.note(), embedder.trained_s, embedder.spec.images, hears)

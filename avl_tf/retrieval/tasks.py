@@ -49,11 +49,11 @@ class Failed:
     reason: str
 
 
-def describe(model: Model) -> About:
+def describe(model: Model, held: ModelNote | None, index_dir: str) -> About:
     """As making.describe."""
     from avl_tf.retrieval import making
 
-    return making.describe(model)
+    return making.describe(model, held, index_dir)
 
 
 def require_eyes(model: Model) -> None:

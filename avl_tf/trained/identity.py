@@ -110,10 +110,24 @@ def embed_golden(
     return golden_pair(inputs, embeddings)
 
 
-def difference(kept: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> str:
-    """Says which embeddings of two golden pairs differ, and by how much; "" if none."""
-    on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    limit, told = TOLERANCE_ON_GPU if on_gpu else TOLERANCE, []
+def has_gpu() -> bool:
+    """Whether TensorFlow computes on a GPU here."""
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def difference(
+    kept: Mapping[str, np.ndarray],
+    found: Mapping[str, np.ndarray],
+    on_gpu: bool = False,
+) -> str:
+    """Says which embeddings of two golden pairs differ, and by how much; "" if none.
+
+    Args:
+        kept: the one of before.
+        found: the other, made here.
+        on_gpu: kept was made on a GPU.
+    """
+    limit, told = TOLERANCE_ON_GPU if on_gpu or has_gpu() else TOLERANCE, []
     for name in (name for name in found if name.endswith(_SIDE)):
         one, other = kept.get(name), found[name]
         if one is None or other.shape != one.shape:
