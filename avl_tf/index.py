@@ -87,11 +87,11 @@ _STORE = flags.DEFINE_string(
 _RETRY = flags.DEFINE_boolean(
     "retry_failed", False, "Try again the recordings that failed before."
 )
-_REMOVE = flags.DEFINE_list(
+_REMOVE = flags.DEFINE_multi_string(
     "remove",
     [],
-    "Take out recordings, by their ids or paths, and do no more. They stay out until "
-    "their files change.",
+    "Take out recordings, by their ids or paths, with commas between, and do no more. "
+    "They stay out until their files change.",
 )
 _WATCH = flags.DEFINE_boolean(
     "watch", False, "Go on, and follow what is added to the folders until Ctrl-C."

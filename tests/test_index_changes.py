@@ -5,8 +5,9 @@ import os
 
 import pytest
 
+from avl_tf.commands import index_upkeep
 from avl_tf.errors import UserError
-from avl_tf.retrieval import changes, origins
+from avl_tf.retrieval import Store, changes, origins, writing
 from avl_tf.retrieval.entries import Medium
 from avl_tf.retrieval.origins import MANIFEST, VIDEOS, Origin
 from avl_tf.retrieval.windows import WindowConfig
@@ -63,6 +64,31 @@ def test_media_are_found_by_their_names(folder):
     ids = [one.source.record_id for one in _listed(folder, sees_images=True)]
     assert ids == ["c.wav", "x.jpg"]
     assert _listed(folder, language="es")[0].source.language == "es"
+
+
+def test_a_name_that_is_no_text_is_a_failure(folder):
+    for name in (b"\xff.mp4", b"\xff.txt"):
+        with open(os.path.join(os.fsencode(folder), name), "wb"):
+            pass
+    _, (fault,) = origins.of_media(Origin(VIDEOS, str(folder)), CONFIG, False)
+    assert fault["id"] == r"\udcff.mp4" and "rename it" in fault["reason"]
+
+
+def test_what_is_taken_out_may_have_a_comma_in_its_name(folder, tmp_path):
+    for name in ("a,c.wav", "x\ny.mp4"):
+        (folder / name).write_text(name)
+    index_dir = str(tmp_path / "index")
+    with writing.writing(index_dir) as writer:
+        for one in _listed(folder):
+            writer.add_failure(one.source, "none")
+    taken = index_upkeep.remove(index_dir, ["a,c.wav", "x\ny.mp4"])
+    with Store.open(index_dir) as store:
+        left = [one.source.record_id for one in store.media() if not one.removed]
+    assert (taken, left) == (2, ["a.mp4", "c.wav", "sub/b.MKV"])
+    assert index_upkeep.remove(index_dir, [f"{folder}/a.mp4,c.wav"]) == 2
+    for name in ("a.mp4,", "", "none,c.wav"):
+        with pytest.raises(UserError, match="no recording of"):
+            index_upkeep.remove(index_dir, [name])
 
 
 def test_nothing_is_done_where_nothing_changed(folder):

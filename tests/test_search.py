@@ -13,6 +13,7 @@ import pytest
 from programs import fails_in_one_line, run
 
 from avl_tf import trained, training
+from avl_tf.commands import searching
 from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
@@ -27,6 +28,7 @@ from avl_tf.retrieval import (
     same_model,
     tasks,
 )
+from avl_tf.retrieval.answers import Answer, Hit
 from avl_tf.retrieval.calibrated import Kept
 from avl_tf.retrieval.calibration import Scale
 from avl_tf.retrieval.entries import Embedded, Source, Span, Window
@@ -323,6 +325,14 @@ def test_a_model_that_computes_otherwise_than_then_is_refused(made, tmp_path):
             )
 
 
+def test_a_name_takes_one_line_of_the_table():
+    media = "/v/new\nline \x1bé.mp4"
+    hit = Hit(1, "r", media, 1, 0, 2, 1.0, None, None, 0, "", "xx", "")
+    told = searching.table(Answer((hit,), None, None, 0.1, "not calibrated"))
+    row = told.splitlines()[1].split()
+    assert row == r"1 new\nline \x1bé.mp4 0:00-0:02 1.00".split()
+
+
 def test_moments_of_windows_that_overlap():
     def window(media, start_s, end_s):
         return Window(0, 7, media, media, "xx", start_s, end_s, "", "")
@@ -337,5 +347,10 @@ def test_moments_of_windows_that_overlap():
     ]
     assert moments.merge(windows, 10) == [0, 2, 3, 4]
     assert moments.merge(windows, 2) == [0, 2]
+    # Of several spans of a file each is a medium of its own.
+    other = dataclasses.replace(windows[0], media_id=8)
+    assert moments.overlap(windows[1], other) and moments.overlap(other, windows[1])
+    assert not moments.overlap(windows[2], other)  # another file
+    assert not moments.overlap(windows[3], other)  # it touches
     # Without a file they are told apart by the index's number.
     assert moments.merge([window("", 0, 2), window("", 1, 3)], 5) == [0]

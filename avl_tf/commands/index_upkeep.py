@@ -1,9 +1,10 @@
 """What else is done to an index: followed, emptied, and recordings taken out of it."""
 
+import collections
 import functools
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from absl import logging
 
@@ -107,25 +108,34 @@ def _is_ripe(before: dict[str, tuple[int, int]], one: Wanted) -> bool:
 def remove(index_dir: str, names: Sequence[str]) -> int:
     """Takes recordings out by their ids or paths; they stay out. Returns how many.
 
+    A name that nothing has is taken for several, with commas between.
+
     Raises:
         UserError: nothing has such a name; nothing is taken out then.
     """
     with writing(index_dir) as writer:
-        known = writer.media()
+        of_name: dict[str, set[int]] = collections.defaultdict(set)
+        for one in writer.media():
+            source = one.source
+            for name in (source.record_id, source.recording_id, source.media):
+                of_name[name].add(one.id)
         found: set[int] = set()
         for name in names:
-            path = os.path.abspath(name)
-            own = {
-                one.id
-                for one in known
-                if name in (one.source.record_id, one.source.recording_id)
-                or path == one.source.media
-            }
-            if not own:
-                raise UserError(
-                    f"--remove={name}: no recording of {index_dir} has this id or path."
-                )
-            found |= own
+            parts = [name] if _named(of_name, name) else name.split(",")
+            for part in parts:
+                own = _named(of_name, part.strip())
+                if not own:
+                    raise UserError(
+                        f"--remove={part}: no recording of {index_dir} has this id or "
+                        "path."
+                    )
+                found |= own
         writer.remove(sorted(found), keep_out=True)
         vectors.refresh(writer)
     return len(found)
+
+
+def _named(of_name: Mapping[str, set[int]], name: str) -> set[int]:
+    """The media of this id or path; none of no name."""
+    paths = {name, os.path.abspath(name)} if name else set()
+    return set().union(*(of_name.get(path, set()) for path in paths))

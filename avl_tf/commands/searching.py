@@ -102,7 +102,7 @@ def table(answer: Answer) -> str:
     calibrated = any(hit.precision is not None for hit in answer.hits)
     rows = [head + ["precision"] * calibrated]
     for hit in answer.hits:
-        name = os.path.basename(hit.media) or hit.recording_id
+        name = _one_line(os.path.basename(hit.media) or hit.recording_id)
         span = f"{clock(hit.start_s)}-{clock(hit.end_s)}"
         row = [str(hit.rank), name, span, f"{hit.score:.2f}"]
         if calibrated:
@@ -125,6 +125,11 @@ def table(answer: Answer) -> str:
     if answer.match is None:
         lines.append(answer.calibrated)
     return "\n".join(lines)
+
+
+def _one_line(name: str) -> str:
+    """A name in which what would break the line of a table is escaped."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in name)
 
 
 def clock(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """An index's calibration as it is kept, and what it says of the hits of a query."""
 
 import dataclasses
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -100,7 +101,8 @@ class Calibrated:
                 "video for speech, would be."
                 if kept
                 else "not calibrated: `python -m avl_tf.index --index_dir="
-                f"{self._store.folder} --validation=RECORDS` tells what is a match."
+                f"{shlex.quote(self._store.folder)} --validation=RECORDS` tells what "
+                "is a match."
             )
             return Reading(None, None, nothing, nothing, told)
         calibration, n_windows = kept.searches[key], self._store.n_windows

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import shlex
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -230,7 +231,8 @@ def require_local(index_dir: str) -> None:
 
 def mended_by(index_dir: str) -> str:
     """What makes a damaged index whole."""
+    place = shlex.quote(index_dir)
     return (
-        f"`python -m avl_tf.index --index_dir={index_dir} --rebuild` makes the index "
+        f"`python -m avl_tf.index --index_dir={place} --rebuild` makes the index "
         "anew from its media."
     )

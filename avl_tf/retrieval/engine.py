@@ -10,7 +10,6 @@ from avl_tf.errors import UserError
 from avl_tf.retrieval import moments, same_model
 from avl_tf.retrieval.answers import Answer, Hit
 from avl_tf.retrieval.calibrated import Calibrated
-from avl_tf.retrieval.entries import Window
 from avl_tf.retrieval.finding import Finder
 from avl_tf.retrieval.store import Store
 from avl_tf.trained.embedder import Embedder
@@ -110,7 +109,7 @@ class Engine:
         found = self.finder.find(query.embedding, steps, output, n + 3)
         if by == "window":
             (own,) = self.store.windows([_id(source)])
-            others = [not _overlap(one, own) for one in found.windows]
+            others = [not moments.overlap(one, own) for one in found.windows]
             found = found.only(np.flatnonzero(others).tolist())
         found = found.only(moments.merge(found.windows, n))
         reading = self._calibrated.read(
@@ -176,11 +175,3 @@ def _id(source: Source | int) -> int:
     if not isinstance(source, int):
         raise TypeError("by='window' takes the id of a window")
     return source
-
-
-def _overlap(one: Window, other: Window) -> bool:
-    return (
-        one.media_id == other.media_id
-        and one.start_s < other.end_s
-        and other.start_s < one.end_s
-    )

@@ -22,7 +22,7 @@ def merge(windows: Sequence[Window], n: int) -> list[int]:
     chosen: list[int] = []
     spans: dict[str | int, list[tuple[float, float]]] = {}
     for index, window in enumerate(windows):
-        others = spans.setdefault(window.media or window.media_id, [])
+        others = spans.setdefault(_file(window), [])
         overlaps = any(
             window.start_s < end and start < window.end_s for start, end in others
         )
@@ -32,3 +32,14 @@ def merge(windows: Sequence[Window], n: int) -> list[int]:
         if len(chosen) == n:
             break
     return chosen
+
+
+def overlap(one: Window, other: Window) -> bool:
+    """Whether two windows show the same of a media file."""
+    is_later = one.start_s >= other.end_s or other.start_s >= one.end_s
+    return _file(one) == _file(other) and not is_later
+
+
+def _file(window: Window) -> str | int:
+    # Several spans of a file are media of their own.
+    return window.media or window.media_id

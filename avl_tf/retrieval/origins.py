@@ -71,20 +71,22 @@ def of_media(
         sees_images: the model sees still images, and no video.
 
     Returns:
-        The recordings, and the lines of a manifest that are none.
+        The recordings, and the lines of a manifest, or the files, that are none.
 
     Raises:
         FileNotFoundError, UserError: it is not there, or there is nothing in it.
     """
     if origin.kind == VIDEOS:
-        recordings, faults = _in_folder(origin, sees_images), []
+        recordings, faults = _in_folder(origin, sees_images)
     else:
         recordings, found = sift_manifest(origin.path)
         faults = [dataclasses.asdict(fault) for fault in found]
     return [_wanted(one, origin, config) for one in recordings], faults
 
 
-def _in_folder(origin: Origin, sees_images: bool) -> list[Recording]:
+def _in_folder(
+    origin: Origin, sees_images: bool
+) -> tuple[list[Recording], list[Failure]]:
     if not os.path.isdir(origin.path):
         raise FileNotFoundError(f"--videos={origin.path}: no such folder.")
     seen = media_files.VIDEO_SUFFIXES
@@ -98,7 +100,7 @@ def _in_folder(origin: Origin, sees_images: bool) -> list[Recording]:
             f"--videos={origin.path}: no media file in it or below (files that end in "
             f"{', '.join(seen[:3])} and so on). Nothing was taken out of the index."
         )
-    return [
+    recordings = [
         Recording(
             id=name,
             media=(path := os.path.join(origin.path, name)),
@@ -108,6 +110,16 @@ def _in_folder(origin: Origin, sees_images: bool) -> list[Recording]:
             audio_track=origin.audio_track,
         )
         for name in names
+    ]
+    unreadable = [
+        name.encode("utf-8", "backslashreplace").decode()
+        for name in listing.unreadable
+        if media_files.has_suffix(name, suffixes)
+    ]
+    reason = "no file, or a name that is no UTF-8 text: rename it"
+    return recordings, [
+        {"id": name, "media": os.path.join(origin.path, name), "reason": reason}
+        for name in unreadable
     ]
 
 
