@@ -199,13 +199,14 @@ def test_the_microphone_is_the_default_input(made, tmp_path, monkeypatch):
     assert json.loads(done.stdout)[0]["recording_id"] == "v1"
 
 
-def test_a_calibrated_index_says_what_fits(made, tmp_path, monkeypatch):
+def test_a_calibrated_index_says_what_fits(made, tmp_path, monkeypatch, caplog):
     folder, index, _, _ = made
     copy = str(tmp_path / "copy")
     shutil.copytree(index, copy)
     with writing(copy) as writer:
         kept = calibrating.calibrate(writer, str(folder / "records-run" / "train"))
         assert kept.n_queries == 16
+        assert "4 of 4 recordings are among the training records" in caplog.text
         assert not kept.is_stale(26) and kept.is_stale(27)  # of 24 windows
         assert Kept.of(writer) == kept
         # A tone is not like the clips.

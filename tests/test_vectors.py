@@ -101,6 +101,18 @@ def test_the_flat_cache_holds_the_bits_of_the_segments(folder):
     assert "900 windows, exact, recall@10 1.000 of exact (" in str(report)
 
 
+def test_of_nothing_that_is_seen_no_recall_is_told(tmp_path, recwarn):
+    with writing(str(tmp_path)) as writer:
+        writer.claim(ModelNote("m", "d", DIM))
+        heard = np.ones((4, DIM), np.float32)
+        _add(writer, "a", np.full_like(heard, np.nan), heard)  # sounds alone
+        assert vectors.build(writer, "visual").recall is None
+        assert vectors.build(writer, "audio").recall == 1
+        writer.remove([1])
+        assert [one.recall for one in vectors.refresh(writer)] == [None, None]
+    assert not recwarn.list
+
+
 def test_reduced_vectors_are_looked_at_again(folder, monkeypatch):
     monkeypatch.setattr(vector_building, "_DIMS", 8)
     monkeypatch.setattr(vectors, "_LOOKED_AT_AGAIN", 60)

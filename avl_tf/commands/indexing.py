@@ -74,7 +74,15 @@ class Indexer:
                 settings.note says.
         """
         known = settings.note, self.index_dir
-        about = self.run(tasks.describe, self._model(settings), *known)
+        try:
+            about = self.run(tasks.describe, self._model(settings), *known)
+        except FileNotFoundError as error:
+            if settings.note is None:
+                raise
+            raise FileNotFoundError(
+                f"{error} {self.index_dir} was made with it: say where it is now by "
+                "--model=FOLDER."
+            ) from error
         self._looked = True
         return dataclasses.replace(
             settings,
@@ -96,8 +104,8 @@ class Indexer:
             is_ripe: what is not, as a file that grows still, is left for later.
         """
         config = settings.windows.settled(settings.trained_s)
+        wanted, faults = self.list(settings, config)  # before anything is made
         with writing(self.index_dir) as writer:
-            wanted, faults = self.list(settings, config)
             if settings.note is None:
                 raise ValueError("the model was not looked at")
             writer.claim(settings.note)

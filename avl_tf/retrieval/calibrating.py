@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import tensorflow as tf
 import tqdm
+from absl import logging
 
-from avl_tf import dataset, evaluation, trained
+from avl_tf import dataset, evaluation, overlap, trained
 from avl_tf.errors import UserError
 from avl_tf.records import RecordSet, open_records, record_index
 from avl_tf.retrieval import calibration, moments
@@ -58,6 +59,7 @@ def calibrate(store: Writer, path: str, model: str = "") -> Kept:
     looked = trained.look(model or store.model.path)
     embedder = RecordEmbedder(looked.path)
     store.claim(embedder.note())
+    _tell_if_trained_on(looked, embedder.as_read(open_records(path)))
     finder = Finder(store)
     sample = finder.sample()
     asked: dict[str, list[Asked]] = defaultdict(list)
@@ -71,6 +73,18 @@ def calibrate(store: Writer, path: str, model: str = "") -> Kept:
     kept = Kept(path, len(clips), tuple(sample), searches)
     kept.put(store)
     return kept
+
+
+def _tell_if_trained_on(looked: Trained, found: RecordSet) -> None:
+    learnt = looked.learnt()
+    if learnt and (shared := overlap.find(learnt, overlap.look(found))):
+        logging.warning(
+            "--validation=%s: %s. What was seen in training scores higher than what "
+            "will be asked: too few queries will be told to fit nothing. Use a split "
+            "of its own (docs/evaluation.md).",
+            found.name,
+            shared,
+        )
 
 
 def read(embedder: RecordEmbedder, looked: Trained, path: str) -> Iterator[Clip]:

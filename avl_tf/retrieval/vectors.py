@@ -228,7 +228,7 @@ def build(store: Writer, side: str, flat_up_to: int = FLAT) -> Report:
     started = time.monotonic()
     built = vector_building.build(store, side, flat_up_to)
     recall, n_queries = None, len(built.queries)
-    if n_queries:
+    if (built.exact >= 0).any():  # something is asked, and there to be found
         index = VectorIndex(store, side, built)
         # Half of them choose how many lists are looked through.
         _choose_lists(index, built)
