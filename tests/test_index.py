@@ -222,6 +222,8 @@ def test_a_damaged_index_is_told_and_made_anew_with_one_flag(index, tmp_path):
         file.write(b"no database at all")
     for arguments in ([flag], [flag, "--check"], [flag, "--remove=a.mp4"]):
         fails_in_one_line(run("avl_tf.index", *arguments), "index.sqlite", "--rebuild")
+    os.remove(os.path.join(index_dir, "index.sqlite"))
+    fails_in_one_line(run("avl_tf.index", flag), "database", "is gone", "--rebuild")
     done = run("avl_tf.index", flag, "--rebuild", "--workers=1")
     fails_in_one_line(done, "2 of 7 recordings failed")
     with Store.open(index[0]) as whole, Store.open(index_dir) as store:

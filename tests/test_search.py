@@ -330,6 +330,8 @@ def test_a_name_takes_one_line_of_the_table():
     media = "/v/new\nline \x1bé.mp4"
     hit = Hit(1, "r", media, 1, 0, 2, 1.0, None, None, 0, "", "xx", "")
     told = searching.table(Answer((hit,), None, None, 0.1, "not calibrated"))
+    nothing = searching.table(Answer((), None, None, 0.1, "not calibrated"))
+    assert nothing.startswith("Nothing to be found") and "--output" in nothing
     row = told.splitlines()[1].split()
     assert row == r"1 new\nline \x1bé.mp4 0:00-0:02 1.00".split()
 

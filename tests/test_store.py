@@ -1,7 +1,10 @@
 """The index directory: what is committed stays, what is damaged is told."""
 
+import contextlib
+import errno
 import os
 import re
+import resource
 import shutil
 import signal
 import sqlite3
@@ -14,7 +17,14 @@ import pytest
 
 from avl_tf import offspring
 from avl_tf.errors import UserError
-from avl_tf.retrieval import ModelNote, Store, merging, segments, writing
+from avl_tf.retrieval import (
+    ModelNote,
+    Store,
+    index_settings,
+    merging,
+    segments,
+    writing,
+)
 from avl_tf.retrieval.entries import Embedded, Source, Span
 
 D = 4
@@ -327,3 +337,45 @@ def test_nothing_is_lost_or_twice_after_fifty_kills(tmp_path):
             assert row[0] == number
         files = os.listdir(os.path.join(folder, "segments"))
         assert len(files) == 3 * len(store.segments)
+
+
+@contextlib.contextmanager
+def _no_file_above(n_bytes):
+    """As on a disk that is full: a file cannot grow."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_is_full_is_told_and_nothing_is_lost(tmp_path):
+    folder = filled(tmp_path)
+    with writing.writing(folder) as writer:
+        with _no_file_above(200), pytest.raises(OSError, match="000001-.*npy") as told:
+            writer.add([embedded("c", 100)])
+        assert told.value.errno == errno.EFBIG
+        assert writer.n_windows == 4
+        writer.add([embedded("c", 100)])
+    new = str(tmp_path / "new")
+    with _no_file_above(2000), pytest.raises(OSError, match="index.sqlite: disk I/O"):
+        with writing.writing(new):
+            pass
+    _is_as_if_never_made(new)
+
+
+def test_an_index_that_was_killed_before_its_first_commit_is_none(tmp_path):
+    folder = tmp_path / "index"
+    (folder / "segments").mkdir(parents=True)
+    with contextlib.closing(sqlite3.connect(folder / "index.sqlite")) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    _is_as_if_never_made(str(folder))
+
+
+def _is_as_if_never_made(folder):
+    with pytest.raises(FileNotFoundError, match="no index here"):
+        Store.open(folder)
+    assert index_settings.read(folder) is None
+    with writing.writing(folder) as writer:
+        assert writer.n_windows == 0

@@ -98,6 +98,11 @@ def as_list(answer: Answer) -> str:
 
 def table(answer: Answer) -> str:
     """The hits as a table, and what is to be said of them."""
+    if not answer.hits:
+        return (
+            "Nothing to be found: the index has no window of this side. By --output it "
+            "is chosen whether what is seen or what is said is searched."
+        )
     head = ["rank", "media", "span", "score"]
     calibrated = any(hit.precision is not None for hit in answer.hits)
     rows = [head + ["precision"] * calibrated]

@@ -19,6 +19,8 @@ _APPLICATION = 0x61766C69  # "avli"
 # What a write-ahead log is beside its database.
 COMPANIONS = ("", "-wal", "-shm")
 _PATIENCE_S = 30.0
+# In what SQLite says, of what no --rebuild would mend.
+_OF_THE_DISK = ("full", "readonly", "unable to open", "disk I/O error")
 
 # A medium's state is HERE, REMOVED or GONE. A window's steps are the rows from
 # first_step on of its segment's; the first begins at step_start_s of the media file.
@@ -74,10 +76,7 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         is_new = not os.path.exists(self.path)
         if is_new and not writes:
-            raise FileNotFoundError(
-                f"{folder}: no index here (no {NAME} in it). Make one: "
-                f"python -m avl_tf.index --model=RUN --videos=DIR --index_dir={folder}"
-            )
+            raise _nothing_in(folder)
         with self._told():
             try:
                 self._open(folder, writes)
@@ -100,7 +99,9 @@ class Database:
         )
         (application,) = self._one("PRAGMA application_id")
         (version,) = self._one("PRAGMA user_version")
-        if writes and not application and self._is_begun(folder):
+        if not application and self._is_begun(folder):
+            if not writes:
+                raise _nothing_in(folder)
             self._make()
         elif application != _APPLICATION:
             raise UserError(
@@ -209,7 +210,7 @@ class Database:
                     f"{self.path}: another process writes to it since "
                     f"{_PATIENCE_S:g} s. Wait for it, or stop it."
                 ) from error
-            if "full" in text or "readonly" in text or "unable to open" in text:
+            if any(words in text for words in _OF_THE_DISK):
                 raise OSError(f"{self.path}: {text}.") from error
             raise UserError(
                 f"{self.path}: damaged ({text}). {self._mended_by}"
@@ -218,6 +219,13 @@ class Database:
             raise UserError(
                 f"{self.path}: damaged ({error}). {self._mended_by}"
             ) from error
+
+
+def _nothing_in(folder: str) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"{folder}: no index here (nothing in {NAME}). Make one: python -m "
+        f"avl_tf.index --model=RUN --videos=DIR --index_dir={shlex.quote(folder)}"
+    )
 
 
 def require_local(index_dir: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from avl_tf import json_text, whole_files
 from avl_tf.errors import UserError
+from avl_tf.retrieval.database import mended_by
 from avl_tf.retrieval.entries import ModelNote
 from avl_tf.retrieval.origins import Origin
 from avl_tf.retrieval.store import Store
@@ -58,14 +59,18 @@ def read(index_dir: str) -> IndexSettings | None:
     """The settings of an index; None where none is.
 
     Raises:
-        UserError: the database is damaged.
+        UserError: the database is damaged, or is gone from where one was.
     """
     try:
         with Store.open(index_dir) as store:
             value = store.note("settings")
             note = store.model if store.note("model") else None
     except FileNotFoundError:
-        return None
+        if beside(index_dir) is None:
+            return None
+        raise UserError(
+            f"{index_dir}: the database of the index is gone. {mended_by(index_dir)}"
+        ) from None
     if value is None:
         return beside(index_dir)
     return dataclasses.replace(_from(value, index_dir), note=note)

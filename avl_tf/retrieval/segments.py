@@ -25,6 +25,16 @@ def path(folder: str, number: int, kind: str) -> str:
     return os.path.join(folder, "segments", f"{number:06d}-{kind}.npy")
 
 
+def _write_array(path: str, array: np.ndarray) -> None:
+    """As numpy.save, which does not say of a full disk that it is full."""
+    header = np.lib.format.header_data_from_array_1_0(array)
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(array.data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def write(folder: str, number: int, kind: str, vectors: np.ndarray) -> str:
     """Writes one file of a segment, whole and on the disk, or not at all.
 
@@ -50,10 +60,10 @@ def write(folder: str, number: int, kind: str, vectors: np.ndarray) -> str:
         )
     name = path(folder, number, kind)
     with whole_files.replacing(name) as temporary:
-        with open(temporary, "wb") as file:
-            np.lib.format.write_array(file, rounded, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            _write_array(temporary, rounded)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, name) from error
         digest = sha256(temporary)
     sync_folder(os.path.dirname(name))
     return digest
