@@ -350,6 +350,12 @@ def test_moments_of_windows_that_overlap():
     ]
     assert moments.merge(windows, 10) == [0, 2, 3, 4]
     assert moments.merge(windows, 2) == [0, 2]
+    # Narrowed by reranking to what touches, two windows show one scene.
+    pair = [windows[0], windows[3], window("a", 25, 35)]  # each touches the next
+    whole = [(5.0, 15.0), (15.0, 25.0), (25.0, 35.0)]
+    assert moments.merge(pair, 9, whole) == [0, 1, 2]
+    assert moments.merge(pair, 9, [(14.0, 15.0), (15.0, 16.0), whole[2]]) == [0, 2]
+    assert moments.merge(pair, 9, [(14.0, 15.0), (16.0, 17.0), whole[2]]) == [0, 1, 2]
     # Of several spans of a file each is a medium of its own.
     other = dataclasses.replace(windows[0], media_id=8)
     assert moments.overlap(windows[1], other) and moments.overlap(other, windows[1])

@@ -12,7 +12,7 @@ from absl import logging
 from avl_tf import dataset, evaluation, overlap, trained
 from avl_tf.errors import UserError
 from avl_tf.records import RecordSet, open_records, record_index
-from avl_tf.retrieval import calibration, moments
+from avl_tf.retrieval import calibration
 from avl_tf.retrieval import rerank as reranking
 from avl_tf.retrieval.calibrated import Kept
 from avl_tf.retrieval.calibration import Asked, Calibration
@@ -180,6 +180,5 @@ def _asked(
         for index, window in enumerate(found.windows)
         if window.recording_id != clip.recording_id
     ]
-    found = found.only(others)
-    found = found.only(moments.merge(found.windows, _OTHERS))
+    found = found.only(others).moments(_OTHERS)
     return Asked(found.scores, own, finder.scale(query, output, sample))

@@ -111,7 +111,7 @@ class Engine:
             (own,) = self.store.windows([_id(source)])
             others = [not moments.overlap(one, own) for one in found.windows]
             found = found.only(np.flatnonzero(others).tolist())
-        found = found.only(moments.merge(found.windows, n))
+        found = found.moments(n)
         reading = self._calibrated.read(
             query.embedding, found.scores, f"{by}-{output}", steps is not None
         )

@@ -35,6 +35,10 @@ class Found(NamedTuple):
             [self.spans[i] for i in wanted],
         )
 
+    def moments(self, n: int) -> "Found":
+        """The best of what overlaps, n at most; see avl_tf/retrieval/moments.py."""
+        return self.only(moments.merge(self.windows, n, self.spans))
+
 
 class Finder:
     """The vectors of an index, as they are now; any thread may use it."""
@@ -61,16 +65,16 @@ class Finder:
             scores, ids = (one[0] for one in index.search(embedding[np.newaxis], k))
             scores, ids = scores[ids >= 0], ids[ids >= 0]
             windows = self._store.windows(ids)
+            spans = [(one.start_s, one.end_s) for one in windows]
+            if steps is not None and windows:
+                seen = self._store.steps_of([one.id for one in windows])
+                scores, spans = reranking.rerank(steps, seen, spans, scores)
+            order = np.argsort(-scores, kind="stable").tolist()
+            found = Found(windows, scores, spans).only(order)
             # So many windows of one video may be a single moment.
-            if len(ids) < k or len(moments.merge(windows, n)) == n:
-                break
+            if len(ids) < k or len(found.moments(n).windows) == n:
+                return found
             k *= 2
-        spans = [(one.start_s, one.end_s) for one in windows]
-        if steps is not None and windows:
-            seen = self._store.steps_of([one.id for one in windows])
-            scores, spans = reranking.rerank(steps, seen, spans, scores)
-        order = np.argsort(-scores, kind="stable").tolist()
-        return Found(windows, scores, spans).only(order)
 
     def of_window(self, window_id: int, output: str) -> np.ndarray:
         """The vector that a window asks by: of the other side than output, or of that.
