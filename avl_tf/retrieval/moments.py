@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from avl_tf.retrieval.entries import Window
 
-
 # Spans that are no further apart touch.
 _GAP_S = 1e-3
 
