@@ -137,6 +137,7 @@ def test_programs_write_to_a_milvus_and_search_in_it(tmp_path):
         given = [f"--model={run_dir}", f"--records={records}", f"--store={store}"]
         made = run("avl_tf.index", index_dir, *given, cwd=tmp_path)
         assert made.returncode == 0, made.stderr
+        assert "Traceback" not in made.stderr
         asked = run(
             "avl_tf.search", index_dir, f"--audio={query}", "--json", cwd=tmp_path
         )

@@ -258,8 +258,9 @@ def _told(address: str) -> Iterator[Any]:
 def _client(address: str) -> Any:
     from pymilvus import MilvusClient
 
-    # It logs what it raises too, by loggers that it makes when they are needed.
-    for name in ("pymilvus", "pymilvus.milvus_client", "milvus_lite"):
+    # It logs what it raises too, by loggers that it makes when they are needed;
+    # milvus-lite does of each of its calls that it has not.
+    for name in ("pymilvus", "pymilvus.milvus_client", "milvus_lite", "grpc._server"):
         quiet = standard_logging.getLogger(name)
         quiet.propagate, quiet.handlers = False, [standard_logging.NullHandler()]
     token = os.environ.get("MILVUS_TOKEN", "")
