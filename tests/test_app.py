@@ -15,7 +15,8 @@ import pytest
 from programs import environment, fails_in_one_line, run_afresh
 from served import engine, made, query
 
-from avl_tf.server import decoding, running
+from avl_tf.errors import UserError
+from avl_tf.server import decoding, opening, running
 
 __all__ = ["engine", "made", "query"]  # fixtures
 
@@ -77,6 +78,7 @@ def test_it_serves_https_on_all_addresses_and_ends_when_told(made, query, certif
         (["--index_dir=none"], ["none: no index here"]),
         (["--index_dir=a=none,b=none"], ["none: no index here"]),
         (["--index_dir=a=x,x"], ["NAME=FOLDER"]),
+        (["--index_dir=a,b"], ["a,b: no such directory", "NAME=DIR each"]),
         (["--index_dir=a/b=x,c=y"], ["'a/b' has no place in an address"]),
         (["--index_dir={index}", "--model=b=x,c=y"], ["no index is called 'b'"]),
         (["--index_dir={index}", "--tls_cert=x"], ["--tls_key", "go together"]),
@@ -99,6 +101,21 @@ def test_what_cannot_be_served_is_told_at_once(made, arguments, texts):
         values = {"index": made[0], "taken": other.getsockname()[1], "here": __file__}
         given = [argument.format(**values) for argument in arguments]
         fails_in_one_line(run_afresh("avl_tf.app", *given), *texts)
+
+
+def test_of_several_indexes_each_has_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "x").mkdir(parents=True)
+    for items in (["data/nope", "ro=runs/x"], ["runs/x", "runs"]):
+        with pytest.raises(UserError, match="several indexes are NAME=DIR each"):
+            running.indexes_of(items)
+
+
+def test_what_is_not_calibrated_is_logged_at_the_start(made, caplog):
+    opening.served({"ro": made[0]}, {})
+    assert f"ro: not calibrated: `python -m avl_tf.index --index_dir={made[0]}" in (
+        caplog.text
+    )
 
 
 def test_names_of_indexes(tmp_path):

@@ -81,7 +81,13 @@ def indexes_of(items: Sequence[str]) -> dict[str, str]:
         UserError: they are not of that form, or a name has no place in an address.
     """
     whole = ",".join(items)
-    if "=" not in whole or os.path.isdir(whole):
+    is_one = len(items) == 1 and "=" not in whole
+    if not is_one and "=" not in items[0] and not os.path.isdir(whole):
+        raise UserError(
+            f"--index_dir={whole}: no such directory, and several indexes are NAME=DIR "
+            "each, as in --index_dir=es=indexes/es,ro=indexes/ro."
+        )
+    if is_one or os.path.isdir(whole):
         name = os.path.basename(os.path.abspath(whole))
         return {re.sub(r"[^\w.-]", "_", name, flags=re.ASCII) or "index": whole}
     found = comma_lists.parse_named(items, "index_dir", "FOLDER")
