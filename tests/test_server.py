@@ -402,11 +402,18 @@ def test_a_client_of_tensorflow_serving_is_answered(client, query, engine):
         (b'{"inputs": [[0, 1]], "signature_name": "visual"}', "got [1, 2]"),
         (b'{"inputs": [[0], [1, 2]], "signature_name": "visual"}', "cannot be made"),
         (b'{"inputs": [["a"]], "signature_name": "visual"}', "cannot be made"),
+        (
+            b'{"inputs": {"waveform": [[0.1], [0.1]], "n_samples": [1]}, '
+            b'"signature_name": "waveform"}',
+            "n_samples and waveform hold unlike numbers of items",
+        ),
         (b'{"inputs": [[NaN]], "signature_name": "visual"}', "finite"),
     ],
 )
 def test_a_wrong_prediction_is_told(client, body, text):
-    _refused(client.post("/v1/models/first:predict", content=body), 400, text)
+    response = client.post("/v1/models/first:predict", content=body)
+    _refused(response, 400, text)
+    assert "execution" not in response.text and "strided" not in response.text
 
 
 def test_a_model_that_is_not_there_is_told(client, engine, tmp_path):

@@ -8,6 +8,7 @@ A request is {"signature_name", "instances": [...]}, an item a row, or {"inputs"
 import base64
 import binascii
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ from avl_tf.errors import UserError
 from avl_tf.server.refusals import Refusal
 
 _DEFAULT = "serving_default"
+# Lines around what the runtime of a graph has to say.
+_NO_REASON = re.compile(r"\s*(Graph exec|Detected at|<stack|File \"|\[\[|\d+ root|$)")
 _MOST_NUMBERS = 50_000_000
 
 
@@ -80,7 +83,7 @@ class Export:
         try:
             found = {key: value.numpy() for key, value in function(**given).items()}
         except (tf.errors.InvalidArgumentError, ValueError) as error:
-            raise Refusal(400, files.reason(error)) from error
+            raise Refusal(400, _reason(error)) from error
         except tf.errors.ResourceExhaustedError as error:
             raise Refusal(400, "it takes more memory than there is.") from error
         outputs = {key: _plain(value) for key, value in sorted(found.items())}
@@ -105,6 +108,15 @@ class Export:
                 f"def. There are {known}.",
             )
         return self._signatures[name]
+
+
+def _reason(error: Exception) -> str:
+    """The line of TensorFlow's text that says what is wrong with the inputs."""
+    text = str(getattr(error, "message", error))
+    if asserted := re.search(r"assertion failed: \[([^\]]+)\]", text):
+        return f"{asserted[1]}."
+    lines = [line for line in text.splitlines() if not _NO_REASON.match(line)]
+    return files.reason(ValueError("\n".join(lines) or text))
 
 
 def _told(info: Any) -> dict[str, Any]:
