@@ -1,11 +1,15 @@
 """The page in a browser: somebody speaks, and the right clip stands at its moment."""
 
+import json
 import os
 import re
 import shutil
 
+import numpy as np
 import pytest
 from served import engine, made, make_app, query, running
+
+from avl_tf import media
 
 sync_api = pytest.importorskip("playwright.sync_api")
 __all__ = ["engine", "made", "query"]  # fixtures
@@ -103,7 +107,8 @@ def test_a_player_stops_at_the_end_of_the_moment(page, made):
     card.locator("video").evaluate(
         "video => new Promise((done) => video.addEventListener('pause', done))"
     )
-    assert 2.9 < video.evaluate("video => video.currentTime") < 3.5
+    # A browser tells the time some times a second, of a busy machine fewer.
+    assert 2.9 < video.evaluate("video => video.currentTime") < 4.5
 
 
 def test_keys_do_all_that_a_mouse_does(page):
@@ -139,7 +144,85 @@ def test_what_is_refused_is_said(page, tmp_path):
     (tmp_path / "a.wav").write_text("no sound")
     page.set_input_files("#file", tmp_path / "a.wav")
     page.wait_for_selector("#status.error")
-    assert "the upload: cannot be opened" in page.locator("#status").inner_text()
+    said = page.locator("#status").inner_text()
+    assert said.startswith("a.wav: cannot be opened"), said
+    assert said.endswith("Send a sound, a video or a picture."), said
+
+
+def test_nothing_stays_of_a_search_before_one_that_failed(page, query, tmp_path):
+    page.set_input_files("#file", query)
+    page.wait_for_selector(".card")
+    assert (
+        page.locator("#query")
+        .inner_text()
+        .startswith("You searched by: query.wav, 4.0 s; the first 2 s were heard")
+    )
+    (tmp_path / "a.wav").write_text("no sound")
+    page.set_input_files("#file", tmp_path / "a.wav")
+    page.wait_for_selector("#status.error")
+    assert not page.locator(".card").count()
+    for part in ("#query", "#results-title"):
+        assert page.locator(part).is_hidden()
+
+
+HITS = [(0.532, True), (0.4, True), (0.1, False)]
+REASONS = {
+    True: "A score above 0.3 is a match.",
+    False: "It is unlike all.",
+    None: "x.",
+}
+
+
+@pytest.mark.parametrize(
+    ("match", "headline", "foot"),
+    [
+        (True, "2 of 3 clips fit. The best: b.mp4, 0:03.0 to 0:06.0.", REASONS[True]),
+        (False, "Nothing fits. It is unlike all. These are the nearest:", ""),
+        (
+            None,
+            "3 clips. The best: b.mp4, 0:03.0 to 0:06.0. No one knows whether anything "
+            "fits: x.",
+            "",
+        ),
+    ],
+)
+def test_the_headline_says_what_fits_and_why(page, query, match, headline, foot):
+    def answer(route):
+        found = json.loads(route.fetch().text())
+        (hit, *_) = found["hits"]
+        found["hits"] = [
+            hit | {"score": score, "match": match and fits, "rank": rank}
+            for rank, (score, fits) in enumerate(HITS, 1)
+        ]
+        found |= {"match": match, "calibrated": REASONS[match], "error_rate": 0.1}
+        route.fulfill(json=found)
+
+    page.route("**/search?*", answer)
+    page.set_input_files("#file", query)
+    page.wait_for_selector(".card")
+    assert page.locator("#status").inner_text() == headline
+    assert page.locator("#calibrated").inner_text() == foot
+    assert "score 0.53" in page.locator(".card").first.inner_text()
+
+
+def test_the_sound_is_taken_of_videos_alone(page, made, tmp_path):
+    media.write_image(tmp_path / "a.png", np.full((50, 60, 3), 90, np.uint8))
+    page.select_option("#by", "audio")
+    for path, by in ((tmp_path / "a.png", "auto"), (made[2][0], "audio")):
+        with page.expect_response("**/search?*") as found:
+            page.set_input_files("#file", path)
+        assert f"by={by}" in found.value.url and found.value.ok
+
+
+def test_a_file_that_comes_before_the_settings_waits_for_them(page, query):
+    held = []
+    page.route("**/about", lambda route: held.append(route))
+    page.reload()
+    page.set_input_files("#file", query)
+    page.wait_for_timeout(200)
+    assert page.locator("#status").inner_text() == "" and held
+    held[0].continue_()
+    page.wait_for_selector(".card")
 
 
 def test_a_file_that_is_gone_is_told_in_its_card(page, made, query):

@@ -58,7 +58,12 @@ def test_a_recording_finds_its_clip(client, query, made):
     found = client.post("/search?index=second", content=content).json()
     assert found["hits"][0]["name"] == "b.mp4" and found["by"] == "audio"
     assert found["seconds"] == 4.0 and len(found["peaks"]) == decoding.N_PEAKS
+    assert found["heard_s"] == 2.0, "the model hears its first clip_s"
     assert made[2][1] not in json.dumps(found), "the page is told a path"
+    # How to calibrate is for who started the server.
+    assert found["calibrated"] == "the index is not calibrated."
+    told = client.post("/v1/search", content=content).headers["x-avl-calibration"]
+    assert told == found["calibrated"]
 
 
 def test_a_video_a_picture_and_a_window_search_too(client, made, tmp_path):
@@ -102,14 +107,19 @@ def test_what_is_decoded_is_what_the_model_reads_of_the_file(made, engine, tmp_p
         ("/search?language=../../x", 400, "expected a tag"),
         ("/search", 400, "an empty upload"),
         ("/v1/models/first:classify", 405, ""),
+        ("/about", 405, "use GET or HEAD"),
     ],
 )
 def test_a_slip_in_a_request_is_told(client, address, status, text):
     _refused(client.post(address), status, text)
 
 
+def test_who_gets_what_is_posted_is_told(client):
+    _refused(client.get("/v1/search"), 405, "use POST")
+
+
 HOSTILE = {
-    "text": (b"speak, friend\n" * 50, "cannot be opened"),
+    "text": (b"speak, friend\n" * 50, "Send a sound, a video or a picture."),
     "playlist": (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "cannot be opened"),
     "concat": (b"ffconcat version 1.0\nfile /etc/passwd\n", "a playlist"),
     "dash": (b"<?xml version='1.0'?><MPD xmlns='urn:mpeg:dash:schema:mpd:2011'/>", ""),

@@ -111,12 +111,14 @@ class _Site:
         )
 
     async def page_search(self, request: Request) -> Response:
-        return JSONResponse(await self._answer(request, answers.for_page))
+        return await self._answer(request, answers.for_page)
 
     async def search(self, request: Request) -> Response:
-        return JSONResponse(await self._answer(request, answers.as_listed))
+        return await self._answer(request, answers.as_listed)
 
-    async def _answer(self, request: Request, form: Callable[..., Any]) -> Any:
+    async def _answer(
+        self, request: Request, form: Callable[..., Response]
+    ) -> Response:
         asked = asking.of_query(request.query_params, list(self.served))
         served = self.served[asked.index]
         with self.searches.place():
@@ -132,6 +134,8 @@ class _Site:
                     answer = await self.searches.do(served.search, asked, made)
                 except MediaError as error:
                     text = str(error).replace(path, "the upload")
+                    if "cannot be opened" in text:
+                        text += " Send a sound, a video or a picture."
                     raise Refusal(422, text) from error
                 finally:
                     with contextlib.suppress(FileNotFoundError):
@@ -238,10 +242,14 @@ def _memory() -> int:
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
-def _http(_request: Request, error: Exception) -> Response:
+def _http(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 500)
-    headers = getattr(error, "headers", None)
-    return Refusal(status, str(getattr(error, "detail", error)), headers).response()
+    headers = getattr(error, "headers", None) or {}
+    line = str(getattr(error, "detail", error))
+    if methods := headers.get("Allow"):
+        known = " or ".join(sorted(methods.split(", ")))
+        line = f"{request.method} is not for this address: use {known}."
+    return Refusal(status, line, headers).response()
 
 
 def _defect(request: Request, error: Exception) -> Response:

@@ -43,32 +43,34 @@ function wave(peaks, label) {
 async function search(wanted) {
   last = wanted;
   const number = ++searches;
+  await opened;
+  if (number !== searches || !about.indexes.length) return;
   const query = new URLSearchParams({ index: $("index").value, output: $("output").value });
   if (!$("language-label").hidden) query.set("language", $("language").value);
-  let body = null;
   if (wanted.file) {
     if (wanted.file.size > about.max_bytes) {
-      tell(`The file is larger than ${Math.round(about.max_bytes / 1e6)} MB.`, "error");
+      fail(`${wanted.name}: larger than the ${Math.round(about.max_bytes / 1e6)} MB that a file may have.`);
       return;
     }
-    query.set("by", wanted.by || $("by").value);
-    body = wanted.file;
+    const ofVideo = wanted.file.type.startsWith("image/") ? "auto" : $("by").value;
+    query.set("by", wanted.by || ofVideo);
   } else {
     query.set("window", wanted.window);
   }
   tell("Searching …");
   results.setAttribute("aria-busy", "true");
   try {
-    const answer = await ask(`search?${query}`, body, number);
+    const answer = await ask(`search?${query}`, wanted, number);
     if (number === searches && answer) show(answer, wanted);
   } catch (error) {
-    if (number === searches) tell(error.message, "error");
+    if (number === searches) fail(error.message);
   } finally {
     if (number === searches) results.removeAttribute("aria-busy");
   }
 }
 
-async function ask(address, body, number) {
+async function ask(address, wanted, number) {
+  const body = wanted.file || null;
   for (let tries = 0; ; tries++) {
     let response;
     try {
@@ -84,7 +86,11 @@ async function ask(address, body, number) {
       continue;
     }
     const answer = await response.json().catch(() => ({ error: response.statusText }));
-    if (!response.ok) throw new Error(answer.error || `HTTP ${response.status}`);
+    if (!response.ok) {
+      const why = answer.error || `HTTP ${response.status}`;
+      const named = body && response.status < 500;
+      throw new Error(named ? `${wanted.name}: ${why.replace(/^the upload: /, "")}` : why);
+    }
     return answer;
   }
 }
@@ -93,7 +99,23 @@ function again() {
   if (!last) return;
   if (last.file) search(last);
   else if (last.index === $("index").value) search(last);
-  else tell("Speak, or choose a file, to search with this model.");
+  else {
+    clear();
+    tell("Speak, or choose a file, to search with this model.");
+  }
+}
+
+// What was found before answers nothing any more.
+function clear() {
+  results.replaceChildren();
+  $("query").replaceChildren();
+  $("calibrated").textContent = "";
+  for (const id of ["query", "results-title"]) $(id).hidden = true;
+}
+
+function fail(text) {
+  clear();
+  tell(text, "error");
 }
 
 // --- what was found ----------------------------------------------------------------
@@ -107,10 +129,14 @@ function show(answer, wanted) {
   if (!hits.length) {
     tell("The index holds nothing to compare with.", "warn");
   } else if (answer.match === false) {
-    tell(`Nothing fits, at an error rate of ${percent(answer.error_rate)}. These are the nearest:`, "warn");
+    tell(`Nothing fits. ${answer.calibrated} These are the nearest:`, "warn");
   } else {
-    const first = hits[0];
-    tell(`${hits.length} clips. The best: ${first.name}, ${time(first.start_s)} to ${time(first.end_s)}.`);
+    const first = hits[0], clips = `${hits.length} clip${hits.length === 1 ? "" : "s"}`;
+    const fit = hits.filter((hit) => hit.match).length;
+    const found = answer.match ? `${fit} of ${clips} fit${fit === 1 ? "s" : ""}` : clips;
+    const best = `The best: ${first.name}, ${time(first.start_s)} to ${time(first.end_s)}.`;
+    const sure = answer.match ? "" : ` No one knows whether anything fits: ${answer.calibrated}`;
+    tell(`${found}. ${best}${sure}`);
   }
 }
 
@@ -122,7 +148,7 @@ function showQuery(answer, wanted) {
   const box = $("query");
   box.replaceChildren();
   box.hidden = false;
-  $("calibrated").textContent = answer.calibrated;
+  $("calibrated").textContent = answer.match ? answer.calibrated : "";
   if (clip) URL.revokeObjectURL(clip);
   clip = "";
   if (!wanted.file) {
@@ -131,7 +157,8 @@ function showQuery(answer, wanted) {
   }
   clip = URL.createObjectURL(wanted.file);
   const seconds = answer.seconds ? `, ${answer.seconds.toFixed(1)} s` : "";
-  box.append(make("span", { textContent: `You searched by: ${wanted.name}${seconds}` }));
+  const heard = answer.heard_s ? `; the first ${Number(answer.heard_s.toFixed(1))} s were heard` : "";
+  box.append(make("span", { textContent: `You searched by: ${wanted.name}${seconds}${heard}` }));
   if (answer.peaks.length) box.append(wave(answer.peaks, "Waveform of what you searched by"));
   if (answer.by === "image") box.append(make("img", { src: clip, alt: "The picture you searched by" }));
   else box.append(make(answer.by, { src: clip, controls: true, preload: "metadata" }));
@@ -155,7 +182,7 @@ function card(hit, answer, best) {
   const sure = hit.precision === null || hit.precision === undefined
     ? "" : `right in ${percent(hit.precision)} of such cases`;
   text.append(meter, make("div", { className: "row" },
-    make("span", { textContent: `score ${hit.score.toPrecision(3)}` }), make("span", { textContent: sure })));
+    make("span", { textContent: `score ${hit.score.toFixed(2)}` }), make("span", { textContent: sure })));
   const more = make("button", { type: "button", className: "more", textContent: "More like this" });
   more.setAttribute("aria-label", `More like ${name}, ${span}`);
   more.addEventListener("click", () => {
@@ -363,7 +390,8 @@ function choose() {
   if (index.branches.includes(language)) $("language").value = language;
   $("language-label").hidden = !index.branches.length;
   const heard = index.languages.length ? `, hears ${index.languages.join(", ")}` : "";
-  $("about").textContent = `${index.n_windows.toLocaleString()} spans of video in the index${heard}`;
+  const windows = `${index.n_windows.toLocaleString()} window${index.n_windows === 1 ? "" : "s"}`;
+  $("about").textContent = `${windows} of video in the index${heard}`;
 }
 
 async function open() {
@@ -379,4 +407,4 @@ async function open() {
 }
 $("index").addEventListener("change", () => { choose(); again(); });
 for (const id of ["language", "output", "by"]) $(id).addEventListener("change", again);
-open();
+const opened = open();
