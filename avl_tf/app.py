@@ -34,7 +34,8 @@ _WEIGHTS_3D = flags.DEFINE_string("weights_3d", "", "The same of the 3-D CNN.")
 _ERROR_RATE = settings.define_float(
     "error_rate",
     0.1,
-    "Of queries that fit nothing in the index, so many at most are called a match.",
+    "Of queries like the validation clips that fit nothing, so many at most are called "
+    "a match.",
     0.001,
     0.5,
 )

@@ -58,6 +58,7 @@ _ONNX = flags.DEFINE_boolean(
 
 def main() -> None:
     run_dir = _RUN_DIR.value
+    local_paths.require_no_export(run_dir)
     is_cascade = local_paths.holds_runs(run_dir)
     if not is_cascade:
         local_paths.require_run(run_dir)

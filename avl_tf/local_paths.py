@@ -6,6 +6,8 @@ those with a ://, are told by what opens them.
 
 import os
 
+from avl_tf.errors import UserError
+
 NO_RUN = (
     "{}: not a run directory (no run.json in it). Give the --run_dir of a finished "
     "avl_tf.train."
@@ -24,8 +26,19 @@ def require_file(flag: str, path: str | None) -> None:
 
 def require_run(path: str | None) -> None:
     """Raises FileNotFoundError for no run directory; None, "" is none."""
+    require_folder(path, "not a run directory")
     if path and "://" not in path and not _holds(path, "run.json"):
         raise FileNotFoundError(NO_RUN.format(path))
+
+
+def require_no_export(run_dir: str) -> None:
+    """Raises UserError for an export in place of the run that it was made of."""
+    if "://" in run_dir or not _holds(run_dir, "saved_model.pb"):
+        return
+    above = os.path.dirname(os.path.dirname(os.path.abspath(run_dir)))
+    run = os.path.relpath(above) if not os.path.isabs(run_dir) else above
+    given = run if _holds(above, "run.json") else "the run directory it was made of"
+    raise UserError(f"{run_dir}: this is an export already; give {given}.")
 
 
 def holds_runs(path: str) -> bool:

@@ -10,15 +10,15 @@ from avl_tf.retrieval.calibration import Asked, Calibration, Scale, fit, isotoni
 
 
 def _asked(random, n, fitting=0.0):
-    """Queries of unlike lengths, whose scores grow with them."""
+    """Queries of unlike norms, whose scores grow with them."""
     made = []
     for _ in range(n):
-        length = np.exp(random.normal(0, 0.5))
+        norm = np.exp(random.normal(0, 0.5))
         sample = random.normal(0, 1, 200)
         others = np.sort(random.normal(0, 1, 30))[::-1][:10]
         own = random.normal(fitting, 1)
-        scale = Scale(length, length * sample.mean(), length * sample.std())
-        made.append(Asked(length * others, length * own, scale))
+        scale = Scale(norm, norm * sample.mean(), norm * sample.std())
+        made.append(Asked(norm * others, norm * own, scale))
     return made
 
 
@@ -48,7 +48,7 @@ def test_the_measure_is_the_one_that_tells_best():
     random = np.random.default_rng(1)
     asked = _asked(random, 300, 3.0)
     calibration = fit(asked, 30)
-    assert calibration.kind in ("length", "sample")
+    assert calibration.kind in ("norm", "sample")
     fitting = _rates(calibration, _asked(random, 300, 3.0), 0.1)[1]
     assert fitting == pytest.approx(calibration.power, abs=0.1)
     null = tuple(sorted((one.others.max() for one in asked), reverse=True))
@@ -69,7 +69,7 @@ def test_an_index_that_has_grown_raises_the_threshold():
     twice = [
         dataclasses.replace(
             one,
-            others=np.append(one.others, one.scale.length * random.normal(0, 1, 30)),
+            others=np.append(one.others, one.scale.norm * random.normal(0, 1, 30)),
         )
         for one in _asked(random, 600)
     ]
@@ -93,7 +93,7 @@ def test_a_query_that_is_unlike_all_others_is_known():
     shares = [calibration.judge([1], o.scale, 30, 0.1).is_known for o in known]
     assert np.mean(shares) > 0.95
     scale = asked[0].scale
-    for change in ({"length": 99.0}, {"mean": -50.0}, {"deviation": 99.0}):
+    for change in ({"norm": 99.0}, {"mean": -50.0}, {"deviation": 99.0}):
         odd = dataclasses.replace(scale, **change)
         assert not calibration.judge([1e9], odd, 30, 0.1).is_known
 

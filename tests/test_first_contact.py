@@ -191,7 +191,8 @@ def test_flags_that_do_not_go_together_are_told_at_once(
         ("avl_tf.evaluate", "--export=here --compare=x", ["x: neither a run"]),
         ("avl_tf.evaluate", "--export=here --compare=x.json", ["--compare=x.json"]),
         ("avl_tf.evaluate", "--export=here --evaluate=a=x", ["x: no records"]),
-        ("avl_tf.export", "--run_dir=x", ["x: not a run directory"]),
+        ("avl_tf.export", "--run_dir=x", ["x: not a run directory", "no such folder"]),
+        ("avl_tf.export", "--run_dir=ro/export/1", ["already; give ro."]),
         ("avl_tf.report", "--run_dir=x", ["x: not a run directory"]),
         (
             "avl_tf.cascade",
@@ -232,5 +233,8 @@ def test_a_path_that_is_not_there_is_told_at_once(module, arguments, texts, tmp_
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "spec.json").write_text("{}")
     (tmp_path / "a.flags").write_text("--records=x\n")
+    (tmp_path / "ro" / "export" / "1").mkdir(parents=True)
+    (tmp_path / "ro" / "run.json").write_text("{}")
+    (tmp_path / "ro" / "export" / "1" / "saved_model.pb").write_text("")
     fails_in_one_line(_start(module, *arguments.split(), cwd=tmp_path), *texts)
     assert not (tmp_path / "r").exists() and not (tmp_path / "o").exists()

@@ -188,7 +188,7 @@ def test_a_manifests_media_that_are_away_keep_their_vectors(folder, tmp_path):
 
 
 def test_an_empty_folder_takes_nothing_out(tmp_path):
-    with pytest.raises(origins.NothingThere, match="Nothing was taken out"):
+    with pytest.raises(origins.NothingThere, match="Nothing is changed"):
         _listed(tmp_path)
     with pytest.raises(FileNotFoundError, match="no such folder"):
         _listed(tmp_path / "none")

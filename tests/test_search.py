@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from programs import fails_in_one_line, run
 
-from avl_tf import trained, training
+from avl_tf import media, trained, training
 from avl_tf.commands import searching
 from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
@@ -111,6 +111,8 @@ def test_json_is_the_list_and_nothing_else(made, tmp_path):
     assert done.returncode == 0, done.stderr
     hits = json.loads(done.stdout)
     assert [hit["rank"] for hit in hits] == [1, 2, 3, 4]
+    assert list(hits[0])[-2:] == ["threshold", "reason"]
+    assert hits[0]["threshold"] is None and "--validation" in hits[0]["reason"]
     first = hits[0]
     assert list(first)[:2] == ["rank", "recording_id"]
     assert (first["recording_id"], first["start_s"], first["end_s"]) == ("v2", 10, 20)
@@ -239,8 +241,18 @@ def test_a_calibrated_index_says_what_fits(made, tmp_path, monkeypatch, caplog):
     odd = searched.search(str(wav))
     assert odd.match is False and odd.hits[0].precision is None
     assert "unlike all validation clips" in odd.calibrated
+    assert "--validation=RECORDS" in odd.calibrated
+    assert copy not in odd.calibrated  # the page shows it
+    (first, *_) = odd.as_list()
+    assert first["threshold"] is None and first["reason"] == odd.calibrated
+    assert "of queries like the 16 validation clips" in answer.calibrated
+    assert answer.as_list()[0]["threshold"] == answer.threshold
     voice = searched.search(str(wav), output="audio")
     assert voice.match is None and "not calibrated for such" in voice.calibrated
+    with writing(copy) as writer:  # as a version that named its measures otherwise
+        searches = {k: dataclasses.replace(v, kind="x") for k, v in searches.items()}
+        dataclasses.replace(kept, searches=searches).put(writer)
+        assert Kept.of(writer) is None
 
 
 def test_of_two_hours_only_the_beginning_is_read(made, tmp_path, monkeypatch):
@@ -281,7 +293,10 @@ def test_what_is_wrong_is_told_in_one_line(made, tmp_path):
         fails_in_one_line(_search(index, f"--audio={path}"), words)
     mute = tmp_path / "sound.mp4"
     made_media.make_media(mute, sound=made_media.sine(1.0))
-    fails_in_one_line(_search(index, f"--video={mute}"), "sound.mp4")
+    fails_in_one_line(_search(index, f"--video={mute}"), f"--audio={mute}")
+    image = tmp_path / "image.png"
+    media.write_image(image, made_media.noise(0))
+    fails_in_one_line(_search(tmp_path, f"--audio={image}"), f"--image={image}")
     fails_in_one_line(_search(tmp_path / "none", f"--audio={wav}"), "not an index")
     fails_in_one_line(_search(tmp_path, f"--audio={wav}"), "no index here")
     other = _train(tmp_path, "other", 1)
@@ -292,6 +307,10 @@ def test_what_is_wrong_is_told_in_one_line(made, tmp_path):
     with writing(str(tmp_path / "new")) as writer:
         writer.claim(ModelNote(model, trained.load(model).digest, DIM))
     fails_in_one_line(_search(tmp_path / "new", f"--audio={wav}"), "an empty index")
+    with writing(str(tmp_path / "bare")):
+        pass
+    bare = _search(tmp_path / "bare", f"--audio={wav}")
+    fails_in_one_line(bare, "nothing is yet", "--model=MODEL --videos=DIR")
     fails_in_one_line(_search(index), "Give either")
     fails_in_one_line(_search(index, f"--audio={wav}", "--image=x"), "Give either")
 
@@ -326,9 +345,23 @@ def test_a_model_that_computes_otherwise_than_then_is_refused(made, tmp_path):
             )
 
 
+def test_a_language_that_the_model_has_not_learnt_is_told(made, caplog):
+    _, index, _, embedder = made
+    searched = engine.Engine.open(index)
+    caplog.clear()
+    query = searching.Query(index, "q.wav", "audio", "video", "und", 10, True)
+    for language in ("und", *embedder.languages):
+        searching.require_language(
+            searched, dataclasses.replace(query, language=language)
+        )
+    assert not caplog.text
+    searching.require_language(searched, dataclasses.replace(query, language="zz"))
+    assert "--language=zz: the model has learnt speech in" in caplog.text
+
+
 def test_a_name_takes_one_line_of_the_table():
-    media = "/v/new\nline \x1bé.mp4"
-    hit = Hit(1, "r", media, 1, 0, 2, 1.0, None, None, 0, "", "xx", "")
+    path = "/v/new\nline \x1bé.mp4"
+    hit = Hit(1, "r", path, 1, 0, 2, 1.0, None, None, 0, "", "xx", "")
     told = searching.table(Answer((hit,), None, None, 0.1, "not calibrated"))
     nothing = searching.table(Answer((), None, None, 0.1, "not calibrated"))
     assert nothing.startswith("Nothing to be found") and "--output" in nothing
@@ -337,8 +370,8 @@ def test_a_name_takes_one_line_of_the_table():
 
 
 def test_moments_of_windows_that_overlap():
-    def window(media, start_s, end_s):
-        return Window(0, 7, media, media, "xx", start_s, end_s, "", "")
+    def window(path, start_s, end_s):
+        return Window(0, 7, path, path, "xx", start_s, end_s, "", "")
 
     windows = [
         window("a", 5, 15),

@@ -62,8 +62,10 @@ def test_a_recording_finds_its_clip(client, query, made):
     assert made[2][1] not in json.dumps(found), "the page is told a path"
     # How to calibrate is for who started the server.
     assert found["calibrated"] == "the index is not calibrated."
-    told = client.post("/v1/search", content=content).headers["x-avl-calibration"]
-    assert told == found["calibrated"]
+    listed = client.post("/v1/search", content=content)
+    assert listed.headers["x-avl-calibration"] == found["calibrated"]
+    (first, *_) = listed.json()
+    assert first["reason"] == found["calibrated"] and first["threshold"] is None
 
 
 def test_a_video_a_picture_and_a_window_search_too(client, made, tmp_path):

@@ -1,5 +1,6 @@
 """Nearest vectors of an index: exact, reduced, with a cache that nobody trusts."""
 
+import dataclasses
 import os
 import shutil
 
@@ -99,6 +100,27 @@ def test_the_flat_cache_holds_the_bits_of_the_segments(folder):
         assert codes.tobytes() == _stored(writer, "visual").tobytes()
     assert (report.kind, report.n, report.recall) == ("flat", 900, 1.0)
     assert "900 windows, exact, recall@10 1.000 of exact (" in str(report)
+
+
+def test_of_equal_windows_any_is_found_rightly(tmp_path):
+    random = np.random.default_rng(0)
+    with writing(str(tmp_path)) as writer:
+        writer.claim(ModelNote("m", "d", DIM))
+        once = random.standard_normal((3, DIM)).astype(np.float32)
+        heard = random.standard_normal((60, DIM)).astype(np.float32)
+        _add(writer, "a", np.repeat(once, 20, axis=0), heard)
+        built = vector_building.build(writer, "visual")
+        # Another order of equal windows: what is found has other ids.
+        faiss_index = vector_building.empty_flat(DIM)
+        for ids, rows in vector_building.read(writer, "visual", writer.segments):
+            faiss_index.add_with_ids(rows[::-1].copy(), ids[::-1].copy())
+        other = dataclasses.replace(built, index=faiss_index)
+        index = vectors.VectorIndex(writer, "visual", other)
+        assert vectors._recall(index, other, slice(None)) == 1
+        worse = dataclasses.replace(other, exact=other.exact + 0.01)
+        assert vectors._recall(index, worse, slice(None)) < 1
+        report = vectors.build(writer, "visual")
+    assert report.recall == 1 and "(30 audio queries)" in str(report)
 
 
 def test_of_nothing_that_is_seen_no_recall_is_told(tmp_path, recwarn):

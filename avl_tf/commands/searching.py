@@ -8,8 +8,9 @@ import threading
 from typing import Any, TextIO
 
 import numpy as np
+from absl import logging
 
-from avl_tf import json_text
+from avl_tf import json_text, media
 from avl_tf.errors import UserError
 from avl_tf.media import microphone
 from avl_tf.retrieval.engine import Answer, Engine
@@ -49,6 +50,7 @@ def search(
     Raises:
         As Engine.open and Engine.search.
     """
+    require_kind(query)
     engine = Engine.open(query.index_dir, model, weights_2d, weights_3d, error_rate)
     require_language(engine, query)
     if not engine.store.n_windows:
@@ -82,18 +84,47 @@ def listen(longest_s: float) -> tuple[np.ndarray, int]:
 
 
 def require_language(engine: Engine, query: Query) -> None:
-    """UserError if a model of several languages is not told which it hears."""
+    """UserError if a model of several languages is not told which it hears.
+
+    Of one that hears another language alone, it warns.
+    """
+    languages = engine.embedder.languages
     heard = [name[6:] for name in engine.embedder.branches if ":" in name]
     if query.by == "audio" and heard and query.language not in heard:
         raise UserError(
             f"--language={query.language}: the model hears {', '.join(heard)}, each "
             "with a branch of its own. Say which it is."
         )
+    if query.by == "audio" and not heard and query.language not in (*languages, "und"):
+        logging.warning(
+            "--language=%s: the model has learnt speech in %s, and hears the query as "
+            "such.",
+            query.language,
+            ", ".join(languages),
+        )
+
+
+def require_kind(query: Query) -> None:
+    """UserError if a file is not what the flag says, so that another flag is right."""
+    path = query.source
+    if path is None or not os.path.isfile(path):
+        return
+    try:
+        heard, seen = media.has_sound(path), media.has_pictures(path)
+        right = "audio" if not seen else "image" if media.is_image(path) else "video"
+    except media.MediaError:
+        return  # told by what reads it
+    lacks = "sound" if query.by == "audio" else "pictures"
+    if heard != seen and not (heard if query.by == "audio" else seen):
+        raise UserError(
+            f"--{query.by}={path}: no {lacks} in it. To ask by it, give it as "
+            f"--{right}={path}"
+        )
 
 
 def as_list(answer: Answer) -> str:
     """The hits as JSON."""
-    return json_text.dump([dataclasses.asdict(hit) for hit in answer.hits], indent=1)
+    return json_text.dump(answer.as_list(), indent=1)
 
 
 def table(answer: Answer) -> str:

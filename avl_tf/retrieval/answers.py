@@ -1,6 +1,7 @@
 """What a search gives back; no TensorFlow here."""
 
 import dataclasses
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,3 +54,11 @@ class Answer:
     threshold: float | None
     error_rate: float
     calibrated: str
+
+    def as_list(self) -> list[dict[str, Any]]:
+        """The hits as JSON has them: their fields, threshold, and calibrated as reason.
+
+        threshold is None of a query that is unlike all that it was calibrated with.
+        """
+        told = {"threshold": self.threshold, "reason": self.calibrated}
+        return [dataclasses.asdict(hit) | told for hit in self.hits]

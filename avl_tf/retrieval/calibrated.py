@@ -47,8 +47,8 @@ class Kept:
         last = list(self.searches.values())[-1]
         clips = counted(self.n_queries, "validation clip")
         return (
-            f"calibrated with {clips}: at an error rate of 10 %, "
-            f"{100 * last.power:.0f} % of them are told to fit their own"
+            f"calibrated with {clips}: at an error rate of 10 % the own clip of "
+            f"{100 * last.power:.0f} % of them is called a match"
         )
 
     @classmethod
@@ -57,10 +57,14 @@ class Kept:
         value = store.note(NOTE)
         if not isinstance(value, dict):
             return None
-        searches = {
-            key: Calibration.of_json(one) for key, one in value["searches"].items()
-        }
-        return cls(**{**value, "sample": tuple(value["sample"]), "searches": searches})
+        try:
+            searches = {
+                key: Calibration.of_json(one) for key, one in value["searches"].items()
+            }
+            read = {"sample": tuple(value["sample"]), "searches": searches}
+            return cls(**{**value, **read})
+        except (TypeError, KeyError):  # of another version
+            return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +116,9 @@ class Calibrated:
         if not found.is_known:
             told = (
                 "The query is unlike all validation clips (noise, another kind of "
-                "speech or picture?): its scores say nothing."
+                "speech or picture?): its scores say nothing. If it is what you ask, "
+                "validate with clips like your queries: avl_tf.index "
+                "--validation=RECORDS."
             )
             return Reading(False, None, [False] * len(scores), nothing, told)
         matches = [bool(score > found.threshold) for score in scores]
@@ -124,9 +130,9 @@ class Calibrated:
             )
             return Reading(False, None, matches, found.precisions, told)
         told = (
-            f"A score above {found.threshold:.2f} is a match: of queries that fit "
-            f"nothing at most {100 * self._error_rate:g} % have one "
-            f"({counted(kept.n_queries, 'validation clip')})."
+            f"A score above {found.threshold:.2f} is a match: of queries like the "
+            f"{counted(kept.n_queries, 'validation clip')} that fit nothing at most "
+            f"{100 * self._error_rate:g} % have one."
         )
         match = bool(matches and matches[0])
         return Reading(match, found.threshold, matches, found.precisions, told)

@@ -1,7 +1,7 @@
 """What a score means: whether a query fits anything, and how often such a hit is right.
 
 Made of validation queries whose clip is known. A score is a dot product of embeddings
-that have no unit length, so that it may first be divided by the query's, or seen
+that have no unit norm, so that it may first be divided by the query's, or seen
 against the scores that a fixed sample of the index gets from the same query. By these
 a query that is unlike all validation queries (noise, a tone, another kind of speech) is
 known too: what holds for them says nothing of it.
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-KINDS = ("raw", "length", "sample")
+KINDS = ("raw", "norm", "sample")
 _FIRST = 10
 
 
@@ -22,17 +22,17 @@ _FIRST = 10
 class Scale:
     """What a query's scores are measured by.
 
-    length: of its embedding. mean, deviation: of the scores of a sample of the index.
+    norm: of its embedding. mean, deviation: of the scores of a sample of the index.
     """
 
-    length: float
+    norm: float
     mean: float
     deviation: float
 
     def unit(self, kind: str) -> tuple[float, float]:
         """Shift and size: a measured score is (score - shift) / size."""
-        if kind == "length":
-            return 0.0, max(self.length, 1e-12)
+        if kind == "norm":
+            return 0.0, max(self.norm, 1e-12)
         if kind == "sample":
             return self.mean, max(self.deviation, 1e-12)
         return 0.0, 1.0
@@ -73,7 +73,7 @@ class Calibration:
         null: the best measured scores of queries that nothing fits, largest first.
         levels, precisions: measured scores, smallest first, and from each on the share
             of hits that were right, with one more that was not.
-        ranges: of the lengths, means and deviations of the queries, a tenth wider.
+        ranges: of the norms, means and deviations of the queries, a tenth wider.
         power: the share of queries whose own clip would be called a match, at 0.1.
     """
 
@@ -87,7 +87,9 @@ class Calibration:
 
     @classmethod
     def of_json(cls, value: Any) -> "Calibration":
-        """The inverse of dataclasses.asdict."""
+        """The inverse of dataclasses.asdict; KeyError or TypeError of another's."""
+        if value["kind"] not in KINDS:
+            raise KeyError(value["kind"])
         lists = {key: tuple(value[key]) for key in ("null", "levels", "precisions")}
         lists["ranges"] = tuple(tuple(one) for one in value["ranges"])
         return cls(**{**value, **lists})
@@ -192,7 +194,7 @@ def isotonic(
 
 
 def _values(scale: Scale) -> tuple[float, float, float]:
-    return scale.length, scale.mean, scale.deviation
+    return scale.norm, scale.mean, scale.deviation
 
 
 def _threshold(null: Sequence[float], error_rate: float) -> float:

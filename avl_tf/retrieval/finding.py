@@ -107,10 +107,10 @@ class Finder:
             rows = self.index(SIDES[output]).rows(np.array(sample, np.int64))
             self._samples = {**self._samples, key: rows[np.isfinite(rows).all(axis=1)]}
         scores = self._samples[key] @ embedding
-        length = float(np.linalg.norm(embedding))
+        norm = float(np.linalg.norm(embedding))
         if not len(scores):
-            return Scale(length, 0.0, 1.0)
-        return Scale(length, float(scores.mean()), float(scores.std()))
+            return Scale(norm, 0.0, 1.0)
+        return Scale(norm, float(scores.mean()), float(scores.std()))
 
     def index(self, side: str) -> VectorIndex:
         """The vectors of a side; what was added meanwhile too."""

@@ -98,7 +98,7 @@ def _in_folder(
     if not names:
         raise NothingThere(
             f"--videos={origin.path}: no media file in it or below (files that end in "
-            f"{', '.join(seen[:3])} and so on). Nothing was taken out of the index."
+            f"{', '.join(seen[:3])} and so on). Nothing is changed."
         )
     recordings = [
         Recording(

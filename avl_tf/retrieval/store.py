@@ -6,6 +6,7 @@ one another. No TensorFlow here.
 
 import functools
 import os
+import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -90,7 +91,11 @@ class Store:
         """The model that it was made with; UserError if nothing was written yet."""
         value = self.note("model")
         if not isinstance(value, dict):
-            raise UserError(f"{self.folder}: an index without a model. Make it anew.")
+            raise UserError(
+                f"{self.folder}: an index in which nothing is yet. Run `python -m "
+                f"avl_tf.index --index_dir={shlex.quote(self.folder)} --model=MODEL "
+                "--videos=DIR`."
+            )
         return ModelNote(**{**value, "languages": tuple(value["languages"])})
 
     @property

@@ -36,7 +36,8 @@ class Built:
         segments: the numbers of those that it covers.
         n_dead: windows of theirs that were dead.
         queries: float32 [Q, D], audio vectors that it was not trained on; Q may be 0.
-        exact: int64 [Q, 10], the ids of their best windows, -1 where there are fewer.
+        exact: float32 [Q, 10], the scores of their best windows, largest first, -inf
+            where there are fewer.
     """
 
     index: faiss.Index
@@ -63,11 +64,11 @@ def build(store: Any, side: str, flat_up_to: int = FLAT) -> Built:
     with tqdm.tqdm(total=n, unit="window", disable=None) as bar:
         for ids, rows in read(store, side, segments):
             filled.add_with_ids(rows, ids)
-            best.update(ids, rows)
+            best.update(rows)
             bar.update(len(ids))
     numbers = tuple(one.number for one in segments)
     index = filled.searched if kind == "reduced" else filled
-    return Built(index, kind, numbers, n - store.n_windows, queries, best.ids)
+    return Built(index, kind, numbers, n - store.n_windows, queries, best.scores)
 
 
 def empty_flat(dim: int) -> faiss.Index:
@@ -228,24 +229,16 @@ def _empty_reduced(
 
 
 class _Best:
-    """The best windows of some queries, over all that is read: exactly."""
+    """The best scores of some queries, over all that is read: exactly."""
 
     def __init__(self, queries: np.ndarray):
         self._queries = queries
-        shape = len(queries), _BEST
-        self._scores = np.full(shape, -np.inf, np.float32)
-        self.ids = np.full(shape, -1, np.int64)
+        self.scores = np.full((len(queries), _BEST), -np.inf, np.float32)
 
-    def update(self, ids: np.ndarray, rows: np.ndarray) -> None:
+    def update(self, rows: np.ndarray) -> None:
         if not len(self._queries) or not len(rows):
             return
         k = min(_BEST, len(rows))
-        scores, at = faiss.knn(
-            self._queries, rows, k, metric=faiss.METRIC_INNER_PRODUCT
-        )
-        scores = np.concatenate([self._scores, scores], axis=1)
-        every = np.concatenate([self.ids, ids[at]], axis=1)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :_BEST]
-        self._scores, self.ids = (
-            np.take_along_axis(one, order, 1) for one in (scores, every)
-        )
+        scores, _ = faiss.knn(self._queries, rows, k, metric=faiss.METRIC_INNER_PRODUCT)
+        scores = np.concatenate([self.scores, scores], axis=1)
+        self.scores = -np.sort(-scores, axis=1)[:, :_BEST]

@@ -13,11 +13,9 @@ from avl_tf.server.site import Served, kind_of
 
 def as_listed(served: Served, answer: Any, _decoded: Decoded | None) -> Response:
     """The list of avl_tf.search --json; why something is a match is in a header."""
-    told = _calibrated(served, answer).encode("ascii", "replace").decode()
-    return JSONResponse(
-        [dataclasses.asdict(hit) for hit in answer.hits],
-        headers={"X-Avl-Calibration": told},
-    )
+    answer = dataclasses.replace(answer, calibrated=_calibrated(served, answer))
+    told = answer.calibrated.encode("ascii", "replace").decode()
+    return JSONResponse(answer.as_list(), headers={"X-Avl-Calibration": told})
 
 
 def for_page(served: Served, answer: Any, decoded: Decoded | None) -> Response:
@@ -52,6 +50,6 @@ def for_page(served: Served, answer: Any, decoded: Decoded | None) -> Response:
 
 def _calibrated(served: Served, answer: Any) -> str:
     """What the scores mean; how to calibrate is for who started the server alone."""
-    if answer.match is None and served.store.note(calibrated.NOTE) is None:
+    if answer.match is None and calibrated.Kept.of(served.store) is None:
         return "the index is not calibrated."
     return " ".join(answer.calibrated.split())
