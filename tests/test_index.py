@@ -280,9 +280,14 @@ def test_a_folder_is_followed_until_it_is_interrupted(index, made, tmp_path):
         while "vectors:" in line:
             line = process.stdout.readline()
         assert "1 made" in line and "2 failed" in line
+        (videos / "bad.mp4").write_bytes(b"no video")
+        line = process.stdout.readline()
+        assert "3 failed" in line
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 0 and "Traceback" not in errors
+    (told,) = [line for line in errors.splitlines() if "the first is bad.mp4" in line]
+    assert "1 of 8 recordings failed" in told and "failures.jsonl" in told
     assert out.splitlines()[-1].endswith("stopped; what was kept stays")

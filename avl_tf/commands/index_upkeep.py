@@ -10,6 +10,8 @@ from absl import logging
 
 from avl_tf.commands.indexing import Indexer
 from avl_tf.errors import UserError
+from avl_tf.manifest import failures
+from avl_tf.manifest.failures import Failure
 from avl_tf.retrieval import milvus, vectors
 from avl_tf.retrieval.calibrated import Kept
 from avl_tf.retrieval.index_settings import IndexSettings
@@ -47,6 +49,7 @@ def watch(indexer: Indexer, settings: IndexSettings, poll_s: float) -> None:
     before: dict[str, tuple[int, int]] = {}
     last: list[Wanted] | None = None
     told = ""
+    failed: list[Failure] = []
     while True:
         try:
             wanted, _ = indexer.list(settings, config)
@@ -55,6 +58,11 @@ def watch(indexer: Indexer, settings: IndexSettings, poll_s: float) -> None:
             # What was not ripe at the last look may be now.
             if wanted != last or before != now:
                 done = indexer.update(settings, is_ripe)
+                if new := [one for one in done.failed if one not in failed]:
+                    n_tried = done.n_recordings + len(done.failed)
+                    about = new, n_tried, "recordings", indexer.index_dir
+                    logging.warning("%s", failures.told(*about))
+                failed = done.failed
                 if done.did_something:
                     print(f"{indexer.index_dir}: {done}", flush=True)
                     calibrate(indexer.index_dir)

@@ -37,8 +37,13 @@ def require_none(
         folder: where failures.jsonl is.
     """
     if failures:
-        raise UserError(
-            f"{len(failures)} of {n_tried} {kind} failed, see {folder}/failures.jsonl "
-            f"(--retry_failed tries them again); the first is {failures[0]['id']} "
-            f"({failures[0]['media']}): {failures[0]['reason']}"
-        )
+        raise UserError(told(failures, n_tried, kind, folder))
+
+
+def told(failures: Sequence[Failure], n_tried: int, kind: str, folder: str) -> str:
+    """A line about failures, one at least; the arguments are require_none's."""
+    return (
+        f"{len(failures)} of {n_tried} {kind} failed, see {folder}/failures.jsonl "
+        f"(--retry_failed tries them again); the first is {failures[0]['id']} "
+        f"({failures[0]['media']}): {failures[0]['reason']}"
+    )
