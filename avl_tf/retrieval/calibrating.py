@@ -65,7 +65,7 @@ def calibrate(store: Writer, path: str, model: str = "") -> Kept:
     asked: dict[str, list[Asked]] = defaultdict(list)
     clips = list(read(embedder, looked, path))
     for clip in tqdm.tqdm(clips, unit="query", disable=None):
-        for name, one in _ask(finder, clip, sample):
+        for name, one in ask(finder, clip, sample):
             asked[name].append(one)
     searches: dict[str, Calibration] = {
         name: calibration.fit(those, store.n_windows) for name, those in asked.items()
@@ -152,7 +152,7 @@ def _seen(
     return seen
 
 
-def _ask(finder: Finder, clip: Clip, sample: list[int]) -> Iterator[tuple[str, Asked]]:
+def ask(finder: Finder, clip: Clip, sample: list[int]) -> Iterator[tuple[str, Asked]]:
     """What each kind of search finds for a clip, by its name."""
     own = float(clip.audio @ clip.visual)
     yield "audio-video", _asked(finder, clip, clip.audio, None, "video", own, sample)
