@@ -11,8 +11,10 @@ from avl_tf import fields, json_text
 from avl_tf.errors import UserError
 
 ROOT = pathlib.Path(__file__).parent.parent
-# Their own texts, made in the same process or by a child of it.
+# Their own texts, made in the same process or by a child of it; and the client, which
+# may be copied to where avl_tf is not.
 _OWN = {
+    "avl_tf/serving/client.py",
     "avl_tf/settings/__init__.py",
     "data_prep/builder/segmenter_process.py",
     "avl_tf/comparing/running.py",

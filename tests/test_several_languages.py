@@ -194,7 +194,7 @@ def test_an_export_has_signatures_for_each_language(full):
     found = tf.saved_model.load(path).signatures
     heard = {
         f"{k}_{name}"
-        for k in ("waveform", "wav_bytes", "log_mel")
+        for k in ("waveform", "wav_bytes", "log_mel", "log_mel_steps")
         for name in ("es", "ro")
     }
     assert set(found) == {*heard, "visual", "features", "serving_default"}
