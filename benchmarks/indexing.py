@@ -72,8 +72,7 @@ def _one_more(videos: str, scratch: str, n: int, n_repeats: int) -> Row:
     runs: list[tuple[Run, Run]] = []
     with Indexer(folder, DEFAULT_LIMITS, workers=1) as indexer:
         wanted = indexer.look(wanted)
-        digest = wanted.note.digest if wanted.note else ""
-        made_index.make(folder, n, DEMO["embedding_dim"], digest)
+        made_index.make(folder, n, DEMO["embedding_dim"], wanted.note)
         indexer.update(wanted)  # makes the cache, and loads the CNN
         for repeat in range(n_repeats):
             number = f"{repeat + 1}.mp4"
