@@ -15,7 +15,6 @@ from typing import Any
 from avl_tf.errors import UserError
 from avl_tf.manifest import Recording, media_files, sift_manifest
 from avl_tf.manifest.failures import Failure
-from avl_tf.retrieval import segments
 from avl_tf.retrieval.entries import Source
 from avl_tf.retrieval.windows import WindowConfig
 
@@ -201,7 +200,7 @@ def status(path: str) -> tuple[int, int]:
 def content(path: str, size: int, mtime_ns: int) -> str:
     """The SHA-256 of a file of this size and time, hex; "" if it cannot be read."""
     try:
-        return segments.sha256(path)
+        return media_files.sha256(path).hex()
     except OSError:
         return ""
 

@@ -5,7 +5,6 @@ database that lists it is changed. What the database does not list is of a proce
 was killed, and goes when the next one writes.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Collection, Iterable
@@ -14,10 +13,10 @@ import numpy as np
 
 from avl_tf import whole_files
 from avl_tf.errors import UserError
+from avl_tf.manifest.media_files import sha256
 
 KINDS = ("visual", "audio", "steps")
 _NAME = re.compile(rf"(\d{{6,}})-({'|'.join(KINDS)})\.npy")
-_PIECE = 1 << 20
 
 
 def path(folder: str, number: int, kind: str) -> str:
@@ -64,7 +63,7 @@ def write(folder: str, number: int, kind: str, vectors: np.ndarray) -> str:
             _write_array(temporary, rounded)
         except OSError as error:
             raise OSError(error.errno, error.strerror, name) from error
-        digest = sha256(temporary)
+        digest = sha256(temporary).hex()
     sync_folder(os.path.dirname(name))
     return digest
 
@@ -113,22 +112,13 @@ def read(
 def require(name: str, digest: str, mended_by: str) -> None:
     """UserError if the bytes of a file are not those that were written."""
     try:
-        same = sha256(name) == digest
+        same = sha256(name).hex() == digest
     except FileNotFoundError:
         raise UserError(f"{name}: gone. {mended_by}") from None
     if not same:
         raise UserError(
             f"{name}: damaged (its bytes are not those that were written). {mended_by}"
         )
-
-
-def sha256(name: str) -> str:
-    """The digest of a file's content, hex, read piece by piece."""
-    digest = hashlib.sha256()
-    with open(name, "rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def remove_others(folder: str, numbers: Collection[int]) -> None:

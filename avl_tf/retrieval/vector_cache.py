@@ -12,7 +12,7 @@ import faiss
 from absl import logging
 
 from avl_tf import whole_files
-from avl_tf.retrieval.segments import sha256
+from avl_tf.manifest.media_files import sha256
 from avl_tf.retrieval.vector_building import Built
 from avl_tf.retrieval.writing import Writer
 
@@ -89,7 +89,7 @@ def write(
         except RuntimeError as error:  # faiss' own, of a full disk and so on
             why = " ".join(str(error).split()).rpartition(": ")[2]
             raise OSError(f"{name}: cannot be written ({why}).") from error
-        digest = sha256(new)
+        digest = sha256(new).hex()
     note = Note(
         FORMAT,
         faiss.__version__,
@@ -138,7 +138,7 @@ def read(store: Any, side: str) -> Cached | None:
         # Gigabytes are not hashed at each opening: nobody can set the time of a
         # file's last change (ctime), nor write to it without moving that.
         if _status(name) != (note.size, note.ctime_ns, note.inode):
-            if sha256(name) != note.sha256:
+            if sha256(name).hex() != note.sha256:
                 logging.warning("%s is not the file that was made here.", name)
                 return None
             size, ctime_ns, inode = _status(name)

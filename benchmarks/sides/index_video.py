@@ -6,16 +6,14 @@ Settings: video; model (of ModelConfig, for EfficientNet-Lite0's features); fold
 import os
 
 import keras
-import tensorflow as tf
 
-from avl_tf import files, runs
 from avl_tf.model import ModelConfig, build_model
-from avl_tf.records import FeatureSpec
 from avl_tf.retrieval import making, origins, writing
 from avl_tf.retrieval.embedding import RecordEmbedder
 from avl_tf.retrieval.origins import Origin
 from avl_tf.retrieval.tasks import Model, Task
 from avl_tf.retrieval.windows import WindowConfig
+from benchmarks import made_run
 from benchmarks.side import Work, serve
 
 
@@ -45,20 +43,7 @@ def make_run(run_dir: str, model: dict) -> None:
     """Writes the run of an untrained model."""
     keras.utils.set_random_seed(0)
     config = ModelConfig(**model)
-    info = runs.RunInfo(
-        model=config,
-        features_2d=FeatureSpec("efficientnet_lite0", config.visual_dims[0], 1.0),
-        features_3d=None,
-        log_mel_reference="recording",
-        records="",
-        records_fingerprint="",
-        languages=("xx",),
-        parent=None,
-        synthetic=True,
-    )
-    prefix = files.join(runs.checkpoint_prefix(run_dir), "ckpt")
-    tf.train.Checkpoint(model=build_model(config)).save(prefix)
-    runs.write_info(run_dir, info)
+    made_run.write(run_dir, build_model(config), config, "efficientnet_lite0")
 
 
 if __name__ == "__main__":

@@ -13,10 +13,9 @@ import tensorflow as tf
 
 from avl_tf import files, runs, trained
 from avl_tf.model import ModelConfig, build_model
-from avl_tf.records import FeatureSpec
 from avl_tf.retrieval import ModelNote
 from avl_tf.retrieval.engine import Engine
-from benchmarks import made_index
+from benchmarks import made_index, made_run
 from benchmarks.inputs import waveforms
 from benchmarks.side import Work, serve
 
@@ -56,22 +55,7 @@ def _make_run(run_dir: str, config: ModelConfig) -> None:
     if os.path.exists(run_dir):
         return
     keras.utils.set_random_seed(0)
-    model = build_model(config)
-    streams = [FeatureSpec("random", dim, 1.0) for dim in config.visual_dims]
-    info = runs.RunInfo(
-        model=config,
-        features_2d=streams[0],
-        features_3d=streams[1] if len(streams) > 1 else None,
-        log_mel_reference="recording",
-        records="",
-        records_fingerprint="",
-        languages=("xx",),
-        parent=None,
-        synthetic=True,
-    )
-    prefix = files.join(runs.checkpoint_prefix(run_dir), "ckpt")
-    tf.train.Checkpoint(model=model).save(prefix)
-    runs.write_info(run_dir, info)
+    made_run.write(run_dir, build_model(config), config)
     # What is heard of a query: all of it, and no more.
     flags = f"--evaluation_clip_s={_SECONDS}\n"
     files.write_text(files.join(run_dir, runs.FLAGS), flags)
