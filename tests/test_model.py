@@ -11,7 +11,7 @@ from programs import environment
 
 from avl_tf import layers, model
 from avl_tf.errors import UserError
-from avl_tf.model import ModelConfig, audio_encoders, heads
+from avl_tf.model import ModelConfig, audio_encoders, audio_steps, heads
 
 SMALL = ModelConfig((12, 5), audio_widths=(16, 16, 24, 32, 48), embedding_dim=64)
 
@@ -104,11 +104,50 @@ def test_a_gated_unit_is_equation_one():
     assert np.abs(built(x) - expected).max() < 1e-5
 
 
+def test_heads_without_a_gate_are_their_formulas():
+    config = dataclasses.replace(SMALL, embedding_dim=4, head_hidden_dim=5)
+    x = np.random.default_rng(0).normal(size=(2, 3))
+    for kind, shapes in (
+        ("linear", [(3, 4), (4,)]),
+        ("nonlinear", [(3, 5), (5,), (5, 4), (4,)]),
+    ):
+        entry = keras.Input((3,))
+        head = keras.Model(entry, heads.projection(entry, config, "audio", kind))
+        assert [tuple(one.shape) for one in head.weights] == shapes
+        values = [np.random.default_rng(len(s)).normal(size=s) for s in shapes]
+        head.set_weights(values)
+        expected = x @ values[0] + values[1]
+        if kind == "nonlinear":
+            expected = np.maximum(expected, 0) @ values[2] + values[3]
+        assert np.abs(head(x) - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["linear", "nonlinear"])
+def test_both_branches_take_a_head_without_a_gate(kind):
+    config = dataclasses.replace(SMALL, audio_head=kind, visual_head=kind)
+    built = model.build_model(config)
+    names = {layer.name for layer in built.layers if layer.weights}
+    assert not any("gate" in name for name in names)
+    assert {"audio_projection", "visual_projection"} <= names
+    if kind == "nonlinear":  # as wide as the space if no width is given
+        assert built.get_layer("audio_hidden").units == 64
+    inputs = _inputs()
+    assert built(inputs)["visual_embedding"].shape == (3, 64)
+    steps = audio_steps.build(built, "audio")(inputs)
+    assert np.ptp(steps["audio_embedding"] - built(inputs)["audio_embedding"]) < 1e-5
+    mean = tf.reduce_mean(steps["audio_steps"], axis=1)
+    # Of a linear head alone the mean of the steps is the embedding.
+    near = np.abs(mean - steps["audio_embedding"]).max() < 1e-4
+    assert near == (kind == "linear")
+
+
 @pytest.mark.parametrize(
     ("head", "widths"),
     [
         ("official", {"audio_gate_gate": 48, "audio_projection": 64}),
         ("paper", {"audio_gate_gate": 64}),
+        ("linear", {"audio_projection": 64}),
+        ("nonlinear", {"audio_projection": 64}),
     ],
 )
 def test_the_audio_head_is_in_the_order_asked_for(head, widths):

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from avl_tf import layers, losses, release
-from avl_tf.model import build_model
+from avl_tf.errors import UserError
+from avl_tf.model import ModelConfig, build_model
 from avl_tf.torch_weights import state_dict
 from avl_tf.training import optimizers
 
@@ -107,3 +108,11 @@ def test_five_adam_steps_equal_the_authors(policy, loss_limit, embedding_limit):
     print(", ".join(f"{error:.0e}" for error in embedding_errors))
     assert loss_error < loss_limit
     assert max(embedding_errors) < embedding_limit
+
+
+def test_a_head_that_the_authors_have_not_is_told():
+    for heads in ({"visual_head": "linear"}, {"audio_head": "nonlinear"}):
+        config = ModelConfig((6,), audio_widths=(8, 8), embedding_dim=8, **heads)
+        [(name, kind)] = heads.items()
+        with pytest.raises(UserError, match=f"--{name}={kind} has no place|cannot go"):
+            release.to_state(build_model(config), config)

@@ -144,7 +144,11 @@ def _visual_head(
     if config.visual_scale != 1:
         scale = keras.layers.Rescaling(config.visual_scale, name="visual_scale")
         visual = scale(visual)
-    video = heads.gated_unit(visual, config.embedding_dim, "visual_gate", initialize)
+    kind, out = config.visual_head, config.embedding_dim
+    if kind == "gated":
+        video = heads.gated_unit(visual, out, "visual_gate", initialize)
+    else:
+        video = heads.projection(visual, config, "visual", kind, initialize)
     return heads.normalized(video, config, "visual_unit")
 
 

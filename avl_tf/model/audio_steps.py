@@ -22,7 +22,7 @@ def build(model: keras.Model, name: str) -> Callable[[Inputs], dict[str, tf.Tens
         [B, T', D]: the head of the tower applied to each step, in evaluation;
         n_steps int32 [B], how many of them hold audio; step_frames int32 [], how many
         frames of log-mel each takes; and audio_embedding [B, D], as the branch. The
-        mean of the steps is not the embedding, as the head is not linear.
+        mean of the steps is not the embedding, as no head but linear is.
     """
     tower = branch(model, name)
     pool = tower.get_layer("audio_pool")

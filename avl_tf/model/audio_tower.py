@@ -60,6 +60,9 @@ def build(
     elif config.audio_head == "fused":
         audio = heads.linear(audio, out // 2, "audio_projection", initialize)
         audio = heads.gated_unit(audio, out, "audio_gate", initialize)
+    elif config.audio_head in ("linear", "nonlinear"):
+        kind = config.audio_head
+        audio = heads.projection(audio, config, "audio", kind, initialize)
     else:
         audio = heads.gated_unit(audio, out, "audio_gate", initialize)
     return heads.normalized(audio, config, "audio_unit")

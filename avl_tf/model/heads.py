@@ -1,4 +1,4 @@
-"""From local features to the shared space: pooling over time and gated projections."""
+"""From local features to the shared space: pooling over time and projections."""
 
 import keras
 import tensorflow as tf
@@ -93,6 +93,33 @@ def gated_unit(
     gate = linear(projected, width, f"{name}_gate", initialize)
     gate = keras.layers.Activation("sigmoid", name=f"{name}_sigmoid")(gate)
     return keras.layers.Multiply(name=f"{name}_gated")([projected, gate])
+
+
+def projection(
+    x: keras.KerasTensor,
+    config: ModelConfig,
+    branch: str,
+    kind: str,
+    initialize: bool = True,
+) -> keras.KerasTensor:
+    """Projects [B, C] into the shared space without a gate.
+
+    Args:
+        x: pooled features.
+        config: of embedding_dim and head_hidden_dim.
+        branch: audio or visual, the start of the layers' names.
+        kind: linear, W x + b; or nonlinear, W2 relu(W1 x + b1) + b2.
+        initialize: as linear.
+
+    Source: Rouditchenko et al. 2021 (AVLnet) Table 3, projection heads.
+    Unstated: the hidden width.
+    """
+    out = config.embedding_dim
+    if kind == "nonlinear":
+        width = config.head_hidden_dim or out
+        x = linear(x, width, f"{branch}_hidden", initialize)
+        x = keras.layers.ReLU(name=f"{branch}_relu")(x)
+    return linear(x, out, f"{branch}_projection", initialize)
 
 
 def normalized(

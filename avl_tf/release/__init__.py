@@ -57,8 +57,13 @@ def key_map(config: ModelConfig) -> dict[str, str]:
     """The authors' key -> our "layer/variable", in the order of their state_dict.
 
     Raises:
-        ValueError: the model's audio head is not one of theirs.
+        ValueError: one of the model's heads is not one of theirs.
     """
+    if config.visual_head != "gated":
+        raise UserError(
+            f"--visual_head={config.visual_head} has no place in the authors' code, "
+            "which has gated."
+        )
     if config.audio_head not in _HEADS:
         raise UserError(
             f"--audio_head={config.audio_head} has no place in the authors' code, "

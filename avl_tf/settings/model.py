@@ -53,8 +53,23 @@ class ModelConfig:
         "official",
         "official: the gate before the last linear layer, as the released weights; "
         "paper: the gate in the embedding space, as Eq. 2; fused: as the released "
-        "AVLnet-Text-Fused, for clips without words.",
-        choices=("official", "paper", "fused"),
+        "AVLnet-Text-Fused, for clips without words; linear: one layer; nonlinear: two "
+        "with a ReLU between (AVLnet's Table 3).",
+        choices=("official", "paper", "fused", "linear", "nonlinear"),
+        shapes_weights=True,
+    )
+    visual_head: str = setting(
+        "gated",
+        "gated: a gate in the embedding space (AVLnet, Eq. 1); linear and nonlinear as "
+        "of --audio_head.",
+        choices=("gated", "linear", "nonlinear"),
+        shapes_weights=True,
+    )
+    head_hidden_dim: int = setting(
+        0,
+        "Width between the two layers of a nonlinear head; 0 is --embedding_dim "
+        "(unstated in AVLnet).",
+        upper=16_384,
         shapes_weights=True,
     )
     audio_attention: bool = setting(
