@@ -31,6 +31,7 @@ ROOMS = [
         "processors",
         "manifest",
         "spreading",
+        "exhibits",
     ),
     *("audio", "images", "losses", "metrics", "mining", "layers", "near_duplicates"),
     *(

@@ -5,7 +5,8 @@ import pytest
 
 from avl_tf import metrics
 from avl_tf.evaluation.significance import recall_interval
-from avl_tf.reporting import charts, page
+from avl_tf.exhibits import page
+from avl_tf.reporting import charts
 from avl_tf.training import history
 
 
@@ -44,7 +45,7 @@ def test_nothing_in_a_name_is_markup():
         page.Heading(hostile),
         page.Paragraph(hostile),
         page.Folded(hostile, hostile),
-        page.Picture("x", charts.Pair(b"l", b"d"), f'"{hostile}'),
+        page.Picture("x", page.Pair(b"l", b"d"), f'"{hostile}'),
         table,
     ]
     text = page.html(hostile, parts)

@@ -27,7 +27,7 @@ from avl_tf.media.pictures import View, pick_frames
 from avl_tf.media.sound import MAX_RATE_HZ, MIN_RATE_HZ
 from avl_tf.media.stills import orientation, read_image, read_on_white, resize
 from avl_tf.media.tracks import Wanted
-from avl_tf.media.writer import write_image, write_video, write_wav
+from avl_tf.media.writer import write_image, write_sound, write_video, write_wav
 from avl_tf.settings.audio import SAMPLE_RATE
 from avl_tf.settings.limits import DEFAULT_LIMITS, Limits, too_narrow
 
@@ -57,6 +57,7 @@ __all__ = [
     "resize",
     "too_narrow",
     "write_image",
+    "write_sound",
     "write_video",
     "write_wav",
 ]

@@ -1,4 +1,4 @@
-"""Arrays into media files: MP4, WAV, PNG and JPEG, whole or not at all.
+"""Arrays into media files: MP4, M4A, WAV, PNG and JPEG, whole or not at all.
 
 A run that breaks off leaves no half file. The same input gives the same bytes.
 """
@@ -58,10 +58,7 @@ def write_video(
     """
     if not 0 < fps < math.inf:
         raise UserError(f"fps is {fps}, expected a number above 0.")
-    rates = av.Codec("aac", "w").audio_rates or []
-    if sample_rate not in rates:
-        raise UserError(f"sample_rate is {sample_rate}, AAC knows {sorted(rates)}.")
-    sound = _to_int16(waveform).astype(np.float32) / 32768
+    sound = _for_aac(waveform, sample_rate)
     frames = iter(frames)
     first = next(frames, None)
     if first is None:
@@ -97,6 +94,28 @@ def write_video(
             written = until
         container.mux(_encode(audio, sound, written, len(sound)))
         container.mux(video.encode())
+        container.mux(audio.encode())
+
+
+def write_sound(
+    path: str | os.PathLike, waveform: np.ndarray, sample_rate: int = SAMPLE_RATE
+) -> None:
+    """Writes sound alone as M4A (AAC), which browsers play.
+
+    Args:
+        path: where to; a file that is there is replaced.
+        waveform, sample_rate: as of write_video; S > 0.
+
+    Raises:
+        ValueError: as write_video.
+    """
+    sound = _for_aac(waveform, sample_rate)
+    with (
+        replacing(path) as temporary,
+        av.open(f"file:{temporary}", "w", format="mp4", options=_BITEXACT) as container,
+    ):
+        audio = container.add_stream("aac", sample_rate, _AAC, layout="mono")
+        container.mux(_encode(audio, sound, 0, len(sound)))
         container.mux(audio.encode())
 
 
@@ -157,6 +176,14 @@ def to_frame(image: np.ndarray) -> av.VideoFrame:
         )
     pixels = _PIXEL_FORMATS[image.shape[2]]
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(image), pixels)
+
+
+def _for_aac(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+    """A waveform in 16 bits, float32 [S]; ValueError if AAC does not know the rate."""
+    rates = av.Codec("aac", "w").audio_rates or []
+    if sample_rate not in rates:
+        raise UserError(f"sample_rate is {sample_rate}, AAC knows {sorted(rates)}.")
+    return _to_int16(waveform).astype(np.float32) / 32768
 
 
 def _encode(

@@ -13,9 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from avl_tf import files, metrics, runs
 from avl_tf.evaluation import caveats, tables
 from avl_tf.evaluation.significance import recall_interval
-from avl_tf.reporting import charts, page
+from avl_tf.exhibits import page
+from avl_tf.exhibits.page import Folded, Heading, Paragraph, Part, Picture, Table
+from avl_tf.reporting import charts
 from avl_tf.reporting.charts import Measured
-from avl_tf.reporting.page import Folded, Heading, Paragraph, Part, Picture, Table
 from avl_tf.training import history
 
 # Measurements of training: the tag in its log, the title here.

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from avl_tf import metrics
 from avl_tf.evaluation import tables
 from avl_tf.evaluation.significance import recall_interval
+from avl_tf.exhibits.page import Pair
 from avl_tf.wording import span
 
 # Okabe and Ito 2008, Color Universal Design: told apart with any eyes, seen on white
@@ -25,13 +26,6 @@ _DPI = 120
 _WIDTH_IN, _ROW_IN, _STAGE_IN, _CURVES_IN = 9.0, 2.4, 0.32, 3.2
 # Hours of speech, recall in percent, and its interval.
 CurvePoint = tuple[float, float, tuple[float, float] | None]
-
-
-class Pair(NamedTuple):
-    """One picture for a light page and one for a dark page, PNG files."""
-
-    light: bytes
-    dark: bytes
 
 
 class Measured(NamedTuple):

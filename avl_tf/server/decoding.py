@@ -22,6 +22,7 @@ from absl import logging
 
 from avl_tf import fields, json_text, media, offspring
 from avl_tf.errors import MediaError, UserError
+from avl_tf.exhibits import media as exhibits
 from avl_tf.settings.limits import Limits
 
 PREVIEW_SIDE = 240
@@ -218,22 +219,9 @@ def _frames(job: Job, limits: Limits) -> tuple[np.ndarray, float]:
 def _preview(job: Job) -> dict[str, Any]:
     """A picture of the middle of a span, and the peaks of its sound."""
     found: dict[str, Any] = {"by": "preview", "seconds": job.end_s - job.start_s}
-    limits = Limits()
-    picture = None
-    if media.is_image(job.path):
-        picture = media.read_on_white(job.path, limits)
-    elif media.has_pictures(job.path):
-        middle = (job.start_s + job.end_s) / 2
-        frames = media.iter_frames(
-            job.path, 1, None, None, middle, None, allow_truncated=True
-        )
-        picture = next(iter(frames), None)
-    if picture is not None:
-        height, width = picture.shape[:2]
-        scale = PREVIEW_SIDE / min(height, width)
-        scale = min(1.0, scale, 4 * PREVIEW_SIDE / max(height, width))
-        size = max(1, round(height * scale)), max(1, round(width * scale))
-        media.write_image(job.out, media.resize(picture, *size))
+    middle_s = (job.start_s + job.end_s) / 2
+    if (picture := exhibits.picture(job.path, middle_s, PREVIEW_SIDE)) is not None:
+        media.write_image(job.out, picture)
         found["has_picture"] = True
     if not media.is_image(job.path) and media.has_sound(job.path):
         span = job.start_s, max(job.end_s, job.start_s + 0.1)
