@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from avl_tf.manifest import Recording
-from avl_tf.records import RecordSet, RecordsSpec, record_index
+from avl_tf.records import RecordSet, RecordsSpec, framing, record_index
 from avl_tf.records.record_index import Entry
 from avl_tf.settings.extraction import ExtractionConfig
 from data_prep import shards
@@ -53,7 +53,7 @@ def note_lines(
             for recording in task.recordings:
                 line = line_of(recording)
                 if entry := entries.get(recording.id):
-                    n_bytes = entry.n_bytes - record_index.FRAME_BYTES
+                    n_bytes = entry.n_bytes - framing.FRAME_BYTES
                     line = dataclasses.replace(
                         line, n_bytes=n_bytes, n_clips=entry.n_clips
                     )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from avl_tf.records import record_index
+from avl_tf.records import framing
 
 Random = np.random.Generator
 Mutation = Callable[[bytes, Random], bytes]
@@ -138,7 +138,7 @@ TEXT = (*[value] * 12, mark, line, flip, noise, cut, double)
 def inside_shard(content: bytes, random: Random) -> bytes:
     """Changes a record, which keeps a frame of the right length and checksums."""
     records, at = [], 0
-    while content[at + 8 : at + 12] == record_index._checksum(content[at : at + 8]):
+    while content[at + 8 : at + 12] == framing.checksum(content[at : at + 8]):
         (n_bytes,) = struct.unpack("<Q", content[at : at + 8])
         records.append(content[at + 12 : at + 12 + n_bytes])
         at += n_bytes + 16
@@ -151,7 +151,7 @@ def inside_shard(content: bytes, random: Random) -> bytes:
 
 
 def _framed(piece: bytes) -> bytes:
-    return piece + record_index._checksum(piece)
+    return piece + framing.checksum(piece)
 
 
 def _field(content: bytes, random: Random) -> bytes:

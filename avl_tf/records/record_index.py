@@ -17,14 +17,20 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from avl_tf import files, images, json_text
+from avl_tf import images, json_text
 from avl_tf.errors import UserError
 from avl_tf.records import RecordSet
+from avl_tf.records.framing import (
+    BEFORE,
+    FRAME_BYTES,
+    checksum,
+    first_field,
+    open_shard,
+    read_header,
+)
 from avl_tf.records.schema import parse
 from avl_tf.records.spec import RecordsSpec
 
-_BEFORE, FRAME_BYTES = 12, 16  # of a record
-_HEADER_BYTES = 4096  # enough for what encode puts before the arrays, as a rule
 _REMOTE_BUFFER = 1 << 17
 _LISTED_AT_ONCE = 16  # shards; what takes time is the way to a remote one
 
@@ -143,7 +149,7 @@ def with_split(serialized: bytes, split: str) -> bytes:
         ValueError: it is not a record.
     """
     try:
-        first, behind = _first_field(serialized)
+        first, behind = first_field(serialized)
         header = tf.train.Features.FromString(serialized[first:behind])
         (before,) = header.feature["split"].bytes_list.value
     except (DecodeError, IndexError, ValueError) as error:
@@ -168,11 +174,11 @@ def _list_shard(
         lost = max(1, expected - index)
         return Entry(shard, index, offset, size - offset, n_records=lost, fault=fault)
 
-    with _open(path) as stream:
+    with open_shard(path) as stream:
         while offset < size:
             stream.seek(offset)
-            frame = stream.read(_BEFORE)
-            if len(frame) < _BEFORE or _checksum(frame[:8]) != frame[8:]:
+            frame = stream.read(BEFORE)
+            if len(frame) < BEFORE or checksum(frame[:8]) != frame[8:]:
                 fault = "its length is damaged, which hides the rest of the file"
                 return [*entries, rest(fault)]
             n_bytes = struct.unpack("<Q", frame[:8])[0]
@@ -186,23 +192,12 @@ def _list_shard(
     return entries
 
 
-def _open(path: str):
-    # TensorFlow's own reader fetches half a megabyte for a few bytes.
-    if files.is_remote(path):
-        return tf.io.gfile.GFile(path, "rb")
-    return open(files.local_path(path), "rb", buffering=0)
-
-
 def _with_header(
     entry: Entry, stream, n_bytes: int, with_lengths: str, label: str
 ) -> Entry:
     """Adds what stands before the arrays; all of an older record, which mixes them."""
-    read = stream.read(min(n_bytes, _HEADER_BYTES))
     try:
-        first, behind = _first_field(read)
-        if behind > len(read):
-            read += stream.read(min(behind, n_bytes) - len(read))
-        found = tf.train.Features.FromString(read[first:behind]).feature
+        found = read_header(stream, n_bytes)
         return dataclasses.replace(
             entry,
             id=found["id"].bytes_list.value[0].decode(),
@@ -236,30 +231,6 @@ def _lengths(found, of: str) -> tuple[float, ...]:
         if starts:
             return tuple(end - start for start, end in zip(starts, ends, strict=False))
     return ()
-
-
-def _first_field(message: bytes) -> tuple[int, int]:
-    """Where the content of a protocol buffer's first field begins and ends."""
-    if message[:1] != b"\x0a":  # field 1, with a length
-        raise DecodeError("another field")
-    n_bytes, at = 0, 1
-    while True:  # seven bits a byte, the last one below 128
-        n_bytes |= (message[at] & 127) << 7 * (at - 1)
-        at += 1
-        if message[at - 1] < 128:
-            return at, at + n_bytes
-
-
-def _checksum(content: bytes) -> bytes:
-    """TFRecord's masked CRC-32C, byte by byte: for lengths only."""
-    crc = 0xFFFFFFFF
-    for byte in content:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    crc ^= 0xFFFFFFFF
-    masked = (crc >> 15 | crc << 17) + 0xA282EAD8
-    return struct.pack("<I", masked & 0xFFFFFFFF)
 
 
 def serialized_at(paths: Sequence[str], offsets: Sequence[int]) -> tf.data.Dataset:
