@@ -189,5 +189,6 @@ def _rank(
         if note := caveats.of_metric(found.metric, found.n):
             logging.warning("%s: %s", model.path, note)
     reference = log_mel_reference or model.log_mel_reference
-    ranked = embedder.rank_sets(sets, settled, reference)
+    embedded = embedder.embed_sets(sets, settled, reference)
+    ranked = {name: each.ranked() for name, each in embedded}
     return ranked, dataclasses.asdict(found) if found else None

@@ -47,10 +47,10 @@ def mine(
         embed = functools.partial(
             embedder.embed, heard={"audio": heard[language]["audio"]}
         )
-        embeddings, clip_ids, _ = evaluation.embed_set(
+        embedded = evaluation.embed_set(
             embed, records, configs[language], model.log_mel_reference
         )
-        found[language] = embeddings["audio"], clip_ids
+        found[language] = embedded.embeddings["audio"], embedded.clip_ids
     (first, ids), (second, other_ids) = found.values()
     index, other_index, margins = mining.mutual_pairs(first, second, n_neighbours)
     recordings = [_recordings(one) for one in sets.values()]

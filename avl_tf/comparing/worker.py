@@ -47,7 +47,8 @@ def train(
             for name, records in evaluation.parse_sets(config.evaluate).items()
         }
         settled = evaluation.by_set(sets, config, told=False)
-        ranked = model.load().rank_sets(sets, settled, model.log_mel_reference)
+        embedded = model.load().embed_sets(sets, settled, model.log_mel_reference)
+        ranked = {name: each.ranked() for name, each in embedded}
         rankings.write(files.join(run_dir, RANKS), run_dir, ranked)
     files.write_json(files.join(run_dir, FINISHED), {"digest": digest})
 

@@ -10,11 +10,12 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from avl_tf import dataset, metrics
+from avl_tf import dataset
 from avl_tf.comma_lists import parse_evaluate
 from avl_tf.dataset import ClipConfig, JoinedSet, Records
 from avl_tf.errors import UserError
 from avl_tf.evaluation import caveats, clip_lengths
+from avl_tf.evaluation.embedded import EmbeddedSet
 from avl_tf.evaluation.rankings import RankedSet
 from avl_tf.model import branch, by_branch, inputs_of
 from avl_tf.records import open_records
@@ -243,34 +244,8 @@ def embed_set(
     records: Records,
     config: EvaluationConfig,
     log_mel_reference: str = "stored",
-) -> tuple[dict[str, np.ndarray], list[str], float]:
+) -> EmbeddedSet:
     """Embeds every clip of a set.
-
-    Args:
-        embed, records, config, log_mel_reference: as rank_set.
-
-    Returns:
-        As embed_all, and the seconds that clips were padded or cut to.
-
-    Raises:
-        ValueError: a shard is damaged or an embedding is not finite.
-    """
-    clip_s = config.evaluation_clip_s
-    if not clip_s:
-        clip_s = clip_lengths.heard_s(clip_lengths.of_set(records), 0)
-    batches = dataset.evaluation_batches(
-        records, clip_s, config.evaluation_batch_size, log_mel_reference
-    )
-    return *embed_all(embed, dataset.read(batches, records)), clip_s
-
-
-def rank_set(
-    embed: EmbedFunction,
-    records: Records,
-    config: EvaluationConfig,
-    log_mel_reference: str = "stored",
-) -> RankedSet:
-    """Ranks all clips of a set at once.
 
     Args:
         embed: as from embed_function, with what the set is heard by.
@@ -282,16 +257,28 @@ def rank_set(
         ValueError: the set has more clips than config.evaluation_population, a shard
             is damaged or an embedding is not finite.
     """
-    if 0 < config.evaluation_population < records.n_clips:
+    population = config.evaluation_population
+    if 0 < population < records.n_clips:
         raise UserError(
-            f"--evaluation_population={config.evaluation_population}, but "
-            f"{records.name} has {records.n_clips} clips. It is their number together "
-            "with those that are missing."
+            f"--evaluation_population={population}, but {records.name} has "
+            f"{records.n_clips} clips. It is their number together with those that are "
+            "missing."
         )
-    embeddings, clip_ids, clip_s = embed_set(embed, records, config, log_mel_reference)
-    return RankedSet(
-        clip_ids=tuple(clip_ids),
-        ranks=metrics.ranks_of_pairs(embeddings, metrics.pairs(embeddings)),
-        n_queries=config.evaluation_population or len(clip_ids),
-        clip_s=clip_s,
+    clip_s = config.evaluation_clip_s
+    if not clip_s:
+        clip_s = clip_lengths.heard_s(clip_lengths.of_set(records), 0)
+    batches = dataset.evaluation_batches(
+        records, clip_s, config.evaluation_batch_size, log_mel_reference
     )
+    embeddings, clip_ids = embed_all(embed, dataset.read(batches, records))
+    return EmbeddedSet(embeddings, tuple(clip_ids), clip_s, population)
+
+
+def rank_set(
+    embed: EmbedFunction,
+    records: Records,
+    config: EvaluationConfig,
+    log_mel_reference: str = "stored",
+) -> RankedSet:
+    """Ranks all clips of a set at once; see embed_set."""
+    return embed_set(embed, records, config, log_mel_reference).ranked()

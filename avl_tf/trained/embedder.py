@@ -13,7 +13,7 @@ from avl_tf import evaluation
 from avl_tf.backbones import Backbone
 from avl_tf.dataset import Records
 from avl_tf.errors import UserError
-from avl_tf.evaluation.rankings import RankedSet
+from avl_tf.evaluation.embedded import EmbeddedSet
 from avl_tf.media import Wanted
 from avl_tf.runs import RunInfo
 from avl_tf.settings.evaluation import EvaluationConfig
@@ -249,21 +249,20 @@ class Embedder:
                 f"clip {clip_id} cannot be embedded: {error.reason}."
             ) from error
 
-    def rank_sets(
+    def embed_sets(
         self,
         sets: Mapping[str, Records],
         settled: Mapping[str, EvaluationConfig],
         log_mel_reference: str,
-    ) -> dict[str, RankedSet]:
-        """Ranks evaluation sets, by name; see evaluation.by_set and rank_set."""
-        ranked = {}
+    ) -> Iterator[tuple[str, EmbeddedSet]]:
+        """Embeds evaluation sets, by name; see evaluation.by_set and embed_set."""
         for name, records in sets.items():
             heard = evaluation.heard(records, self.branches, name)
             embed = functools.partial(self.embed, heard=heard)
-            ranked[name] = evaluation.rank_set(
-                embed, records, settled[name], log_mel_reference
+            yield (
+                name,
+                evaluation.embed_set(embed, records, settled[name], log_mel_reference),
             )
-        return ranked
 
     def _embed(
         self,
