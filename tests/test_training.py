@@ -17,10 +17,11 @@ from interrupted import assert_goes_on_to_the_same_weights
 from programs import ROOT, environment
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from avl_tf import evaluation, losses, runs, training, whole_files
+from avl_tf import evaluation, runs, training, whole_files
 from avl_tf.audio import AudioConfig
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import EvaluationConfig
+from avl_tf.losses import softmax
 from avl_tf.records import FeatureSpec
 from avl_tf.settings.stage import StageConfig
 from avl_tf.training import lock, optimizers
@@ -427,12 +428,12 @@ def test_an_empty_evaluation_set_is_an_error(sets, tmp_path):
 
 
 def test_nan_stops_the_run_with_the_step(sets, tmp_path, monkeypatch):
-    real = losses.mms
+    real = softmax.mms
 
-    def broken(audio, visual, margin):
-        return real(audio, visual, margin) * float("nan")
+    def broken(similarity, margin):
+        return real(similarity, margin) * float("nan")
 
-    monkeypatch.setattr(losses, "mms", broken)
+    monkeypatch.setattr(softmax, "mms", broken)
     with pytest.raises(ValueError, match="loss is nan at step 1"):
         _train(tmp_path / "run", _stage(sets))
     model, _ = runs.load_model(str(tmp_path / "run"))

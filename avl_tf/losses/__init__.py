@@ -1,19 +1,13 @@
 """Losses by name: pure functions of two batches of embeddings, each a scalar.
 
 Rows i of both belong together. Nothing is normalised. Any two branches may stand where
-a signature says audio and visual.
+a signature says audio and visual. Those of softmax and ranking are functions of the
+similarity matrix, here of embeddings, whose similarity is the dot product.
 """
 
+from avl_tf.losses import ranking, softmax
 from avl_tf.losses.guided import distillation, nearest_neighbors
-from avl_tf.losses.ranking import max_margin, triplet
-from avl_tf.losses.similarity import at_least_float32
-from avl_tf.losses.softmax import (
-    infonce,
-    mms,
-    mms_adaptive,
-    mms_masked,
-    mms_scheduled,
-)
+from avl_tf.losses.similarity import at_least_float32, of_embeddings
 
 __all__ = [
     "at_least_float32",
@@ -27,3 +21,11 @@ __all__ = [
     "nearest_neighbors",
     "triplet",
 ]
+
+mms = of_embeddings(softmax.mms)
+mms_scheduled = of_embeddings(softmax.mms_scheduled)
+mms_adaptive = of_embeddings(softmax.mms_adaptive, at_least=2)
+mms_masked = of_embeddings(softmax.mms_masked)
+infonce = of_embeddings(softmax.infonce)
+triplet = of_embeddings(ranking.triplet, at_least=2)
+max_margin = of_embeddings(ranking.max_margin)

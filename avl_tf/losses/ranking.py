@@ -1,43 +1,35 @@
-"""Losses of margins between a match and imposters."""
+"""Losses of margins between a match and imposters.
+
+In: similarities of matching pairs, float [B, B], rows audio; see losses.of_embeddings.
+"""
 
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-from avl_tf.losses import similarity
-
 TRIPLETS = ("random", "semi-hard", "both")
 
 
-def max_margin(audio: tf.Tensor, visual: tf.Tensor, margin: float = 0.1) -> tf.Tensor:
+def max_margin(similarity: tf.Tensor, margin: float = 0.1) -> tf.Tensor:
     """Computes the max-margin ranking loss over a batch of matching pairs.
 
     The mean over all B * B entries of relu(margin + S_ij - S_ii) + relu(margin + S_ij -
     S_jj), without weights; those of the diagonal are a constant 2 * margin / B.
 
     Args:
-        audio: float [B, D]; the authors normalise, this function does not.
-        visual: float [B, D], row i matching audio row i.
+        similarity: [B, B], of embeddings that the authors normalise.
         margin: by which a match should score above others.
-
-    Returns:
-        float32 scalar (float64 of float64 embeddings).
-
-    Raises:
-        ValueError: the embeddings are known not to fit each other.
 
     Source: Miech et al. 2019 (HowTo100M) loss.py, without negative_weighting.
     """
-    found, _ = similarity.of_pairs(audio, visual)
-    match = tf.linalg.diag_part(found)
-    in_rows = tf.nn.relu(margin + found - match[:, None])
-    in_columns = tf.nn.relu(margin + found - match[None, :])
+    match = tf.linalg.diag_part(similarity)
+    in_rows = tf.nn.relu(margin + similarity - match[:, None])
+    in_columns = tf.nn.relu(margin + similarity - match[None, :])
     return tf.reduce_mean(in_rows + in_columns)
 
 
 def triplet(
-    audio: tf.Tensor,
-    visual: tf.Tensor,
+    similarity: tf.Tensor,
     kind: str = "random",
     margin: float = 1.0,
     seed: Sequence[int] | tf.Tensor = (0, 0),
@@ -49,7 +41,7 @@ def triplet(
     and the same with visual as queries, summed.
 
     Args:
-        audio, visual: as max_margin, of two pairs or more.
+        similarity: [B, B], of two pairs or more.
         kind: whose imposters: "random" ones, any row but the query's own;
             "semi-hard", the nearest that scores less than the match, or an entry of 0
             where none of those is above 0; "both", the two summed.
@@ -59,7 +51,7 @@ def triplet(
             visual queries, in place of drawn ones.
 
     Raises:
-        ValueError: as max_margin, or there is no such kind.
+        ValueError: there is no such kind.
 
     Source: Harwath et al. 2018 (random); Harwath et al. 2020 (ResDAVEnet-VQ)
         steps/util.py (semi-hard, and its training, which has both).
@@ -68,11 +60,11 @@ def triplet(
     """
     if kind not in TRIPLETS:
         raise ValueError(f"kind: expected {', '.join(TRIPLETS)}; got '{kind}'.")
-    found, n_pairs = similarity.of_pairs(audio, visual, at_least=2)
     if imposters is None:
-        imposters = _draw_imposters(n_pairs, seed)
-    loss = tf.zeros([], found.dtype)
-    for rows, drawn in zip((found, tf.transpose(found)), imposters, strict=True):
+        imposters = _draw_imposters(tf.shape(similarity)[0], seed)
+    loss = tf.zeros([], similarity.dtype)
+    both = similarity, tf.transpose(similarity)
+    for rows, drawn in zip(both, imposters, strict=True):
         match = tf.linalg.diag_part(rows)
         scores = []
         if kind != "semi-hard":

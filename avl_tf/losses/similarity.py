@@ -1,6 +1,34 @@
 """What all losses look at: the inner products of two batches of embeddings."""
 
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec
+
 import tensorflow as tf
+
+P = ParamSpec("P")
+
+
+def of_embeddings(
+    loss: Callable[Concatenate[tf.Tensor, P], tf.Tensor], at_least: int = 1
+) -> Callable[Concatenate[tf.Tensor, tf.Tensor, P], tf.Tensor]:
+    """Makes a loss of embeddings from one of their similarities.
+
+    Args:
+        loss: of a matrix [B, B], rows audio, and what else it takes.
+        at_least: the pairs that it needs.
+
+    Returns:
+        A function of float audio [B, D], visual [B, D], row i matching audio row i, and
+        the loss's other arguments, to a float32 scalar (float64 of float64 embeddings).
+        It raises ValueError if the embeddings are known not to fit each other.
+    """
+
+    def of_both(audio, visual, /, *args, **kwargs):
+        found, _ = of_pairs(audio, visual, at_least)
+        return loss(found, *args, **kwargs)
+
+    of_both.__name__, of_both.__doc__ = loss.__name__, loss.__doc__
+    return of_both
 
 
 def of_pairs(

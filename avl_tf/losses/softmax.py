@@ -1,41 +1,38 @@
-"""Losses that find the match among the batch: cross-entropies of similarities."""
+"""Losses that find the match among the batch: cross-entropies of similarities.
+
+In: similarities of matching pairs, float [B, B], rows audio; see losses.of_embeddings.
+"""
 
 import tensorflow as tf
 
-from avl_tf.losses import similarity
 
-
-def mms(audio: tf.Tensor, visual: tf.Tensor, margin: float = 0.001) -> tf.Tensor:
+def mms(similarity: tf.Tensor, margin: float = 0.001) -> tf.Tensor:
     """Computes the masked margin softmax (MMS) loss over a batch of matching pairs.
 
     Args:
-        audio: float [B, D], not normalised.
-        visual: float [B, D], row i matching audio row i.
+        similarity: [B, B].
         margin: what is taken off the matching similarities; a number or a scalar.
 
     Returns:
-        float32 scalar (float64 of float64 embeddings): the cross-entropy of finding the
-        match among the batch, as a mean over the batch, summed over both directions.
-
-    Raises:
-        ValueError: the embeddings are known not to fit each other.
+        A scalar: the cross-entropy of finding the match among the batch, as a mean over
+        the batch, summed over both directions.
 
     Source: Rouditchenko et al. 2021 (AVLnet) Eq. 3; authors' loss.py.
     Differs: nothing. The mask of the original MMS (Ilharco et al. 2019) is mms_masked:
         the paper leaves it out, as no two clips of a batch share a ground truth.
     """
-    found, n_pairs = similarity.of_pairs(audio, visual)
-    found -= margin * tf.eye(n_pairs, dtype=found.dtype)
+    n_pairs = tf.shape(similarity)[0]
+    found = similarity - margin * tf.eye(n_pairs, dtype=similarity.dtype)
     return _cross_entropy(found) + _cross_entropy(tf.transpose(found))
 
 
 def mms_scheduled(
-    audio: tf.Tensor, visual: tf.Tensor, step: tf.Tensor, margin: float = 0.001
+    similarity: tf.Tensor, step: tf.Tensor, margin: float = 0.001
 ) -> tf.Tensor:
     """Computes mms with a margin that grows: margin * 1.002 ** floor(step / 1000).
 
     Args:
-        audio, visual: as mms.
+        similarity: [B, B].
         step: int scalar, 0 for the first of a training.
         margin: of the first thousand steps.
 
@@ -45,75 +42,71 @@ def mms_scheduled(
     # In double precision: a power of some hundreds multiplies a rounding by as much.
     thousands = tf.cast(step // 1000, tf.float64)
     grown = margin * tf.pow(tf.constant(1.002, tf.float64), thousands)
-    found, _ = similarity.of_pairs(audio, visual)
-    return mms(audio, visual, tf.cast(grown, found.dtype))
+    return mms(similarity, tf.cast(grown, similarity.dtype))
 
 
-def mms_adaptive(audio: tf.Tensor, visual: tf.Tensor) -> tf.Tensor:
+def mms_adaptive(similarity: tf.Tensor) -> tf.Tensor:
     """Computes mms with a margin for each query, half of how far its match stands out.
 
     The margin of row i is 0.5 * (match - mean of the others in the row); of the other
     direction by columns. It is not detached: gradients flow through it.
 
     Args:
-        audio, visual: as mms, of two pairs or more.
+        similarity: [B, B], of two pairs or more.
 
     Source: TrilingualLossProj (losses/funcs/InfoNCE.py), alpha 0.5.
     """
-    found, n_pairs = similarity.of_pairs(audio, visual, at_least=2)
-    loss = tf.zeros([], found.dtype)
-    for queries_in_rows in (found, tf.transpose(found)):
+    n_others = tf.cast(tf.shape(similarity)[0] - 1, similarity.dtype)
+    loss = tf.zeros([], similarity.dtype)
+    for queries_in_rows in (similarity, tf.transpose(similarity)):
         match = tf.linalg.diag_part(queries_in_rows)
         others = tf.reduce_sum(queries_in_rows, axis=1) - match
-        margin = 0.5 * (match - others / tf.cast(n_pairs - 1, found.dtype))
+        margin = 0.5 * (match - others / n_others)
         loss += _cross_entropy(queries_in_rows - tf.linalg.diag(margin))
     return loss
 
 
 def mms_masked(
-    audio: tf.Tensor, visual: tf.Tensor, groups: tf.Tensor, margin: float = 0.001
+    similarity: tf.Tensor, groups: tf.Tensor, margin: float = 0.001
 ) -> tf.Tensor:
     """Computes mms in which pairs of one group are no negatives of each other.
 
     Args:
-        audio, visual: as mms.
+        similarity: [B, B].
         groups: int [B], the same for pairs of one image or recording.
         margin: as mms.
 
     Raises:
-        ValueError: as mms, or there is not one group for each pair.
+        ValueError: there is not one group for each pair.
 
     Source: Ilharco et al. 2019, whose mask is of duplicates.
     """
-    found, n_pairs = similarity.of_pairs(audio, visual)
-    groups = tf.convert_to_tensor(groups)
-    if not groups.shape.is_compatible_with(found.shape[:1]):
+    groups, n_pairs = tf.convert_to_tensor(groups), tf.shape(similarity)[0]
+    if not groups.shape.is_compatible_with(similarity.shape[:1]):
         raise ValueError(
-            f"expected a group for each pair, {found.shape[:1]}; got {groups.shape}."
+            f"expected a group for each pair, {similarity.shape[:1]}; got "
+            f"{groups.shape}."
         )
     same = tf.equal(groups[:, None], groups[None, :])
     masked = same & ~tf.eye(n_pairs, dtype=tf.bool)
-    found -= margin * tf.eye(n_pairs, dtype=found.dtype)
+    found = similarity - margin * tf.eye(n_pairs, dtype=similarity.dtype)
     # Finite: an infinity less an infinity would be none.
     found = tf.where(masked, tf.constant(found.dtype.min / 2, found.dtype), found)
     return _cross_entropy(found) + _cross_entropy(tf.transpose(found))
 
 
 def infonce(
-    audio: tf.Tensor,
-    visual: tf.Tensor,
-    temperature: float = 1.0,
-    directions: str = "both",
+    similarity: tf.Tensor, temperature: float = 1.0, directions: str = "both"
 ) -> tf.Tensor:
     """Computes the InfoNCE loss over a batch of matching pairs.
 
     Args:
-        audio, visual: as mms.
+        similarity: [B, B].
         temperature: what similarities are divided by.
         directions: "both", summed; or "one", in which audio is the query only.
 
     Raises:
-        ValueError: as mms, or the temperature or the directions are none.
+        ValueError: the temperature or the directions are none.
 
     Source: AVLnet section 3.4 (both); Ryu et al. 2023 (Hindi as a Second Language)
         Eq. 2 (one, temperature 0.3).
@@ -122,8 +115,7 @@ def infonce(
         raise ValueError(f"directions: expected both or one, got '{directions}'.")
     if not temperature > 0:
         raise ValueError(f"expected a temperature above 0, got {temperature}.")
-    found, _ = similarity.of_pairs(audio, visual)
-    found /= temperature
+    found = similarity / temperature
     one = _cross_entropy(found)
     return one if directions == "one" else one + _cross_entropy(tf.transpose(found))
 

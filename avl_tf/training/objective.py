@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 import tensorflow as tf
 
 from avl_tf import losses
+from avl_tf.losses import ranking, similarity, softmax
 from avl_tf.settings import terms
 from avl_tf.settings.stage import StageConfig
 from avl_tf.training.caption_queue import CaptionQueue
@@ -68,7 +69,8 @@ class Objective:
         stage, found = self._stage, {}
         for place, pair in enumerate(self._terms.pairs):
             both = embeddings[pair.first], embeddings[pair.second]
-            found[pair.name] = pair.weight * self._loss(*both, step, groups, place)
+            matrix, _ = similarity.of_pairs(*both)
+            found[pair.name] = pair.weight * self._loss(matrix, step, groups, place)
         for one in self._terms.neighbors:
             of_nearest = self._by_neighbors(one.guide, one.learner, embeddings)
             found[f"nn:{one.name}"] = stage.nn_weight * of_nearest
@@ -83,33 +85,34 @@ class Objective:
 
     def _loss(
         self,
-        first: tf.Tensor,
-        second: tf.Tensor,
+        found: tf.Tensor,
         step: tf.Tensor,
         groups: tf.Tensor | None,
         place: int,
     ) -> tf.Tensor:
-        """The stage's loss of a pair of branches, the place-th of its terms."""
+        """The stage's loss of a pair of branches, the place-th of its terms.
+
+        found: their similarities [G, G], rows the first branch.
+        """
         stage, margin = self._stage, self._margin
-        both = first, second
         if stage.loss == "mms_adaptive":
-            return losses.mms_adaptive(*both)
+            return softmax.mms_adaptive(found)
         if stage.loss == "mms_scheduled":
-            return losses.mms_scheduled(*both, step, margin)
+            return softmax.mms_scheduled(found, step, margin)
         if stage.loss == "mms_masked":
             if groups is None:
                 raise ValueError("--loss=mms_masked needs the groups of the clips.")
-            return losses.mms_masked(*both, groups, margin)
+            return softmax.mms_masked(found, groups, margin)
         if stage.loss == "infonce":
-            return losses.infonce(*both, stage.temperature, stage.loss_directions)
+            return softmax.infonce(found, stage.temperature, stage.loss_directions)
         if stage.loss == "triplet":
             # Drawn from the step alone, so that a resumed run draws the same.
             draw = tf.stack([tf.constant(stage.seed, tf.int64), step])
             seed = tf.random.experimental.stateless_fold_in(draw, place)
-            return losses.triplet(*both, stage.triplet_imposters, margin, seed)
+            return ranking.triplet(found, stage.triplet_imposters, margin, seed)
         if stage.loss == "max_margin":
-            return losses.max_margin(*both, margin)
-        return losses.mms(*both, margin)
+            return ranking.max_margin(found, margin)
+        return softmax.mms(found, margin)
 
     def _by_neighbors(
         self, guide: str, learner: str, embeddings: Mapping[str, tf.Tensor]
