@@ -12,7 +12,7 @@ from avl_tf.backbones.trainable import Trainable
 from avl_tf.errors import UserError
 from avl_tf.images import SIDE
 from avl_tf.layers import dtype_policy
-from avl_tf.model import audio_tower, heads, image_encoder
+from avl_tf.model import audio_tower, davenet, heads, image_encoder
 from avl_tf.settings.model import WIDEST, ModelConfig
 
 T = TypeVar("T")
@@ -57,7 +57,9 @@ def build_model(
         )
     if config.audio_head == "fused" and config.embedding_dim < 2:
         raise UserError("--audio_head=fused needs an --embedding_dim of 2 or more.")
-    widths = config.audio_widths
+    widths = config.widths
+    if config.audio_attention and config.audio_encoder != "resdavenet":
+        raise UserError("--audio_attention is for --audio_encoder=resdavenet only.")
     if len(widths) < 2 or min(widths) < 1 or max(widths) > WIDEST:
         raise UserError(
             f"--audio_widths needs the width of the first layer and of at least one "
@@ -79,11 +81,15 @@ def build_model(
 
 def _n_weights(config: ModelConfig) -> int:
     """About how many weights a model of frozen features has; few more than that."""
-    widths, out = config.audio_widths, config.embedding_dim
+    widths, out = config.widths, config.embedding_dim
     n_towers = 1 if config.shared_audio else max(1, len(config.languages))
-    first = sum(10 * a * b + 9 * b * b for a, b in itertools.pairwise(widths))
-    others = (config.blocks_per_stage - 1) * sum(18 * b * b for b in widths[1:])
-    tower = first + others + widths[-1] * out
+    if config.audio_encoder == "davenet":
+        tower = davenet.n_weights(config.audio.n_mels, widths)
+    else:
+        first = sum(10 * a * b + 9 * b * b for a, b in itertools.pairwise(widths))
+        others = (config.blocks_per_stage - 1) * sum(18 * b * b for b in widths[1:])
+        tower = first + others
+    tower += widths[-1] * out
     return n_towers * tower + out * (out + sum(config.visual_dims))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import keras
 
-from avl_tf.model import audio_encoders, heads
+from avl_tf.model import audio_encoders, davenet, heads
 from avl_tf.settings.model import ModelConfig
 
 INPUTS = ("log_mel", "n_frames")
@@ -41,21 +41,24 @@ def build(
     log_mel, n_frames = (heard[name] for name in INPUTS)
     initialize, out = how.initialize, config.embedding_dim
     padded = heads.MaskPadding(config.pad_db, name="mask_padding")(log_mel, n_frames)
-    audio_map = audio_encoders.resdavenet(
-        padded,
-        config.audio_widths,
-        config.blocks_per_stage,
-        initialize,
-        how.sync_batch_norm,
-        how.minimal_filtering,
-        n_frames if config.audio_attention else None,
-    )
+    if config.audio_encoder == "davenet":
+        audio_map = davenet.davenet(
+            padded, config.widths, initialize, how.sync_batch_norm
+        )
+    else:
+        audio_map = audio_encoders.resdavenet(
+            padded,
+            config.widths,
+            config.blocks_per_stage,
+            initialize,
+            how.sync_batch_norm,
+            how.minimal_filtering,
+            n_frames if config.audio_attention else None,
+        )
     masked = config.mask_padding_in_training
     audio = heads.MeanPool(masked, name="audio_pool")(audio_map, n_frames, log_mel)
     if config.audio_head == "official":
-        audio = heads.gated_unit(
-            audio, config.audio_widths[-1], "audio_gate", initialize
-        )
+        audio = heads.gated_unit(audio, config.widths[-1], "audio_gate", initialize)
         audio = heads.linear(audio, out, "audio_projection", initialize)
     elif config.audio_head == "fused":
         audio = heads.linear(audio, out // 2, "audio_projection", initialize)

@@ -79,8 +79,9 @@ def _what(run_dir: str, info: runs.RunInfo, variables: list[tf.Variable]) -> lis
     if model.image_encoder:
         seen = f"{model.image_encoder}, trained with it"
     told = info.weights and runs.weights.warning(run_dir, info.weights, info.parent)
+    widths = ", ".join(map(str, model.widths))
     rows = {
-        "hears by": f"ResDAVEnet of widths {', '.join(map(str, model.audio_widths))}",
+        "hears by": f"{model.audio_encoder} of widths {widths}",
         "sees by": seen,
         "branches": model.branches,
         "embedding": f"{model.embedding_dim} numbers",

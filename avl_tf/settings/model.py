@@ -12,6 +12,12 @@ IMAGE_ENCODERS = (
     *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
     "efficientnet_lite0",
 )
+# The audio encoders and their authors' widths.
+AUDIO_ENCODERS = {
+    "resdavenet": (128, 128, 256, 512, 1024),
+    "davenet": (128, 256, 512, 512, 1024),
+}
+_RESDAVENET = AUDIO_ENCODERS["resdavenet"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +33,17 @@ class ModelConfig:
     visual_dims: tuple[int, ...]
     audio: AudioConfig = AudioConfig()
     languages: tuple[str, ...] = ()
+    audio_encoder: str = setting(
+        "resdavenet",
+        "resdavenet (AVLnet), or davenet (Harwath et al. 2018: five convolutions).",
+        choices=tuple(AUDIO_ENCODERS),
+        shapes_weights=True,
+    )
     audio_widths: tuple[int, ...] = setting(
-        (128, 128, 256, 512, 1024),
+        _RESDAVENET,
         "Channels of ResDAVEnet's first layer and of its stages (the authors': "
-        "128,128,256,512,1024).",
+        "128,128,256,512,1024), or of DAVEnet's five layers, for which this default "
+        "stands for its authors' 128,256,512,512,1024.",
         lower=1,
         upper=WIDEST,
         shapes_weights=True,
@@ -124,6 +137,13 @@ class ModelConfig:
         lower=-1000,
         upper=1000,
     )
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the audio encoder: audio_widths, or its authors'."""
+        if self.audio_widths == _RESDAVENET:
+            return AUDIO_ENCODERS[self.audio_encoder]
+        return self.audio_widths
 
     @property
     def branches(self) -> tuple[str, ...]:
