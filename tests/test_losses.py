@@ -31,6 +31,11 @@ def _scheduled(step):
     return lambda a, v: losses.mms_scheduled(a, v, tf.constant(step, tf.int64))
 
 
+def _weighted(rate):
+    groups = np.repeat(np.arange(4), 3)
+    return lambda a, v: losses.max_margin(a, v, 0.1, groups, rate)
+
+
 AUTHORS = {
     "mms": losses.mms,
     "large/mms": losses.mms,
@@ -46,6 +51,11 @@ AUTHORS = {
     "large/infonce_dot_t0.3": _infonce(0.3),
     "max_margin": losses.max_margin,
     "max_margin_l2": _cosine(losses.max_margin),
+    **{
+        f"max_margin_weighted_{kind}h{h}": wrap(_weighted(h))
+        for kind, wrap in (("", lambda loss: loss), ("l2_", _cosine))
+        for h in (0.5, 0.9)
+    },
     "triplet_total": lambda a, v: losses.triplet(a, v, "both", imposters=IMPOSTERS),
 }
 
@@ -68,6 +78,8 @@ def test_values_and_gradients_equal_the_authors(name, suffix):
     assert value.dtype == dtype and value.shape == ()
     expected = float(GOLDEN[f"{name}/value{suffix}"])
     relative, absolute = (1e-9, 1e-9) if suffix else (1e-5, 5e-4 if folder else 2e-6)
+    if "weighted" in name and suffix:  # by their weights, which are single
+        relative, absolute = 1e-7, 1e-8
     assert float(value) == pytest.approx(expected, rel=relative)
     for found, key in zip(gradients, ("audio", "visual"), strict=True):
         wanted = GOLDEN[f"{name}/grad_{key}{suffix}"]
@@ -116,6 +128,23 @@ def _max_margin():
     return total / 25
 
 
+def _max_margin_weighted():
+    s, same, others = AUDIO @ VISUAL.T, [], []
+    for i, j in itertools.product(range(5), repeat=2):
+        cost = max(0, 0.2 + s[i, j] - s[i, i]) + max(0, 0.2 + s[i, j] - s[j, j])
+        (same if GROUPS[i] == GROUPS[j] else others).append(cost)
+    return 0.7 * np.mean(same) + 0.3 * np.mean(others)
+
+
+def _bce(negatives):
+    s = 3 * AUDIO @ VISUAL.T - 0.5
+    p, pairs = 1 / (1 + np.exp(-s)), [(i, j) for i in range(5) for j in range(5)]
+    if negatives == "sampled":
+        pairs = list(enumerate(ROLLED[0]))
+    wrong = [-np.log(1 - p[i, j]) for i, j in pairs if i != j]
+    return 0.5 * np.mean(-np.log(np.diag(p))) + 0.5 * np.mean(wrong)
+
+
 def _triplet(kind):
     total, similarity = 0.0, AUDIO @ VISUAL.T
     for s, drawn in zip((similarity, similarity.T), ROLLED, strict=True):
@@ -144,6 +173,17 @@ FORMULAS = {
     ),
     "infonce": (_infonce(0.7), lambda: _written_out(temperature=0.7)),
     "max_margin": (lambda a, v: losses.max_margin(a, v, 0.2), _max_margin),
+    "max_margin weighted": (
+        lambda a, v: losses.max_margin(a, v, 0.2, GROUPS, 0.7),
+        _max_margin_weighted,
+    ),
+    **{
+        f"bce {kind}": (
+            lambda a, v, k=kind: losses.bce(a, v, 3, -0.5, k, imposters=ROLLED[0]),
+            lambda k=kind: _bce(k),
+        )
+        for kind in ("sampled", "all")
+    },
     **{
         f"triplet {kind}": (
             lambda a, v, k=kind: losses.triplet(a, v, k, 0.5, imposters=ROLLED),
@@ -297,7 +337,7 @@ def test_shapes_that_do_not_fit_are_an_error(name, shapes, said):
 
 def test_one_pair_is_too_few_for_losses_of_imposters():
     one = tf.zeros([1, 3])
-    for loss in (losses.mms_adaptive, losses.triplet):
+    for loss in (losses.mms_adaptive, losses.triplet, losses.bce):
         with pytest.raises(ValueError, match="needs 2 pairs or more"):
             loss(one, one)
     assert float(losses.mms(one, one)) == 0
@@ -309,6 +349,16 @@ def test_wrong_arguments_are_an_error():
         (lambda: losses.infonce(AUDIO, VISUAL, 1.0, "two"), "both or one"),
         (lambda: losses.triplet(AUDIO, VISUAL, "easy"), "got 'easy'"),
         (lambda: losses.mms_masked(AUDIO, VISUAL, GROUPS[:4]), "a group for each"),
+        (lambda: losses.max_margin(AUDIO, VISUAL, 0.1, None, 0.5), "a group for each"),
+        (lambda: losses.bce(AUDIO, VISUAL, negatives="few"), "got 'few'"),
+        (lambda: losses.mil_nce(VISUAL, AUDIO), r"candidates \[B, K, D\]"),
+        (lambda: losses.mil_nce(VISUAL, AUDIO[:4, None]), r"candidates \[B, K, D\]"),
+        (lambda: losses.mil_nce(VISUAL, AUDIO[:, None, :2]), r"\[B, K, D\]"),
+        (
+            lambda: losses.mil_nce(VISUAL, VISUAL[:, None][:, :0]),
+            "a candidate",
+        ),
+        (lambda: losses.mil_nce(VISUAL, AUDIO[:, None].astype("f")), "one floating"),
         (lambda: losses.distillation(AUDIO, AUDIO[:4], VISUAL), "two .B, D."),
         (lambda: losses.distillation(AUDIO, AUDIO, VISUAL, 0.0), "above 0"),
         (lambda: losses.mms(AUDIO, VISUAL.astype(np.float32)), "one floating type"),
@@ -316,3 +366,61 @@ def test_wrong_arguments_are_an_error():
     ):
         with pytest.raises(ValueError, match=said):
             call()
+
+
+@pytest.mark.parametrize("suffix", ["", "64"])
+@pytest.mark.parametrize("folder", ["", "large/"])
+def test_mil_nce_equals_the_authors(folder, suffix):
+    dtype = np.float64 if suffix else np.float32
+    visual = GOLDEN[f"{folder}visual"].astype(dtype)
+    text = GOLDEN[f"{folder}text"].reshape(12, 4, 8).astype(dtype)
+    value, (of_visual, of_text) = _differentiate(losses.mil_nce, visual, text)
+    relative, absolute = (1e-9, 1e-9) if suffix else (1e-5, 5e-4 if folder else 2e-6)
+    name = f"{folder}mil_nce"
+    assert value.dtype == dtype and value.shape == ()
+    assert float(value) == pytest.approx(
+        float(GOLDEN[f"{name}/value{suffix}"]), relative
+    )
+    for found, key in ((of_visual, "visual"), (of_text, "text")):
+        wanted = GOLDEN[f"{name}/grad_{key}{suffix}"]
+        flat = np.reshape(found, wanted.shape)
+        np.testing.assert_allclose(flat, wanted, rtol=0, atol=absolute)
+
+
+def test_mil_nce_counts_positives_twice_or_once():
+    candidates = np.random.default_rng(1).normal(size=(5, 2, 3))
+    x = np.exp(np.einsum("id,jkd->ijk", VISUAL, candidates))
+    for twice in (True, False):
+        total = 0.0
+        for i in range(5):
+            below = x[i].sum() + sum(x[j, i].sum() for j in range(5) if twice or j != i)
+            total += np.log(below / x[i, i].sum()) / 5
+        found = losses.mil_nce(VISUAL, candidates, count_positives_twice=twice)
+        assert float(found) == pytest.approx(total, rel=1e-12)
+    apart = 99 * np.eye(3)
+    of_one = [losses.mil_nce(apart, apart[:, None], twice) for twice in (True, False)]
+    assert np.allclose(of_one, [np.log(2), 0])
+    half = losses.mil_nce(VISUAL.astype("f2"), candidates.astype("f2"))
+    assert half.dtype == tf.float32
+
+
+def test_weights_of_a_batch_of_one_recording_are_finite():
+    found = losses.max_margin(AUDIO, VISUAL, 0.2, np.zeros(5, int), 0.7)
+    plain = losses.max_margin(AUDIO, VISUAL, 0.2)
+    assert float(found) == pytest.approx(0.7 * float(plain))
+
+
+def test_the_imposters_of_bce_are_drawn_from_the_seed():
+    def found(seed, negatives="sampled"):
+        value, gradients = _differentiate(
+            lambda *both: losses.bce(*both, negatives=negatives, seed=(0, seed)),
+            AUDIO,
+            VISUAL,
+        )
+        return np.stack(gradients)
+
+    draws = [found(seed) for seed in range(200)]
+    assert np.array_equal(draws[3], found(3)) and not np.array_equal(*draws[:2])
+    # Of every imposter as likely the mean is what all give.
+    off = np.abs(np.mean(draws, axis=0) - found(0, "all")).max()
+    assert off < 0.2 * np.abs(found(0, "all")).max()

@@ -5,15 +5,18 @@ a signature says audio and visual. Those of softmax and ranking are functions of
 similarity matrix, here of embeddings, whose similarity is the dot product.
 """
 
-from avl_tf.losses import ranking, softmax
+from avl_tf.losses import logistic, ranking, softmax
 from avl_tf.losses.guided import distillation, nearest_neighbors
+from avl_tf.losses.multiple_instance import mil_nce
 from avl_tf.losses.similarity import at_least_float32, of_embeddings
 
 __all__ = [
     "at_least_float32",
+    "bce",
     "distillation",
     "infonce",
     "max_margin",
+    "mil_nce",
     "mms",
     "mms_adaptive",
     "mms_masked",
@@ -28,4 +31,5 @@ mms_adaptive = of_embeddings(softmax.mms_adaptive, at_least=2)
 mms_masked = of_embeddings(softmax.mms_masked)
 infonce = of_embeddings(softmax.infonce)
 triplet = of_embeddings(ranking.triplet, at_least=2)
+bce = of_embeddings(logistic.bce, at_least=2)
 max_margin = of_embeddings(ranking.max_margin)

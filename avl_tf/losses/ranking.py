@@ -7,25 +7,53 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from avl_tf.losses.similarity import same_group
+
 TRIPLETS = ("random", "semi-hard", "both")
 
 
-def max_margin(similarity: tf.Tensor, margin: float = 0.1) -> tf.Tensor:
+def max_margin(
+    similarity: tf.Tensor,
+    margin: float = 0.1,
+    groups: tf.Tensor | None = None,
+    hard_negative_rate: float = 0.0,
+) -> tf.Tensor:
     """Computes the max-margin ranking loss over a batch of matching pairs.
 
     The mean over all B * B entries of relu(margin + S_ij - S_ii) + relu(margin + S_ij -
-    S_jj), without weights; those of the diagonal are a constant 2 * margin / B.
+    S_jj), those of the diagonal a constant 2 * margin / B. With a hard_negative_rate h
+    it is a weighted mean: entries of one group have h of the weight together, all
+    others 1 - h.
 
     Args:
         similarity: [B, B], of embeddings that the authors normalise.
         margin: by which a match should score above others.
+        groups: int [B], the same for pairs of one recording.
+        hard_negative_rate: 0 is without weights; the authors' default is 0.5.
 
-    Source: Miech et al. 2019 (HowTo100M) loss.py, without negative_weighting.
+    Raises:
+        ValueError: there is not one group for each pair, though weights need them.
+
+    Source: Miech et al. 2019 (HowTo100M) loss.py, its negative_weighting by groups.
+    Differs: recordings may have unlike numbers of pairs; of V recordings with as many
+        each the weights are theirs, V * h and V * (1 - h) / (V - 1). A batch of one
+        recording has the weight h.
     """
     match = tf.linalg.diag_part(similarity)
     in_rows = tf.nn.relu(margin + similarity - match[:, None])
     in_columns = tf.nn.relu(margin + similarity - match[None, :])
-    return tf.reduce_mean(in_rows + in_columns)
+    found = in_rows + in_columns
+    if hard_negative_rate:
+        found *= _weights(same_group(groups, similarity), hard_negative_rate, found)
+    return tf.reduce_mean(found)
+
+
+def _weights(same: tf.Tensor, hard: float, like: tf.Tensor) -> tf.Tensor:
+    """Weights [B, B] whose sum is hard * B * B over `same`, the rest elsewhere."""
+    n_same = tf.reduce_sum(tf.cast(same, like.dtype))
+    n_all = tf.cast(tf.size(same), like.dtype)
+    others = tf.math.divide_no_nan((1 - hard) * n_all, n_all - n_same)
+    return tf.where(same, hard * n_all / n_same, others)
 
 
 def triplet(
@@ -61,7 +89,7 @@ def triplet(
     if kind not in TRIPLETS:
         raise ValueError(f"kind: expected {', '.join(TRIPLETS)}; got '{kind}'.")
     if imposters is None:
-        imposters = _draw_imposters(tf.shape(similarity)[0], seed)
+        imposters = draw_imposters(tf.shape(similarity)[0], seed)
     loss = tf.zeros([], similarity.dtype)
     both = similarity, tf.transpose(similarity)
     for rows, drawn in zip(both, imposters, strict=True):
@@ -77,7 +105,7 @@ def triplet(
     return loss
 
 
-def _draw_imposters(n_pairs: tf.Tensor, seed) -> list[tf.Tensor]:
+def draw_imposters(n_pairs: tf.Tensor, seed) -> list[tf.Tensor]:
     """Two rows of imposters, int32 [B]: each any row but its own, equally likely."""
     drawn = tf.random.stateless_uniform(
         [2, n_pairs], seed, minval=0, maxval=n_pairs - 1, dtype=tf.int32

@@ -64,6 +64,17 @@ def of_pairs(
     return similarity, tf.shape(similarity)[0]
 
 
+def same_group(groups: tf.Tensor | None, similarity: tf.Tensor) -> tf.Tensor:
+    """Which entries [B, B] are of one group; ValueError but for one group a pair."""
+    shape = () if groups is None else tf.convert_to_tensor(groups).shape
+    if groups is None or not similarity.shape[:1].is_compatible_with(shape):
+        raise ValueError(
+            f"expected a group for each pair, {similarity.shape[:1]}; got {shape}."
+        )
+    groups = tf.convert_to_tensor(groups)
+    return tf.equal(groups[:, None], groups[None, :])
+
+
 def at_least_float32(tensor: tf.Tensor) -> tf.Tensor:
     """Makes half precision float32; float64 stays."""
     return tf.cast(tensor, tf.float32) if tensor.dtype.size < 4 else tensor

@@ -5,6 +5,8 @@ In: similarities of matching pairs, float [B, B], rows audio; see losses.of_embe
 
 import tensorflow as tf
 
+from avl_tf.losses.similarity import same_group
+
 
 def mms(similarity: tf.Tensor, margin: float = 0.001) -> tf.Tensor:
     """Computes the masked margin softmax (MMS) loss over a batch of matching pairs.
@@ -81,14 +83,8 @@ def mms_masked(
 
     Source: Ilharco et al. 2019, whose mask is of duplicates.
     """
-    groups, n_pairs = tf.convert_to_tensor(groups), tf.shape(similarity)[0]
-    if not groups.shape.is_compatible_with(similarity.shape[:1]):
-        raise ValueError(
-            f"expected a group for each pair, {similarity.shape[:1]}; got "
-            f"{groups.shape}."
-        )
-    same = tf.equal(groups[:, None], groups[None, :])
-    masked = same & ~tf.eye(n_pairs, dtype=tf.bool)
+    n_pairs = tf.shape(similarity)[0]
+    masked = same_group(groups, similarity) & ~tf.eye(n_pairs, dtype=tf.bool)
     found = similarity - margin * tf.eye(n_pairs, dtype=similarity.dtype)
     # Finite: an infinity less an infinity would be none.
     found = tf.where(masked, tf.constant(found.dtype.min / 2, found.dtype), found)
