@@ -434,7 +434,7 @@ def test_interval_over_seeds_is_students():
     assert seeds.mean_and_deviation([1.0]) == (1.0, None)
 
 
-def test_points_gather_seeds_from_little_to_much():
+def test_points_gather_seeds_from_little_to_much(tmp_path):
     rows = [
         {
             "system": "full",
@@ -447,9 +447,12 @@ def test_points_gather_seeds_from_little_to_much():
         for hours in (2.0, 1.0)
         for seed in (0, 1)
     ]
-    found = curve.points(rows)
-    assert [(p.hours, p.values) for p in found] == [(1.0, (10, 11)), (2.0, (20, 21))]
-    assert (found[0].set_name, found[0].direction, found[0].mean) == ("ro", "a2v", 10.5)
+    found = comparing_languages.points(rows)
+    text = curve.write(str(tmp_path), found, {"ro": 5.0}, curve.SPEECH)
+    lines = text.splitlines()[2:4]
+    cells = [[cell.strip() for cell in line.split("|")[3:6]] for line in lines]
+    assert [row[:2] for row in cells] == [["0.5", "1.0 h"], ["1", "2.0 h"]]
+    assert cells[0][2].startswith("10.5 [") and cells[1][2].startswith("20.5 [")
 
 
 def test_a_worker_ends_after_some_trainings(monkeypatch):

@@ -8,7 +8,7 @@ from avl_tf import comma_lists, local_paths
 from avl_tf.comparing import trainings
 from avl_tf.comparing.trainings import System, Training
 from avl_tf.errors import UserError
-from avl_tf.settings import SEEDS, stage_flags
+from avl_tf.settings import stage_flags
 
 GUIDE = "guide"
 # The papers' order; others stand behind, as they are given.
@@ -72,7 +72,8 @@ def make(given: Flags) -> Plan:
     monolingual, bilingual = _systems(given)
     systems = _chosen([*monolingual, *bilingual], given.systems)
     languages = _languages(given, bool(bilingual))
-    seeds, fractions = _seeds(given.seeds), _fractions(given.fractions)
+    seeds = trainings.read_seeds(given.seeds)
+    fractions = _fractions(given.fractions)
     for path in (*given.records.values(), *given.evaluate.values()):
         local_paths.require_records(path)
     cells = []
@@ -151,19 +152,6 @@ def _languages(given: Flags, bilingual: bool) -> list[str]:
                     f"--{flag}: '{language}' has none: write {language}=RECORDS."
                 )
     return languages
-
-
-def _seeds(texts: Sequence[str]) -> tuple[int, ...]:
-    try:
-        seeds = tuple(int(text) for text in texts)
-    except ValueError:
-        seeds = ()
-    if not seeds or len(set(seeds)) < len(seeds) or not 0 <= min(seeds) <= SEEDS:
-        raise UserError(
-            "--seeds: expected whole numbers with commas between, each once, as in "
-            f"0,1,2; got '{','.join(texts)}'."
-        )
-    return seeds
 
 
 def _fractions(texts: Sequence[str]) -> tuple[float, ...]:

@@ -1,14 +1,14 @@
 """What avl_tf.bilingual does: trainings of systems and languages, tables, a curve."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from avl_tf import files, runs
 from avl_tf.commands.bilingual_plan import GUIDE, Cell, Plan
 from avl_tf.comparing import curve, running, table
 from avl_tf.dataset import ClipConfig
 from avl_tf.dataset.training_records import open_training_records
-from avl_tf.evaluation import lineage
+from avl_tf.evaluation import lineage, tables
 from avl_tf.evaluation.rankings import RankedSet
 from avl_tf.records import open_records, record_index
 from avl_tf.settings import from_flags
@@ -54,7 +54,7 @@ def compare(run_dir: str, plan: Plan, at_once: int, config: ResamplingConfig) ->
             cell.language: one.chance()[f"{next(iter(one.ranks))}/R@{curve.K}"]
             for cell, one in of_systems
         }
-        texts.append(curve.write(run_dir, curve.points(rows), chance))
+        texts.append(curve.write(run_dir, points(rows), chance, curve.SPEECH))
     text = "\n\n".join(texts)
     value = {"guide": _rows(of_guide, hours), "rows": rows}
     files.write_json(files.join(run_dir, "bilingual.json"), value)
@@ -97,6 +97,24 @@ def _rows(ranked: _Ranked, hours: dict[tuple[str, float], float]) -> list[dict]:
             **one.metrics(),
         }
         for cell, one in ranked
+    ]
+
+
+def points(rows: Sequence[Mapping]) -> list[curve.Point]:
+    """The curve's points: of a language, a system and a part, all seeds."""
+    found: dict[tuple, list[float]] = {}
+    for direction in tables.directions(rows):
+        for row in rows:
+            named = [row[each] for each in ("language", "system", "fraction", "hours")]
+            key = (direction, *named)
+            found.setdefault(key, []).append(row[f"{direction}/R@{curve.K}"])
+    return [
+        curve.Point(
+            *(language, system, direction, hours),
+            (f"{fraction:g}", span(3600 * hours)),
+            tuple(values),
+        )
+        for (direction, language, system, fraction, hours), values in found.items()
     ]
 
 

@@ -1,7 +1,7 @@
-"""Recall over how much was trained on: a chart, a table, and TensorBoard's scalars."""
+"""Recall over hours of speech, or another number: chart, table, TensorBoard."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -15,14 +15,43 @@ K = 10
 
 
 @dataclasses.dataclass(frozen=True)
+class Scale:
+    """What recall is drawn over.
+
+    Attributes:
+        axis: what stands below the chart.
+        titles: of the table's columns for it.
+        label: how a value is written at the axis.
+        step: TensorBoard's, a whole number, of a value.
+    """
+
+    axis: str
+    titles: tuple[str, ...]
+    label: Callable[[float], str]
+    step: Callable[[float], int]
+
+
+# Point.at is hours; Point.cells are the fraction and the time.
+SPEECH = Scale(
+    "speech trained on",
+    ("fraction", "speech"),
+    lambda hours: span(3600 * hours),
+    lambda hours: round(3600 * hours),
+)
+
+
+@dataclasses.dataclass(frozen=True)
 class Point:
-    """Recall of a system on a set, trained on so much; percentages by seed."""
+    """Recall of a system on a set at a place of the scale; percentages by seed.
+
+    cells: what the table has for the place.
+    """
 
     set_name: str
     system: str
     direction: str
-    fraction: float
-    hours: float
+    at: float
+    cells: tuple[str, ...]
     values: tuple[float, ...]
 
     @property
@@ -36,29 +65,32 @@ class Point:
         return seeds.interval(self.values)
 
 
-def points(rows: Sequence[Mapping]) -> list[Point]:
-    """Gathers rows of one seed each: system, language, fraction, hours and metrics."""
-    found: dict[tuple, list[float]] = {}
-    for direction in tables.directions(rows):
-        for row in rows:
-            named = [row[each] for each in ("language", "system", "fraction", "hours")]
-            key = (named[0], named[1], direction, *named[2:])
-            found.setdefault(key, []).append(row[f"{direction}/R@{K}"])
-    made = [Point(*(*key, tuple(values))) for key, values in found.items()]
-    return sorted(made, key=lambda point: point.hours)
+def of_flag(flag: str, found: Sequence[Point]) -> Scale:
+    """The scale of a flag's values; steps are whole multiples, as percent of fractions.
+
+    Args:
+        flag: its name.
+        found: the points, by whose values the multiple is chosen.
+    """
+    most = max(len(f"{p.at:.6f}".rstrip("0").partition(".")[2]) for p in found)
+    return Scale(f"--{flag}", (flag,), "{:g}".format, lambda at: round(at * 10**most))
 
 
-def write(folder: str, found: Sequence[Point], chance: Mapping[str, float]) -> str:
+def write(
+    folder: str, found: Sequence[Point], chance: Mapping[str, float], scale: Scale
+) -> str:
     """Writes curve.png, curve.md and TensorBoard's scalars; returns curve.md's text.
 
     The scalars are in a folder a system, FOLDER/curve/SYSTEM, as SET/A->V R@10, with
-    the ends of its interval beside it; their step is seconds of speech.
+    the ends of its interval beside it; their step is the scale's.
 
     Args:
         folder: of the comparison.
-        found: from points.
+        found: the points, in any order.
         chance: recall at K of a random ranking, by set.
+        scale: what is drawn over.
     """
+    found = sorted(found, key=lambda point: point.at)
     panels: dict[str, dict[str, list[Point]]] = {}
     levels = {}
     for point in found:
@@ -68,30 +100,32 @@ def write(folder: str, found: Sequence[Point], chance: Mapping[str, float]) -> s
     picture = charts.learning_curves(
         {
             title: {
-                name: [(p.hours, p.mean, p.interval) for p in line]
+                name: [(p.at, p.mean, p.interval) for p in line]
                 for name, line in lines.items()
             }
             for title, lines in panels.items()
         },
         levels,
+        scale.axis,
+        scale.label,
     )
     files.write_bytes(files.join(folder, "curve.png"), picture.light)
-    _log(folder, found)
-    text = _text(found)
+    _log(folder, found, scale)
+    text = _text(found, scale)
     files.write_text(files.join(folder, "curve.md"), text + "\n")
     return text
 
 
-def _text(found: Sequence[Point]) -> str:
+def _text(found: Sequence[Point], scale: Scale) -> str:
     by_row: dict[tuple, dict[str, Point]] = {}
     for point in found:
-        key = (point.set_name, point.system, point.fraction, point.hours)
+        key = (point.set_name, point.system, point.cells)
         by_row.setdefault(key, {})[point.direction] = point
     directions = list(dict.fromkeys(point.direction for point in found))
     cells = [
-        [set_name, system, f"{fraction:g}", span(3600 * hours)]
+        [set_name, system, *place]
         + [_told(of_row[direction]) for direction in directions]
-        for (set_name, system, fraction, hours), of_row in by_row.items()
+        for (set_name, system, place), of_row in by_row.items()
     ]
     # A set's systems each in one piece, from little to much.
     order = list(dict.fromkeys((cell[0], cell[1]) for cell in cells))
@@ -99,8 +133,8 @@ def _text(found: Sequence[Point]) -> str:
     titles = [f"{metrics.title(direction)} R@{K}" for direction in directions]
     n = len(found[0].values)
     how = f"mean [95 % interval by Student's t] over {n} seeds" if n > 1 else "one seed"
-    note = f"R@{K} in percent over how much was trained on: {how}."
-    table = tables.layout(["set", "system", "fraction", "speech", *titles], cells, 2)
+    note = f"R@{K} in percent over {scale.axis}: {how}."
+    table = tables.layout(["set", "system", *scale.titles, *titles], cells, 2)
     return f"{table}\n\n{note}"
 
 
@@ -111,7 +145,7 @@ def _told(point: Point) -> str:
     return f"{point.mean:.1f} [{low:.1f}, {high:.1f}]"
 
 
-def _log(folder: str, found: Sequence[Point]) -> None:
+def _log(folder: str, found: Sequence[Point], scale: Scale) -> None:
     """Writes the scalars anew: those of an earlier call are gone."""
     below = files.join(folder, "curve")
     if tf.io.gfile.exists(below):
@@ -127,5 +161,5 @@ def _log(folder: str, found: Sequence[Point]) -> None:
                 if point.interval:
                     values[f"{tag} low"], values[f"{tag} high"] = point.interval
                 for name, value in values.items():
-                    tf.summary.scalar(name, value, step=round(3600 * point.hours))
+                    tf.summary.scalar(name, value, step=scale.step(point.at))
         writer.close()

@@ -34,6 +34,14 @@ _LOGS = "logs"
 _TASKS = 4
 
 
+class TrainingsFailed(UserError):
+    """Some did not come to their end; ranks are the others', as from train_all."""
+
+    def __init__(self, message: str):
+        super().__init__(message)
+        self.ranks: dict[str, dict[str, RankedSet]] = {}
+
+
 def train_all(
     folder: str, trainings: Sequence[Training], at_once: int = 0
 ) -> dict[str, dict[str, RankedSet]]:
@@ -49,8 +57,9 @@ def train_all(
         The ranks by training and evaluation set.
 
     Raises:
-        UserError: trainings failed, each of which is told by a line of the log, or
-            another process uses the folder. The others are finished, and kept.
+        TrainingsFailed: some did, each of which is told by a line of the log. The
+            others are finished, and kept.
+        UserError: another process uses the folder.
     """
     digests = _digests(trainings)
     waiting = [t for t in trainings if not _is_finished(folder, t, digests)]
@@ -61,8 +70,19 @@ def train_all(
     )
     if waiting:
         n = min(at_once or default_at_once(), len(waiting))
-        with lock.sole_process(folder), _Workers(n) as workers:
-            _Progress(folder, trainings, waiting, digests, workers).run()
+        try:
+            with lock.sole_process(folder), _Workers(n) as workers:
+                _Progress(folder, trainings, waiting, digests, workers).run()
+        except TrainingsFailed as error:
+            finished = [t for t in trainings if _is_finished(folder, t, digests)]
+            error.ranks = _ranks(folder, finished)
+            raise
+    return _ranks(folder, trainings)
+
+
+def _ranks(
+    folder: str, trainings: Sequence[Training]
+) -> dict[str, dict[str, RankedSet]]:
     return {
         training.name: rankings.read(path) if tf.io.gfile.exists(path) else {}
         for training in trainings
@@ -87,6 +107,7 @@ def _digests(trainings: Sequence[Training]) -> dict[str, str]:
             training.arguments,
             [content[path] for path in training.paths],
             digests[training.parent],
+            *filter(None, [training.init_from]),
         ]
         digests[training.name] = hashlib.sha256(json.dumps(told).encode()).hexdigest()
     return digests
@@ -140,7 +161,7 @@ class _Progress:
             failed = [name for name in self._undone if name in self._failed]
             waiting = len(self._waiting)
             after = f" ({waiting} more wait for these)" if waiting else ""
-            raise UserError(
+            raise TrainingsFailed(
                 f"{len(failed)} of {counted(self._n, 'training')} failed{after}: "
                 f"{', '.join(failed)}. The lines above tell why. What is "
                 "finished is kept: run the same command again."
@@ -156,7 +177,9 @@ class _Progress:
             local = files.local_path(self._folder)
             log = os.path.join(local, _LOGS, training.name.replace("/", "-") + ".log")
             os.makedirs(os.path.dirname(log), exist_ok=True)
-        parent = training.parent and files.join(self._folder, training.parent)
+        parent = training.init_from
+        if training.parent:
+            parent = files.join(self._folder, training.parent)
         return {
             "run_dir": files.join(self._folder, training.name),
             "arguments": training.arguments,

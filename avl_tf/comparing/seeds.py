@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from avl_tf.evaluation import rankings
+from avl_tf.evaluation import rankings, significance
 from avl_tf.evaluation.rankings import RankedSet
 from avl_tf.settings.evaluation import ResamplingConfig
 
@@ -30,6 +30,37 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
         return None
     half = _t_quantile(len(values) - 1) * deviation / len(values) ** 0.5
     return max(0.0, mean - half), min(100.0, mean + half)
+
+
+def clip_interval(
+    ranked: Sequence[RankedSet], direction: str, k: int, config: ResamplingConfig
+) -> tuple[float, float]:
+    """The 95 % interval over the clips of the mean of seeds' recall at k, in percent.
+
+    A percentile bootstrap: clips are drawn again, for all seeds the same, so that it
+    tells of other clips, for these trainings. Of one seed it is the interval that
+    significance.confidence_intervals gives.
+
+    Args:
+        ranked: of the seeds.
+        direction, k: of the recall.
+        config: number and seed of the draws.
+
+    Raises:
+        UserError: the sets ranked are not the same; see rankings.matched.
+    """
+    first = ranked[0]
+    found = [rankings.matched(first, one, f"recall at {k}") for one in ranked]
+    hits = np.mean([ranks[direction] <= k for ranks in found], axis=0)
+    random, n = np.random.default_rng(config.resampling_seed), len(hits)
+    block, drawn = max(1, _DRAWN_AT_ONCE // n), []
+    for begin in range(0, config.resamples, block):
+        shape = min(block, config.resamples - begin), n
+        drawn.append(hits[random.integers(n, size=shape)].sum(axis=1))
+    tail = 50 * (1 - significance.CONFIDENCE)
+    ends = np.percentile(np.concatenate(drawn), [tail, 100 - tail])
+    low, high = 100 * ends / first.n_queries
+    return float(low), float(high)
 
 
 def p_values(

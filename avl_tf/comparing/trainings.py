@@ -7,7 +7,7 @@ from absl import flags
 
 from avl_tf import comma_lists, flagfiles
 from avl_tf.errors import UserError
-from avl_tf.settings import stage_flags
+from avl_tf.settings import SEEDS, stage_flags
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Training:
         arguments: as of avl_tf.train, without --run_dir and --init_from; later wins.
         paths: all records that it reads, those that it is evaluated on too.
         parent: name of the training whose weights it starts from; "" is none.
+        init_from: run directory from elsewhere in the place of a parent.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Training:
     arguments: tuple[str, ...]
     paths: tuple[str, ...]
     parent: str = ""
+    init_from: str = ""
 
     def flag_values(self) -> flags.FlagValues:
         """Parses the arguments, as avl_tf.train does.
@@ -80,6 +82,24 @@ def read_systems(items: Iterable[str], flag: str) -> list[System]:
         name, flagfile, parent = match.groups()
         found[name] = System(name, flagfile, read_flagfile(flagfile), parent or "")
     return list(found.values())
+
+
+def read_seeds(texts: Sequence[str]) -> tuple[int, ...]:
+    """Reads --seeds; UserError if they are no whole numbers, each once."""
+    try:
+        seeds = tuple(int(text) for text in texts)
+    except ValueError:
+        seeds = ()
+    if (
+        not seeds
+        or len(set(seeds)) < len(seeds)
+        or not 0 <= min(seeds) <= max(seeds) <= SEEDS
+    ):
+        raise UserError(
+            "--seeds: expected whole numbers with commas between, each once, as in "
+            f"0,1,2; got '{','.join(texts)}'."
+        )
+    return seeds
 
 
 def read_flagfile(path: str) -> tuple[str, ...]:

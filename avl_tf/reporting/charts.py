@@ -14,7 +14,6 @@ from avl_tf import metrics
 from avl_tf.evaluation import tables
 from avl_tf.evaluation.significance import recall_interval
 from avl_tf.exhibits.page import Pair
-from avl_tf.wording import span
 
 # Okabe and Ito 2008, Color Universal Design: told apart with any eyes, seen on white
 # and on black.
@@ -24,7 +23,7 @@ _MEASURED = "#cc79a7"
 THEMES = (("#ffffff", "#222222"), ("#16181c", "#d8dade"))
 _DPI = 120
 _WIDTH_IN, _ROW_IN, _STAGE_IN, _CURVES_IN = 9.0, 2.4, 0.32, 3.2
-# Hours of speech, recall in percent, and its interval.
+# Where on the axis, recall in percent, and its interval.
 CurvePoint = tuple[float, float, tuple[float, float] | None]
 
 
@@ -101,12 +100,16 @@ def stage_points(rows: Sequence[Mapping], directions: Sequence[str]) -> Pair:
 def learning_curves(
     panels: Mapping[str, Mapping[str, Sequence[CurvePoint]]],
     chance: Mapping[str, float],
+    axis: str,
+    label: Callable[[float], str],
 ) -> Pair:
-    """Draws recall over hours of speech, a line a system, a panel a set and direction.
+    """Draws recall over a number, a line a system, a panel a set and direction.
 
     Args:
-        panels: by title: by system (hours, percent, its interval or None), in order.
+        panels: by title: by system (number, percent, its interval or None), in order.
         chance: what a random ranking reaches, by the panels' titles; dotted.
+        axis: what the numbers are; the axis is logarithmic.
+        label: writes one of them.
     """
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     n_rows = -(-len(panels) // 2)
@@ -117,11 +120,11 @@ def learning_curves(
             for name, line in lines.items():
                 _curve(panel, name, names.index(name), line)
             panel.axhline(chance[title], color="grey", lw=1, ls=":")
-            hours = sorted({at for line in lines.values() for at, _, _ in line})
+            places = sorted({at for line in lines.values() for at, _, _ in line})
             panel.set_xscale("log")
-            panel.set_xticks(hours, [span(3600 * at) for at in hours])
+            panel.set_xticks(places, [label(at) for at in places])
             panel.minorticks_off()
-            panel.set_xlabel("speech trained on")
+            panel.set_xlabel(axis)
             panel.set_ylim(bottom=0)
             _title(panel, title)
         for panel in axes:
@@ -137,9 +140,9 @@ def learning_curves(
 
 
 def _curve(panel: Axes, name: str, place: int, line: Sequence[CurvePoint]) -> None:
-    hours, means, intervals = zip(*line, strict=True)
-    # Side by side, where several systems have the same hours.
-    shifted = np.array(hours) * (1 + 0.02 * place)
+    places, means, intervals = zip(*line, strict=True)
+    # Side by side, where several systems have the same places.
+    shifted = np.array(places) * (1 + 0.02 * place)
     panel.plot(shifted, means, label=name, **_look(place))
     for at, ends in zip(shifted, intervals, strict=True):
         if ends:

@@ -1,0 +1,269 @@
+"""Settings side by side: what is trained, once each, and their table."""
+
+import csv
+import json
+import re
+
+import corpus
+import numpy as np
+import pytest
+import tensorflow as tf
+from programs import fails_in_one_line, run
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from avl_tf.comparing import seeds, studies, study_tables
+from avl_tf.comparing.studies import Column
+from avl_tf.evaluation import significance
+from avl_tf.evaluation.rankings import RankedSet
+from avl_tf.settings.evaluation import ResamplingConfig
+
+SMALL = """\
+# A stage of no steps.
+--audio_widths=8,8,16
+--embedding_dim=16
+--clip_s=2
+--clips_per_recording=8
+--batch_size=16
+--epochs=0
+--evaluation_clip_s=2
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    train = corpus.make_set(str(folder / "train"), 4)
+    corpus.make_set(str(folder / "eval"), 4, seed=1)
+    (folder / "small.flags").write_text(f"{SMALL}--records={train}\n")
+    return folder
+
+
+def _arguments(folder, *settings, **changes):
+    small = f"{folder}/small.flags"
+    given = {
+        "run_dir": folder / "run",
+        "stages": f"pre={small},fine={small}@pre",
+        "evaluate": f"x={folder}/eval/train",
+        "resamples": 200,
+        **changes,
+    }
+    return [f"--{name}={value}" for name, value in given.items()] + [
+        f"--setting={setting}" for setting in settings
+    ]
+
+
+SETTINGS = (
+    "AVLnet:",
+    "loss/rate: fine/--epochs=1 fine/--learning_rate=1e-2",
+    "loss/diverges: fine/--epochs=1 fine/--loss=max_margin fine/--learning_rate=1e9",
+)
+
+
+@pytest.fixture(scope="module")
+def done(folder):
+    """A sweep, one setting of which fails."""
+    return run("avl_tf.sweep", *_arguments(folder, *SETTINGS))
+
+
+def _rows(run_dir):
+    return json.loads((run_dir / "sweep.json").read_text())["rows"]
+
+
+@pytest.mark.slow
+def test_what_settings_share_is_trained_once_and_a_failure_is_told(folder, done):
+    assert "3 settings x 1 seed x 2 stages: 4 trainings (2 shared" in done.stderr
+    fails_in_one_line(done, "1 of 4 trainings failed: loss/diverges/seed0/fine")
+    assert "loss/diverges/seed0/fine failed: " in done.stderr
+    found = _rows(folder / "run")
+    assert [(r["setting"], r["seed"], r["stage"], r["set"]) for r in found] == [
+        ("AVLnet", 0, "pre", "x"),
+        ("AVLnet", 0, "fine", "x"),
+        ("loss/rate", 0, "pre", "x"),
+        ("loss/rate", 0, "fine", "x"),
+        ("loss/diverges", 0, "pre", "x"),
+    ]
+    # As the run itself found it.
+    recalls = folder / "run" / "loss" / "rate" / "seed0" / "fine" / "recall.json"
+    last = json.loads(recalls.read_text())["history"][-1]["sets"]["x"]
+    assert {name: found[3][name] for name in last} == last
+    assert found[0]["a2v/MRR"] == found[2]["a2v/MRR"] != found[3]["a2v/MRR"]
+    text = (folder / "run" / "sweep.md").read_text()
+    assert text in done.stdout
+    assert "Missing" in text and "loss/diverges seed 0 fine" in text
+
+
+@pytest.mark.slow
+def test_tensorboard_lists_the_settings_and_what_they_reached(folder, done):
+    below = folder / "run" / "hparams"
+    plugin = EventAccumulator(str(below)).Reload().summary_metadata
+    (config,) = [tf.constant(m.plugin_data.content).numpy() for m in plugin.values()]
+    assert b"fine/learning_rate" in config and b"fine/x/a2v/R@10" in config
+    session = EventAccumulator(str(below / "loss" / "rate" / "seed0")).Reload()
+    value = tf.make_ndarray(session.Tensors("fine/x/a2v/R@10")[0].tensor_proto)
+    (row,) = [
+        r
+        for r in _rows(folder / "run")
+        if (r["setting"], r["stage"]) == ("loss/rate", "fine")
+    ]
+    assert value == pytest.approx(row["a2v/R@10"])
+
+
+@pytest.mark.slow
+def test_settings_and_seeds_are_added_and_changed_ones_refused(folder, done):
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in (folder / "run").glob("**/finished.json")
+    }
+    assert len(before) == 3
+    # Renamed and in front, it is known again; what is left out stays.
+    more = "new: fine/--epochs=1 fine/--learning_rate=1e-2", "AVLnet:"
+    again = run("avl_tf.sweep", *_arguments(folder, *more, seeds="0,1"))
+    assert again.returncode == 0, again.stderr
+    assert "6 trainings: 3 finished before" in again.stderr
+    assert "1 of earlier calls stay" in again.stderr
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert [r["setting"] for r in _rows(folder / "run")] == ["new"] * 4 + ["AVLnet"] * 4
+    changed = run("avl_tf.sweep", *_arguments(folder, "AVLnet: --learning_rate=0.5"))
+    fails_in_one_line(
+        changed,
+        "holds a sweep of other settings: AVLnet/seed0/pre had none, has now "
+        "--learning_rate=0.5",
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes", "texts"),
+    [
+        ((), {}, ["Give --setting or --grid"]),
+        (
+            ("a: --clip_ss=3",),
+            {},
+            ["a, stage pre: ", "'clip_ss'. Did you mean: clip_s"],
+        ),
+        (("a: --clip_s=no",), {}, ["a, stage pre: ", "clip_s"]),
+        (("a: --clip_s=3", "a: --clip_s=4"), {}, ["'a' stands for two settings"]),
+        (("a:", "A:"), {}, ["'A' stands for two settings"]),
+        (("a/b/c:",), {}, ["--setting: expected NAME"]),
+        (("a",), {}, ["--setting: expected NAME"]),
+        (("../a:",), {}, ["--setting: expected NAME"]),
+        (("logs:",), {}, ["'logs' of a setting is taken"]),
+        (("a: clip_s=3",), {}, ["a: 'clip_s=3' is not a flag"]),
+        (("a: --clip_s 3",), {}, ["a: '3' is not a flag"]),
+        (("a: mid/--clip_s=3",), {}, ["no stage 'mid'", "pre, fine"]),
+        (("a: --seed=3",), {}, ["a: --seed is not a setting's"]),
+        (("a: --evaluation_clip_s=3", "b:"), {}, ["cannot be compared"]),
+        (("a: --records=none",), {}, ["none: no records here"]),
+        (("a: --flagfile=none.flags",), {}, ["none.flags: no such flagfile"]),
+        (("a:",), {"grid": "clip_s"}, ["--grid: expected flag=a,b,c"]),
+        (("a:",), {"grid": "clip_s=1,,2"}, ["--grid=clip_s=1,,2: expected values"]),
+        (("a:",), {"grid": "clip_s=1,1"}, ["'a+clip_s=1' stands for two"]),
+        (("a:",), {"grid": "clip=1,2"}, ["a+clip=1, stage pre: ", "'clip'"]),
+        (("a:",), {"curve": "clip_s"}, ["--curve=clip_s: expected a flag of --grid"]),
+        (("a:",), {"columns": "R@3"}, ["--columns: expected R@1"]),
+        (("a:",), {"seeds": "0,0"}, ["--seeds: expected"]),
+        (("a:",), {"evaluate": ""}, ["Give --evaluate"]),
+        (("a:",), {"stages": ""}, ["Give --base_flagfile"]),
+        (("a:",), {"stages": "x=small.flags@y"}, ["'x' starts from 'y'"]),
+    ],
+)
+def test_a_slip_is_told_before_anything_is_made(
+    folder, tmp_path, settings, changes, texts
+):
+    arguments = _arguments(folder, *settings, run_dir=tmp_path / "run", **changes)
+    fails_in_one_line(run("avl_tf.sweep", *arguments, cwd=folder), *texts)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_lists_the_trainings_of_a_grid(folder, tmp_path):
+    arguments = _arguments(
+        folder, "h/a: --margin=0.1", "h/b:", run_dir=tmp_path / "run", seeds="3,4"
+    )
+    grid = ["--grid=pre/fraction=0.5,1", '--grid=audio_widths="8,8,16","8,16,16"']
+    done = run("avl_tf.sweep", *arguments, *grid, "--dry_run")
+    assert done.returncode == 0, done.stderr
+    first, *rest = done.stdout.splitlines()
+    assert first == "8 settings x 2 seeds x 2 stages: 32 trainings"
+    at = rest.index(
+        "h/b+fraction=0.5+audio_widths=8-16-16/seed4/fine from "
+        "h/b+fraction=0.5+audio_widths=8-16-16/seed4/pre"
+    )
+    assert "--audio_widths=8,16,16 " in rest[at + 1]
+    assert "fraction" not in rest[at + 1] and rest[at + 1].endswith("--seed=4")
+    assert not (tmp_path / "run").exists()
+
+
+def _ranked(*ranks):
+    a2v = np.array(ranks)
+    ids = tuple(f"c{i}" for i in range(len(ranks)))
+    return RankedSet(ids, {"a2v": a2v, "v2a": a2v[::-1].copy()}, len(ranks), 2.0)
+
+
+GOOD, BAD = _ranked(*[1] * 30, *[40] * 10), _ranked(*[1] * 10, *[40] * 30)
+COLUMN = Column("train", "x", "a2v", 10)
+CONFIG = ResamplingConfig(resamples=500)
+
+
+def _found(**of_settings):
+    ranked = {
+        name.replace("_", "/"): {("train", "x"): dict(enumerate(of_seeds))}
+        for name, of_seeds in of_settings.items()
+    }
+    return studies.rows(ranked, [COLUMN], CONFIG)
+
+
+def test_a_study_marks_its_best_and_tests_the_others():
+    rows = _found(AVLnet=[GOOD, BAD], s_low=[BAD, BAD], s_none=[], t_top=[GOOD, GOOD])
+    cells = {(row.study, row.setting): row.cells[0] for row in rows}
+    assert list(cells) == [
+        *(("s", "AVLnet"), ("s", "low"), ("s", "none")),
+        *(("t", "AVLnet"), ("t", "top")),
+    ]
+    best, low = cells["s", "AVLnet"], cells["s", "low"]
+    assert best.is_best and best.p is None and best.mean == 50
+    assert best.deviation == pytest.approx(50 / 2**0.5)
+    assert cells["s", "none"] is None and not low.is_best
+    # One other that is finished, so its p as it is.
+    p = seeds.p_values([GOOD, BAD], [BAD, BAD], 10, CONFIG)["a2v"]
+    assert low.p == p and 0 < p < 0.01
+    assert cells["t", "top"].is_best and not cells["t", "AVLnet"].is_best
+
+
+def test_p_is_corrected_for_the_number_of_others():
+    rows = _found(a=[GOOD], b=[BAD], c=[BAD], d=[GOOD])
+    p = seeds.p_values([GOOD], [BAD], 10, CONFIG)["a2v"]
+    assert [row.cells[0].p for row in rows] == [None, 3 * p, 3 * p, None]
+    assert [row.cells[0].is_best for row in rows] == [True, False, False, True]
+
+
+def test_the_interval_of_one_seed_is_that_of_an_evaluation():
+    expected = significance.confidence_intervals(GOOD.ranks, CONFIG)["a2v/R@10"]
+    assert seeds.clip_interval([GOOD], "a2v", 10, CONFIG) == pytest.approx(expected)
+    one = seeds.clip_interval([GOOD, BAD], "a2v", 10, CONFIG)
+    assert one[0] < 50 < one[1] and one[1] - one[0] < expected[1] - expected[0]
+
+
+def test_tables_are_written_for_papers():
+    rows = _found(AVLnet=[GOOD], s_x=[BAD])
+    columns = [COLUMN]
+    text = study_tables.latex(rows, columns, [25.0], "A note.")
+    assert r"\textbf{75.0}" in text and r"A$\rightarrow$V R@10" in text
+    assert text.count(r"\\") == 4 and text.count("&") == 8
+    assert (
+        text.index(r"\toprule") < text.index(r"\midrule") < text.index(r"\bottomrule")
+    )
+    assert study_tables.escaped("a_b & 5%") == r"a\_b \& 5\%"
+    (chance, best, other) = csv.DictReader(
+        study_tables.to_csv(rows, columns, [25.0], {"x": 40}).splitlines()
+    )
+    assert (chance["setting"], chance["mean"], chance["n"]) == ("chance", "25.0", "40")
+    assert (best["study"], best["mean"], best["best"], best["p"]) == (
+        "s",
+        "75.0",
+        "1",
+        "",
+    )
+    assert (other["setting"], other["best"]) == ("x", "0") and 0 < float(other["p"]) < 1
+    table = study_tables.markdown(rows, columns, [25.0]).splitlines()
+    assert re.match(
+        r"\| s +\| AVLnet +\| +\*\*75.0\*\* \[[\d.]+, [\d.]+\] \|", table[3]
+    )
