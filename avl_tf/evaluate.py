@@ -14,6 +14,7 @@ from absl import flags
 
 from avl_tf import comma_lists, local_paths, program, settings
 from avl_tf.settings.evaluation import EvaluationConfig, ResamplingConfig
+from avl_tf.settings.slices import SliceConfig
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Run directory of a trained stage.")
 _EXPORT = flags.DEFINE_string("export", None, "Instead: an export, RUN_DIR/export/1.")
@@ -52,10 +53,12 @@ settings.define_flags(
     default_is="as in the run's training",
 )
 settings.define_flags(ResamplingConfig, heading="Intervals and p values")
+settings.define_flags(SliceConfig, heading="Slices")
 program.require_one("run_dir", "export")
 
 
 def main() -> None:
+    settings.from_flags(SliceConfig)  # checks them, before TensorFlow is imported
     sets = settings.from_flags(EvaluationConfig).evaluate
     named = comma_lists.parse_evaluate(sets)
     local_paths.require_run(_RUN_DIR.value)

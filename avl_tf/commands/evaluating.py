@@ -2,19 +2,26 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 from absl import flags, logging
 
 from avl_tf import evaluation, files, overlap, processors, settings, trained
+from avl_tf.commands import slicing
+from avl_tf.commands.slicing import Group, Sliced
 from avl_tf.dataset import Records
 from avl_tf.errors import UserError
 from avl_tf.evaluation import caveats, comparison, rankings, tables
 from avl_tf.evaluation.rankings import RankedSet
 from avl_tf.settings.evaluation import EvaluationConfig, ResamplingConfig
+from avl_tf.settings.slices import SliceConfig
 from avl_tf.trained import Trained
 from avl_tf.training import history
+
+# By set; by the names of set and slice of each group; of which weights.
+_Ranks = tuple[dict[str, RankedSet], list[Sliced], dict | None]
 
 
 def evaluate(
@@ -30,8 +37,9 @@ def evaluate(
     """Evaluates a model, prints the tables and writes the results.
 
     Args:
-        flag_values: the parsed flags of EvaluationConfig and ResamplingConfig; what is
-            not given among the first is as in the model's training.
+        flag_values: the parsed flags of EvaluationConfig, ResamplingConfig and
+            SliceConfig; what is not given among the first is as in the model's
+            training.
         path: a run directory, or an export.
         is_export: which of both.
         compare: another model, or the ranks of an earlier evaluation (.json).
@@ -63,10 +71,12 @@ def evaluate(
             f"{compare}: holds no set '{missing[0]}', only {', '.join(other)}."
         )
 
+    slice_config = settings.from_flags(SliceConfig, flag_values)
+    groups = slicing.groups(sets, slice_config, only_all=isinstance(other, dict))
     learnt = [each.learnt() for each in models]
     processors.log("evaluation")
     settled = evaluation.by_set(read[0], config)
-    ranked, of_model = _rank(model, read[0], settled, log_mel_reference)
+    ranked, sliced, of_model = _rank(model, read[0], settled, log_mel_reference, groups)
     unwritten: list[str] = []
     # At once: what took hours is there to be compared with, whatever comes next.
     ranks_path = output.removesuffix(".json") + "_ranks.json"
@@ -90,10 +100,14 @@ def evaluate(
     print(tables.markdown(both, ("set",)))
     if intervals:
         print(f"\n{tables.intervals(rows.values())}")
+    told = {
+        group.name: group.tell(of, labels, resampling, intervals)
+        for group, of in zip(groups, sliced, strict=True)
+    }
     for row in rows.values():
         del row["chance"]
     found_intervals = {name: row.pop("intervals") for name, row in rows.items()}
-    results = {
+    results: dict[str, Any] = {
         "model": model.path,
         "weights": of_model,
         "clip_s": {name: of_set.clip_s for name, of_set in ranked.items()},
@@ -105,13 +119,16 @@ def evaluate(
         },
         "intervals": found_intervals,
     }
+    if groups:
+        results["slices"] = told
+        results["settings"] |= dataclasses.asdict(slice_config)
     if shared[0]:
         results["shared"] = shared[0]
     if compare and other is not None:
-        against, of_other = (
-            (other, None)
+        against, others, of_other = (
+            _rank_again(ranked, other, groups)
             if isinstance(other, dict)
-            else _rank(other, read[1], settled, log_mel_reference)
+            else _rank(other, read[1], settled, log_mel_reference, groups)
         )
         found = comparison.differences(ranked, against, resampling)
         names = (model.path, compare)
@@ -120,6 +137,10 @@ def evaluate(
             **comparison.to_json(names, found),
             "weights": {"a": of_model, "b": of_other},
         }
+        for group, *both_sliced in zip(groups, sliced, others, strict=True):
+            text, value = slicing.compare(names, both_sliced, labels, resampling)
+            print(f"\n{group.heading} {text}")
+            results["comparison"][group.name] = value
     with _told_later(output, unwritten):
         files.write_json(output, results)
     if unwritten:
@@ -179,8 +200,12 @@ def _rank(
     sets: Mapping[str, Records],
     settled: Mapping[str, EvaluationConfig],
     log_mel_reference: str | None,
-) -> tuple[dict[str, RankedSet], dict | None]:
-    """The ranks by set, and which weights these are of, as recall.json has it."""
+    groups: Sequence[Group],
+) -> _Ranks:
+    """Ranks by set, those of each group's slices, and which weights these are of.
+
+    The weights are as recall.json has them.
+    """
     if not model.is_export and (note := history.unfinished(model.path)):
         logging.warning("%s: %s.", model.path, note)
     embedder = model.load()
@@ -189,6 +214,27 @@ def _rank(
         if note := caveats.of_metric(found.metric, found.n):
             logging.warning("%s: %s", model.path, note)
     reference = log_mel_reference or model.log_mel_reference
-    embedded = embedder.embed_sets(sets, settled, reference)
-    ranked = {name: each.ranked() for name, each in embedded}
-    return ranked, dataclasses.asdict(found) if found else None
+    ranked: dict[str, RankedSet] = {}
+    sliced: list[Sliced] = [{} for _ in groups]
+    for name, embedded in embedder.embed_sets(sets, settled, reference):
+        ranked[name] = embedded.ranked()
+        for group, of_group in zip(groups, sliced, strict=True):
+            of_group |= group.ranked(name, ranked[name], embedded)
+    return ranked, sliced, dataclasses.asdict(found) if found else None
+
+
+def _rank_again(
+    ranked: Mapping[str, RankedSet],
+    other: Mapping[str, RankedSet],
+    groups: Sequence[Group],
+) -> _Ranks:
+    """As _rank, of ranks that were written; in the order of those of the model."""
+    matched = {
+        name: dataclasses.replace(one, ranks=rankings.matched(one, other[name], name))
+        for name, one in ranked.items()
+    }
+    sliced: list[Sliced] = [{} for _ in groups]
+    for group, of_group in zip(groups, sliced, strict=True):
+        for name, one in matched.items():
+            of_group |= group.ranked(name, one)
+    return matched, sliced, None

@@ -20,12 +20,24 @@ class RankedSet:
 
     ranks: int64 [N] by direction, in the order of clip_ids. n_queries: what recall is
     divided by, N or more. clip_s: seconds that clips were padded or cut to.
+    n_candidates: how many clips each was ranked among, 0 is N.
     """
 
     clip_ids: tuple[str, ...]
     ranks: dict[str, np.ndarray]
     n_queries: int
     clip_s: float
+    n_candidates: int = 0
+
+    def part(self, places: np.ndarray) -> "RankedSet":
+        """The clips at places, int [n], as they were ranked among all."""
+        return RankedSet(
+            tuple(self.clip_ids[place] for place in places),
+            {direction: rank[places] for direction, rank in self.ranks.items()},
+            len(places),
+            self.clip_s,
+            len(self.clip_ids),
+        )
 
     def metrics(self) -> dict[str, float]:
         """Summarises the ranks; see metrics.summary.
@@ -39,6 +51,9 @@ class RankedSet:
 
     def chance(self) -> dict[str, float]:
         """What a random ranking is expected to reach; see metrics.chance."""
+        if self.n_candidates:
+            values = metrics.chance(self.n_candidates, self.ranks)
+            return {**values, "n": self.n_queries}
         return metrics.chance(len(self.clip_ids), self.ranks, self.n_queries)
 
 

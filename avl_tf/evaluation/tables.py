@@ -106,6 +106,26 @@ def intervals(rows: Iterable[Mapping]) -> str:
     return layout(header, cells, len(columns) + 1)
 
 
+def slices(rows: Iterable[Mapping]) -> str:
+    """Formats the metrics of slices, a line a slice and direction.
+
+    Args:
+        rows: as of intervals, with "slice" too.
+    """
+    cells = [
+        [row["set"], row["slice"].replace("|", "\\|"), metrics.title(direction)]
+        + [_number("", row[f"{direction}/R@{k}"]) for k in metrics.CUTOFFS]
+        + [_span("", row["intervals"][f"{direction}/R@10"])]
+        + [_number("", row["chance"][f"{direction}/R@10"])]
+        + [_number("", row[f"{direction}/MedR"]), str(row["n"])]
+        for row in rows
+        for direction in directions([row])
+    ]
+    recalls = [f"R@{k}" for k in metrics.CUTOFFS]
+    header = ["set", "slice", "query", *recalls, "R@10, 95 % interval"]
+    return layout([*header, "R@10 by chance", "MedR", "n"], cells, 3)
+
+
 def comparison(rows: Iterable[Mapping]) -> str:
     """Formats the difference of two models, a line a metric and direction.
 
