@@ -603,7 +603,9 @@ def replicas(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["plain", "micro", "jit", "sync", "clipped", "images"])
+@pytest.mark.parametrize(
+    "way", ["plain", "micro", "jit", "sync", "clipped", "images", "codebooks"]
+)
 def test_two_replicas_take_the_same_steps_as_one(replicas, way):
     one, two = replicas
     # Measured with AVX-512 and without: losses to 1.2e-7, gradients to 8.5e-6 (jit),
@@ -637,6 +639,13 @@ def test_cached_gradients_are_those_of_one_pass(replicas):
             cached = found[name.replace("plain", "micro")]
             scale = np.abs(found[name]).max() + 1e-8
             assert np.abs(cached - found[name]).max() < 1e-4 * scale, name
+
+
+@pytest.mark.slow
+def test_two_replicas_learn_the_same_codes_as_one(replicas):
+    one, two = replicas
+    for name in ("codebooks/codes0", "codebooks/codes1"):
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

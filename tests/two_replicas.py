@@ -24,6 +24,9 @@ CONFIG = ModelConfig((6,), audio_widths=(8, 8), embedding_dim=8)
 WITH_IMAGES = dataclasses.replace(
     CONFIG, visual_dims=(), image_encoder="resnet18", image_width=0.125
 )
+WITH_CODEBOOKS = dataclasses.replace(
+    CONFIG, audio_encoder="resdavenet_vq", vq_layers=(1, 2), codebook_size=6
+)
 TWO_LANGUAGES = dataclasses.replace(CONFIG, languages=("es", "ro"))
 WAYS = {
     "plain": {},
@@ -87,6 +90,8 @@ def main(n_devices: int, path: str, languages: str = "") -> None:
     )
     with in_double:
         found |= _steps(strategy, "images", {}, even, WITH_IMAGES)
+    # Sums over replicas, and over the micro-batches of each.
+    found |= _steps(strategy, "codebooks", {"micro_batch": 2}, even, WITH_CODEBOOKS)
     found |= _steps(strategy, "uneven", {}, uneven)
     found |= _steps(strategy, "uneven_sync", {"sync_batch_norm": True}, uneven)
     np.savez(path, **found)
@@ -118,7 +123,9 @@ def _steps(strategy, way, changes, batch, config=CONFIG):
     for variable in [*variables, *(state.queue.variables if state.queue else ())]:
         copies = strategy.experimental_local_results(variable)
         assert all(np.array_equal(copies[0], copy) for copy in copies[1:])
+    codes = [v.numpy() for v in state.trained.variables if v.name == "embedding"]
     return {
+        **{f"{way}/codes{i}": value for i, value in enumerate(codes)},
         f"{way}/losses": losses,
         f"{way}/norms": [float(first[name]) for name in steps.NORMS],
         **{f"{way}/gradient{i}": value for i, value in enumerate(gradients)},

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from avl_tf.layers import BatchNorm
+from avl_tf.model.codebooks import After
 from avl_tf.model.minimal_filtering import convolve
 
 KERNEL_WIDTH = 9
@@ -104,6 +105,7 @@ def resdavenet(
     sync_batch_norm: bool = False,
     minimal_filtering: bool = False,
     attention_n_frames: keras.KerasTensor | None = None,
+    after: After = lambda x, position: x,
 ) -> keras.KerasTensor:
     """Builds ResDAVEnet on log-mel frames.
 
@@ -116,6 +118,7 @@ def resdavenet(
         minimal_filtering: see TimeConv.
         attention_n_frames: [B], the clips' true lengths, for SelfAttention before the
             last stage; None is without.
+        after: what follows the first convolution, as 1, and each stage, from 2 on.
 
     Returns:
         [B, T', widths[-1]] with T' = ceil(T / 2**stages): 160 ms a step by default.
@@ -163,7 +166,7 @@ def resdavenet(
     # Their 40 x 1 kernel over [F, T] is a 1 x 1 kernel with F input channels.
     fan_out = log_mel.shape[-1] * widths[0]
     x = conv(x, widths[0], 1, 1, "conv1", fan_out)
-    x = keras.layers.ReLU()(norm(x, "bn1"))
+    x = after(keras.layers.ReLU()(norm(x, "bn1")), 1)
     for stage, width in enumerate(widths[1:], 1):
         if attention_n_frames is not None and stage == len(widths) - 1:
             steps = keras.layers.Reshape((-1, x.shape[-1]), name="attention_in")(x)
@@ -174,4 +177,5 @@ def resdavenet(
         for block in range(blocks_per_stage):
             stride = 2 if block == 0 else 1
             x = basic_block(x, width, stride, f"layer{stage}_{block}")
+        x = after(x, stage + 1)
     return keras.layers.Reshape((-1, widths[-1]), name="audio_map")(x)

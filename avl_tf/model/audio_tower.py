@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import keras
 
-from avl_tf.model import audio_encoders, davenet, heads
+from avl_tf.model import audio_encoders, codebooks, davenet, heads
 from avl_tf.settings.model import ModelConfig
 
 INPUTS = ("log_mel", "n_frames")
@@ -54,6 +54,7 @@ def build(
             how.sync_batch_norm,
             how.minimal_filtering,
             n_frames if config.audio_attention else None,
+            codebooks.after_layers(config, n_frames, log_mel, initialize),
         )
     masked = config.mask_padding_in_training
     audio = heads.MeanPool(masked, name="audio_pool")(audio_map, n_frames, log_mel)

@@ -196,6 +196,7 @@ def to_state(model: keras.Model, config: ModelConfig) -> dict[str, np.ndarray]:
         f"--image_encoder={config.image_encoder}": config.image_encoder,
         f"a model of {', '.join(config.languages)}": config.languages,
         "--audio_attention": config.audio_attention,
+        f"--audio_encoder={config.audio_encoder}": config.audio_encoder != "resdavenet",
         "--normalize_embeddings": config.normalize_embeddings,
     }
     for name, there in others.items():

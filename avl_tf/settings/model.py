@@ -16,6 +16,7 @@ IMAGE_ENCODERS = (
 AUDIO_ENCODERS = {
     "resdavenet": (128, 128, 256, 512, 1024),
     "davenet": (128, 256, 512, 512, 1024),
+    "resdavenet_vq": (128, 128, 256, 512, 1024),
 }
 _RESDAVENET = AUDIO_ENCODERS["resdavenet"]
 
@@ -35,7 +36,8 @@ class ModelConfig:
     languages: tuple[str, ...] = ()
     audio_encoder: str = setting(
         "resdavenet",
-        "resdavenet (AVLnet), or davenet (Harwath et al. 2018: five convolutions).",
+        "resdavenet (AVLnet), davenet (Harwath et al. 2018: five convolutions), or "
+        "resdavenet_vq (Harwath et al. 2020: with codebooks, see --vq_layers).",
         choices=tuple(AUDIO_ENCODERS),
         shapes_weights=True,
     )
@@ -137,6 +139,45 @@ class ModelConfig:
         lower=-1000,
         upper=1000,
     )
+    vq_layers: tuple[int, ...] = setting(
+        (3,),
+        "Codebooks of --audio_encoder=resdavenet_vq: 1 is behind the first "
+        "convolution, 2 to 5 behind the stages (the paper: 2,3 and 3); empty: none "
+        "yet. Those that a parent has not start at random.",
+        lower=1,
+        upper=65,
+        shapes_weights=True,
+    )
+    codebook_size: int = setting(
+        1024,
+        "Codes in each codebook (the paper: 1024).",
+        lower=2,
+        upper=2**20,
+        shapes_weights=True,
+    )
+    commitment_cost: float = setting(
+        1.0,
+        "Weight of what pulls local features to their codes (the paper: 1).",
+        upper=1e6,
+    )
+    codebook_decay: float = setting(
+        0.99,
+        "Of the running means that the codes are (the paper: 0.99).",
+        upper=0.999999,
+    )
+    jitter: float = setting(
+        0.12,
+        "Probability that a local feature is its neighbour's in training, on each side "
+        "(the paper: 0.12).",
+        upper=0.5,
+    )
+    vq_compat: str = setting(
+        "official",
+        "official: as the authors' code, whose jitter also moves the map one step "
+        "earlier, and is behind the first convolution and the first stage only; paper: "
+        "behind each codebook, not moved.",
+        choices=("official", "paper"),
+    )
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -144,6 +185,11 @@ class ModelConfig:
         if self.audio_widths == _RESDAVENET:
             return AUDIO_ENCODERS[self.audio_encoder]
         return self.audio_widths
+
+    @property
+    def codebooks(self) -> tuple[int, ...]:
+        """The positions of codebooks, in order; see model.codebooks."""
+        return self.vq_layers if self.audio_encoder == "resdavenet_vq" else ()
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -165,7 +211,7 @@ class ModelConfig:
             raise UserError(
                 f"{path}: not the model configuration of this version ({error})."
             ) from None
-        for name in ("visual_dims", "audio_widths", "languages"):
+        for name in ("visual_dims", "audio_widths", "languages", "vq_layers"):
             if name in made:
                 made[name] = tuple(made[name])
         return cls(**made)

@@ -65,6 +65,12 @@ class StageConfig:
         "Longest gradient over all weights together; a longer one is scaled down. 0 "
         "leaves gradients alone (the authors).",
     )
+    weight_decay: float = setting(
+        0.0,
+        "Times each weight is added to its gradient, after --clip_norm, as Adam of "
+        "PyTorch has it (ResDAVEnet-VQ's authors: 5e-7; AVLnet's: 0).",
+        upper=1.0,
+    )
     loss: str = setting(
         "mms",
         "Loss of each pair of branches (AVLnet: mms; 'Hindi as a Second Language': "

@@ -14,7 +14,7 @@ from avl_tf import comma_lists, files, runs, settings
 from avl_tf.dataset import ClipConfig, Records, plain_sets
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig, caveats, clip_lengths
-from avl_tf.model import ModelConfig
+from avl_tf.model import ModelConfig, codebooks
 from avl_tf.records import RecordSet, ShardSpec, split_of
 from avl_tf.settings import branches, terms
 from avl_tf.settings.branches import Start
@@ -171,6 +171,9 @@ def _require_fitting(
     }
     sees, hears = "visual" in taken, bool(taken - {"visual"})
     before = _as_trainable(parent, model_config.image_encoder)
+    if hears:
+        model = codebooks.grown(before.model, model_config)
+        before = dataclasses.replace(before, model=model)
     for name in settings.shaping(ModelConfig):
         ours, theirs = getattr(model_config, name), getattr(before.model, name)
         shapes = name in _OF_BOTH or (sees if name in _SEEN else hears)

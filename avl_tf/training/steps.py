@@ -10,10 +10,11 @@ import tensorflow as tf
 
 from avl_tf import losses
 from avl_tf.errors import UserError
-from avl_tf.model import by_branch, layers_of
+from avl_tf.model import by_branch, layers_of, quantizer
 from avl_tf.settings.stage import StageConfig
 from avl_tf.training import gradients, optimizers
 from avl_tf.training.caption_queue import CaptionQueue
+from avl_tf.training.codebooks import Codebooks
 from avl_tf.training.objective import Objective
 
 Batch = dict[str, tf.Tensor]
@@ -97,8 +98,9 @@ def train_step(
         A function (batch, with_norms=False) that takes a step. batch is distributed:
         the model's inputs, each replica's share of the same size. It returns scalars by
         name: "loss" over the global batch; "loss/NAME" for each term of the Objective;
-        "learning_rate"; and NORMS, NaN but with_norms: those of all gradients together
-        (before --clip_norm), of all weights, and of what was added to the weights.
+        "perplexity/NAME" of each codebook; "learning_rate"; and NORMS, NaN but
+        with_norms: those of all gradients together (before --clip_norm), of all
+        weights, and of what was added to the weights.
 
     Raises:
         ValueError: the batch cannot be dealt evenly to devices or micro-batches, or
@@ -108,7 +110,10 @@ def train_step(
     dims = state.dims
     learning = [name for name in dims if name not in state.frozen]
     objective = Objective(stage, list(dims), learning, state.queue)
-    embed = _embed_function(state, stage.jit_compile)
+    n_replicas = strategy.num_replicas_in_sync
+    codebooks = Codebooks(state.trained, state.frozen, stage, state.step, n_replicas)
+    widths = {**dims, **codebooks.widths}
+    embed = _embed_function(state, codebooks, stage.jit_compile)
     trainable = _values(state.trained.trainable_variables)
     variables = _values(state.trained.non_trainable_variables)
     statistics = [variables[place] for place in state.moving]
@@ -118,10 +123,12 @@ def train_step(
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """The terms over the global batch, and what a replica differentiates."""
         context = tf.distribute.get_replica_context()
-        embeddings = {k: context.all_gather(own[k], 0) for k in dims}
+        found = {k: context.all_gather(own[k], 0) for k in widths}
+        embeddings = {k: found[k] for k in dims}
         if groups is not None:
             groups = context.all_gather(groups, 0)
         terms = objective(embeddings, tf.convert_to_tensor(state.step), groups)
+        terms |= codebooks.terms(found)
         if state.queue:
             state.queue.enqueue(embeddings)
         # The gradients of gathered embeddings sum over the replicas, and so do those
@@ -138,7 +145,7 @@ def train_step(
         loss = functools.partial(loss_of, groups)
         if stage.micro_batch:
             terms, gradient, new_statistics = gradients.cached(
-                embed, loss, inputs, trainable, statistics, dims, stage.micro_batch
+                embed, loss, inputs, trainable, statistics, widths, stage.micro_batch
             )
         else:
             terms, gradient, new_statistics = gradients.in_one_pass(
@@ -148,7 +155,8 @@ def train_step(
         rate = optimizers.learning_rate(stage, steps_per_epoch, state.step)
         norms = _update(state, stage, gradient, rate, with_norms)
         new_statistics = context.all_reduce(tf.distribute.ReduceOp.MEAN, new_statistics)
-        for variable, value in zip(statistics, new_statistics, strict=True):
+        settled, perplexities = codebooks.settle(statistics, new_statistics)
+        for variable, value in zip(statistics, settled, strict=True):
             optimizers.write(variable, value)
         if stage.ema_decay:
             _average(state, stage.ema_decay)
@@ -157,6 +165,7 @@ def train_step(
         return {
             "loss": tf.add_n(list(terms.values())),
             **named,
+            **perplexities,
             "learning_rate": rate,
             **norms,
         }
@@ -190,7 +199,7 @@ def _check(stage: StageConfig, n_replicas: int) -> None:
         )
 
 
-def _embed_function(state: TrainState, jit_compile: bool):
+def _embed_function(state: TrainState, codebooks: Codebooks, jit_compile: bool):
     """Embeds clips in training mode, as gradients.Embed.
 
     Nothing is assigned inside, so that a clip may be embedded twice, and XLA and
@@ -199,19 +208,21 @@ def _embed_function(state: TrainState, jit_compile: bool):
     model, moving = state.trained, state.moving
 
     def embed(inputs: Batch) -> tuple[Batch, list[tf.Tensor]]:
-        output, new_statistics = model.stateless_call(
-            _read(model.trainable_variables),
-            _read(model.non_trainable_variables),
-            inputs,
-            training=True,
-        )
+        with quantizer.gathered() as found:
+            output, new_statistics = model.stateless_call(
+                _read(model.trainable_variables),
+                _read(model.non_trainable_variables),
+                inputs,
+                training=True,
+            )
         embeddings = {
             name: losses.at_least_float32(
                 tf.stop_gradient(value) if name in state.frozen else value
             )
             for name, value in by_branch(output).items()
         }
-        return embeddings, [new_statistics[place] for place in moving]
+        rows = codebooks.rows(found)
+        return {**embeddings, **rows}, [new_statistics[place] for place in moving]
 
     return tf.function(embed, jit_compile=True) if jit_compile else embed
 
@@ -233,6 +244,9 @@ def _update(
     applied = gradient
     if stage.clip_norm:
         applied, _ = tf.clip_by_global_norm(gradient, stage.clip_norm)
+    if stage.weight_decay:
+        pairs = zip(applied, trainable, strict=True)
+        applied = [g + stage.weight_decay * tf.convert_to_tensor(v) for g, v in pairs]
 
     def apply():
         state.optimizer.apply(applied, trainable, rate)

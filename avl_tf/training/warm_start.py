@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 import keras
+from absl import logging
 
 from avl_tf import runs
 from avl_tf.errors import UserError
 from avl_tf.model import ModelConfig, image_encoder, layers_of
+from avl_tf.model.quantizer import VectorQuantizer
 from avl_tf.settings import branches
 from avl_tf.settings.branches import Start
 
@@ -55,5 +57,15 @@ def load(
         source = branches.source_of(name, start, info.model.branches, languages)
         # By name: the run may have no image encoder, which counts as a layer.
         ours = {layer.name: layer for layer in layers_of(model, name)}
-        for layer in layers_of(parent, source):
-            ours[layer.name].set_weights(layer.get_weights())
+        theirs = {layer.name: layer for layer in layers_of(parent, source)}
+        for layer_name, layer in theirs.items():
+            ours[layer_name].set_weights(layer.get_weights())
+        new = [k for k, one in ours.items() if isinstance(one, VectorQuantizer)]
+        if new := [layer_name for layer_name in new if layer_name not in theirs]:
+            logging.info(
+                "%s: the codebooks %s are new, their codes drawn at random; %s has "
+                "none there.",
+                name,
+                ", ".join(new),
+                start.run,
+            )
