@@ -128,6 +128,24 @@ def test_tensorboard_holds_the_curves_in_one_chart_a_set_and_direction(trained):
             assert found == pytest.approx(list(map(of_entry, result["history"])))
 
 
+def test_tensorboard_shows_the_similarities_of_a_set(trained):
+    run_dir, result = trained
+    events = EventAccumulator(str(run_dir), {"tensors": 0}).Reload()
+    pictures = events.Tensors("similarity/x")
+    assert [e.step for e in pictures] == [entry["step"] for entry in result["history"]]
+    width, height, last = tf.make_ndarray(pictures[-1].tensor_proto)
+    picture = tf.io.decode_png(last).numpy()
+    assert (int(height), int(width)) == picture.shape[:2]
+    n = result["history"][0]["sets"]["x"]["n"]
+    size = len(picture) // n
+    assert size * n == len(picture) >= 400
+    squares = picture[size // 2 :: size, size // 2 : n * size : size, 1].astype(float)
+    # What has been learnt is bright on the diagonal.
+    assert np.diag(squares).mean() > squares.mean() + 30
+    (mean_rank,) = events.Tensors("similarity/x/mean rank A->V")[-1:]
+    assert 1 <= tf.make_ndarray(mean_rank.tensor_proto) < (n + 1) / 2
+
+
 def test_a_finished_run_is_not_trained_again(trained, sets):
     run_dir, result = trained
     before = {p: p.stat().st_mtime_ns for p in (run_dir / "checkpoints").iterdir()}

@@ -46,6 +46,7 @@ def train(
                 trained_on = open_records(path, any_length=True)
                 training.admission.require_apart(path, trained_on, sets)
     own = [stage.name for stage in stages]
+    log = TensorBoardLog(run_dir)
     rows: list[dict] = []
     lines: dict[str, lineage.Line] = {}
     notes: list[str] = []
@@ -59,6 +60,8 @@ def train(
             parent = files.join(run_dir, parent)
         keras.utils.clear_session()
         result = training.train_flags(stage.flag_values, stage_dir, parent)
+        if stage is stages[0]:  # for those who watch the others
+            log.stages(sets)
         info = runs.read_info(stage_dir)
         this = stage.name, info.languages
         if info.weights and info.weights.metric:
@@ -76,7 +79,6 @@ def train(
         {"synthetic": lineage.is_synthetic(sets), "rows": rows},
     )
     files.write_text(files.join(run_dir, "cascade.md"), text + "\n")
-    log = TensorBoardLog(run_dir)
     log.text("cascade", text)
     log.close()
     page = reporting.write(run_dir)

@@ -189,16 +189,19 @@ def train_stage(
         embed = evaluation.embed_function(state.model)
 
         def rank_sets() -> dict[str, dict[str, float]]:
-            ref = clips.log_mel_reference
-            return {
-                name: evaluation.rank_set(
+            found = {}
+            for name, one in sets.items():
+                embedded = evaluation.embed_set(
                     functools.partial(embed, heard=heard[name]),
                     one,
                     settled[name],
-                    ref,
-                ).metrics()
-                for name, one in sets.items()
-            }
+                    clips.log_mel_reference,
+                )
+                ranked = embedded.ranked()
+                found[name] = ranked.metrics()
+                with checkpoints.writing():
+                    log.similarities(name, embedded, ranked, int(state.step.numpy()))
+            return found
 
         loop = Loop(
             run_dir,

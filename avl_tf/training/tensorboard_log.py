@@ -1,11 +1,23 @@
 """TensorBoard logs of a run: measurements, recall in one chart a set and direction."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 
+import numpy as np
 import tensorflow as tf
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import summary as custom_scalar
 
 from avl_tf import files, metrics
-from avl_tf.evaluation import tables
+from avl_tf.evaluation import similarity_image, tables
+from avl_tf.evaluation.embedded import EmbeddedSet
+from avl_tf.evaluation.rankings import RankedSet
+
+_SEEN = (
+    "Rows are what is heard, columns what is seen: matching pairs lie on the diagonal. "
+    "Of a set of more than 200 clips, 200 of them, always the same. Dark is the lowest "
+    "similarity of the matrix, bright the highest."
+)
 
 
 class TensorBoardLog:
@@ -45,6 +57,45 @@ class TensorBoardLog:
                         chart = f"{group}/{metrics.title(direction)}"
                         value = of[f"{direction}/R@{k}"]
                         tf.summary.scalar(chart, value, step=step)
+
+    def similarities(
+        self, set_name: str, embedded: EmbeddedSet, ranked: RankedSet, step: int
+    ) -> None:
+        """Draws the similarities of each audio branch, and writes the mean ranks."""
+        if self._run_dir is None:
+            return
+        group = f"similarity/{set_name}"
+        *heard, seen = embedded.embeddings.items()
+        with self._writer().as_default():
+            for name, audio in heard:
+                if audio.ndim == 2:  # of maps there is none in one number
+                    language = name.partition(":")[2]
+                    tag = f"{group}/{language}" if language else group
+                    picture = similarity_image.draw(audio, seen[1])
+                    tf.summary.image(tag, picture[np.newaxis], step, description=_SEEN)
+            for direction, ranks in ranked.ranks.items():
+                tag = f"{group}/mean rank {metrics.title(direction)}"
+                tf.summary.scalar(tag, ranks.mean(), step=step)
+
+    def stages(self, set_names: Iterable[str]) -> None:
+        """Lays out the charts of a cascade: R@10 of all stages in one, a set each.
+
+        They are below "Custom Scalars", if the log is of the folder that the stages'
+        run directories are in.
+        """
+        charts = [
+            layout_pb2.Chart(
+                title=f"{name}: R@10 of all stages",
+                multiline=layout_pb2.MultilineChartContent(
+                    tag=[f"^recall/{re.escape(name)}/[^/]*/R@10$"]
+                ),
+            )
+            for name in set_names
+        ]
+        category = layout_pb2.Category(title="Cascade", chart=charts)
+        layout = custom_scalar.pb(layout_pb2.Layout(category=[category]))
+        with self._writer().as_default():
+            tf.summary.experimental.write_raw_pb(layout.SerializeToString(), step=0)
 
     def text(self, tag: str, markdown: str) -> None:
         """Writes a Markdown text."""
