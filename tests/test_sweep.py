@@ -152,6 +152,13 @@ def test_settings_and_seeds_are_added_and_changed_ones_refused(folder, done):
         (("a: mid/--clip_s=3",), {}, ["no stage 'mid'", "pre, fine"]),
         (("a: --seed=3",), {}, ["a: --seed is not a setting's"]),
         (("a: --evaluation_clip_s=3", "b:"), {}, ["cannot be compared"]),
+        (
+            ("a:", "b: fine/--loss=infonce fine/--margin=1"),
+            {},
+            ["b/seed0/fine: --loss=infonce has no margin"],
+        ),
+        (("a: --batch_size=64",), {}, ["a/seed0/pre: ", "fewer than one batch of 64"]),
+        (("a: --best_metric=y/MRR",), {}, ["a/seed0/pre: --best_metric=y/MRR"]),
         (("a: --records=none",), {}, ["none: no records here"]),
         (("a: --flagfile=none.flags",), {}, ["none.flags: no such flagfile"]),
         (("a:",), {"grid": "clip_s"}, ["--grid: expected flag=a,b,c"]),

@@ -4,15 +4,20 @@ from collections.abc import Mapping, Sequence
 
 from absl import logging
 
-from avl_tf import files, metrics
+from avl_tf import files, metrics, training
 from avl_tf.commands import sweep_folder
 from avl_tf.commands.sweep_plan import Plan
 from avl_tf.comparing import curve, hparams, running, studies, study_tables
 from avl_tf.comparing.studies import Column
-from avl_tf.evaluation import caveats, lineage, tables
+from avl_tf.dataset import ClipConfig
+from avl_tf.errors import UserError
+from avl_tf.evaluation import EvaluationConfig, caveats, lineage, tables
 from avl_tf.evaluation.rankings import RankedSet
+from avl_tf.model import ModelConfig
 from avl_tf.records import open_records
+from avl_tf.settings import from_flags
 from avl_tf.settings.evaluation import ResamplingConfig
+from avl_tf.settings.stage import StageConfig
 from avl_tf.training.tensorboard_log import TensorBoardLog
 
 # By setting, by stage and set, by seed.
@@ -39,6 +44,7 @@ def sweep(
     """
     held = sweep_folder.read(run_dir)
     plan = sweep_folder.agreed(run_dir, plan, held)
+    _admit(plan)
     if dry_run:
         print(_listed(plan))
         return
@@ -57,6 +63,33 @@ def sweep(
         _write(run_dir, plan, ranked, columns, config)
     if failure:
         raise failure
+
+
+def _admit(plan: Plan) -> None:
+    """Looks for settings that no training could begin with, from the first seed.
+
+    Of a stage whose parent is yet to be trained, its branches are taken to start from
+    scratch; what needs the parent itself is told when its turn comes.
+    """
+    models: dict[str, ModelConfig] = {}
+    of_seed = {p.training for p in plan.places if p.seed == plan.seeds[0]}
+    for one in plan.trainings:
+        if one.name not in of_seed:
+            continue
+        flag_values = one.flag_values()
+        stage = from_flags(StageConfig, flag_values)
+        start = one.init_from or None
+        try:
+            base = models.get(one.parent) or training.base_model_config(stage, start)
+            model = from_flags(ModelConfig, flag_values, base)
+            models[one.name] = model
+            if one.parent and (stage.freeze or stage.init_branches):
+                continue
+            clips = from_flags(ClipConfig, flag_values)
+            evaluated = from_flags(EvaluationConfig, flag_values)
+            training.admission.admit(one.name, stage, clips, evaluated, model, start)
+        except UserError as error:
+            raise UserError(f"{one.name}: {error}") from None
 
 
 def _listed(plan: Plan) -> str:

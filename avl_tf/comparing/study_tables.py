@@ -108,11 +108,11 @@ def explanation(
     seeds: Sequence[int], columns: Sequence[Column], config: ResamplingConfig
 ) -> str:
     """What stands below such a table."""
-    over = "mean"
+    over = "of seed"
     if len(seeds) > 1:
         over = "mean ± standard deviation over the seeds"
     text = (
-        f"Recall in percent: {over} {', '.join(map(str, seeds))} [95 % interval over "
+        f"Recall in percent, {over} {', '.join(map(str, seeds))} [95 % interval over "
         f"the clips: bootstrap, the same clips for all seeds]. Bold: the best of its "
         "study and column. p: of a two-sided paired randomisation test against the "
         "best over the clips (seeds in pairs, a clip swapped for all of them at once), "

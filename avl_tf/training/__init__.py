@@ -1,7 +1,6 @@
 """One stage of training: what is to be trained, whence, with what and on what."""
 
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -14,7 +13,6 @@ from avl_tf import (
     dataset,
     evaluation,
     files,
-    metrics,
     overlap,
     processors,
     runs,
@@ -37,7 +35,6 @@ from avl_tf.training import (
     warm_start,
 )
 from avl_tf.training.checkpoints import Checkpoints
-from avl_tf.training.history import History
 from avl_tf.training.loop import Loop
 from avl_tf.training.tensorboard_log import TensorBoardLog
 
@@ -102,42 +99,14 @@ def train_stage(
     index, n_workers = devices.worker(strategy)
     processors.log("training", strategy.num_replicas_in_sync)
     with contextlib.nullcontext() if index else lock.sole_process(run_dir):
-        records = dataset.open_training_records(_records_path(stage), clips)
-        languages = dataset.languages(records)
-        model_config = dataclasses.replace(model_config, languages=languages)
-        records = runs.as_read(records, model_config)
-        starts = branches.starts(stage, init_from, model_config.branches)
-        sets = {
-            name: runs.as_read(one, model_config)
-            for name, one in evaluation.parse_sets(
-                evaluated.evaluate, clips.join_by
-            ).items()
-        }
-        paths = comma_lists.parse_records(stage.records).values()
-        for path, one in zip(paths, dataset.plain_sets(records), strict=True):
-            admission.require_apart(path, one, sets)
-        steps_per_epoch = dataset.steps_per_epoch(
-            records, clips, stage.batch_size, n_workers
+        admitted = admission.admit(
+            run_dir, stage, clips, evaluated, model_config, init_from, n_workers
         )
-        info = admission.run_info(
-            run_dir, records, clips, sets, model_config, init_from, starts
-        )
-        flags_text = settings.to_flagfile(stage, clips, evaluated, model_config)
+        records, sets, starts = admitted.records, admitted.sets, admitted.starts
+        info, heard, frozen = admitted.info, admitted.heard, admitted.frozen
+        history, steps_per_epoch = admitted.history, admitted.steps_per_epoch
+        flags_text = settings.to_flagfile(stage, clips, evaluated, info.model)
         resumed = resuming.is_resumed(run_dir, info, flags_text)
-        heard = {
-            name: evaluation.heard(one, info.model.branches, name)
-            for name, one in sets.items()
-        }
-        directions = {
-            name: [metrics.direction(pair) for pair in metrics.pairs(of_set)]
-            for name, of_set in heard.items()
-        }
-        history = History(run_dir, stage.best_metric, directions)
-        frozen = branches.frozen(
-            stage, info.model.branches, starts, info.model.shared_audio
-        )
-        n_clips = steps_per_epoch * stage.batch_size
-        admission.check_stage(stage, info.model.branches, frozen, records.name, n_clips)
         if index == 0:
             admission.tell(stage, clips, records, evaluated, sets)
         settled = evaluation.by_set(sets, evaluated, told=index == 0)

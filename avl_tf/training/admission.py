@@ -10,8 +10,15 @@ from typing import Any
 
 from absl import logging
 
-from avl_tf import comma_lists, files, runs, settings
-from avl_tf.dataset import ClipConfig, Records, plain_sets
+from avl_tf import comma_lists, evaluation, files, metrics, runs, settings
+from avl_tf.dataset import (
+    ClipConfig,
+    Records,
+    languages,
+    open_training_records,
+    plain_sets,
+    steps_per_epoch,
+)
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig, caveats, clip_lengths
 from avl_tf.model import ModelConfig, codebooks
@@ -23,6 +30,80 @@ from avl_tf.training import history
 
 # Training records whose headers are read at the start, for the lengths of clips.
 _MOST_TOLD = 100_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Admitted:
+    """A stage that may be trained: what is known before anything is built or written.
+
+    Attributes:
+        records, sets: training records and evaluation sets, opened.
+        starts: where branches start from.
+        info: what will stand in the run's note.
+        heard: of each set, as evaluation.heard.
+        frozen: branches that do not learn.
+        history: empty.
+        steps_per_epoch: of all workers together.
+    """
+
+    records: Records
+    sets: Mapping[str, Records]
+    starts: Mapping[str, Start]
+    info: runs.RunInfo
+    heard: Mapping[str, Any]
+    frozen: Sequence[str]
+    history: history.History
+    steps_per_epoch: int
+
+
+def admit(
+    run_dir: str,
+    stage: StageConfig,
+    clips: ClipConfig,
+    evaluated: EvaluationConfig,
+    model_config: ModelConfig,
+    init_from: str | None,
+    n_workers: int = 1,
+) -> Admitted:
+    """Opens a stage's records and looks for what is wrong with its settings.
+
+    Args:
+        run_dir, stage, clips, evaluated, model_config, init_from: as of
+            training.train_stage.
+        n_workers: that share the training.
+
+    Raises:
+        ValueError: settings, records and parent do not fit.
+    """
+    stage = stage.with_margin()
+    if not stage.records:
+        raise UserError("--records is missing: name the training records.")
+    records = open_training_records(stage.records, clips)
+    model_config = dataclasses.replace(model_config, languages=languages(records))
+    records = runs.as_read(records, model_config)
+    starts = branches.starts(stage, init_from, model_config.branches)
+    parsed = evaluation.parse_sets(evaluated.evaluate, clips.join_by)
+    sets = {name: runs.as_read(one, model_config) for name, one in parsed.items()}
+    paths = comma_lists.parse_records(stage.records).values()
+    for path, one in zip(paths, plain_sets(records), strict=True):
+        require_apart(path, one, sets)
+    n_steps = steps_per_epoch(records, clips, stage.batch_size, n_workers)
+    info = run_info(run_dir, records, clips, sets, model_config, init_from, starts)
+    heard = {
+        name: evaluation.heard(one, info.model.branches, name)
+        for name, one in sets.items()
+    }
+    directions = {
+        name: [metrics.direction(pair) for pair in metrics.pairs(of_set)]
+        for name, of_set in heard.items()
+    }
+    entries = history.History(run_dir, stage.best_metric, directions)
+    frozen = branches.frozen(
+        stage, info.model.branches, starts, info.model.shared_audio
+    )
+    n_clips = n_steps * stage.batch_size
+    check_stage(stage, info.model.branches, frozen, records.name, n_clips)
+    return Admitted(records, sets, starts, info, heard, frozen, entries, n_steps)
 
 
 def check_stage(
