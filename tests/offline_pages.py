@@ -1,10 +1,11 @@
-"""Pages in a folder, opened in Chromium from there; skips where it is not installed.
+"""Pages in a folder, opened in Chromium from there, and the TextGrids beside them.
 
-A test takes the fixture `browser`, imported from here.
+A test takes the fixture `browser`, imported from here; it skips without Chromium.
 """
 
 import contextlib
 import pathlib
+import re
 import shutil
 
 import pytest
@@ -41,3 +42,23 @@ def opened(browser, path, width=360, **context):
     context.close()
     assert not wrong
     assert all(url.startswith((folder, "data:", "blob:")) for url in asked)
+
+
+def read_textgrid(text):
+    """The end and the tiers of a long TextGrid: its numbers and strings, in order."""
+    tokens = re.findall(r'"(?:[^"]|"")*"|(?<![\[\w.])\d+(?:\.\d+)?(?![\]\w.])', text)
+    assert text.startswith('File type = "ooTextFile"\nObject class = "TextGrid"\n\n')
+    values = iter(
+        t[1:-1].replace('""', '"') if t[0] == '"' else float(t) for t in tokens[2:]
+    )
+    assert next(values) == 0
+    end, tiers = next(values), {}
+    for _ in range(int(next(values))):
+        assert next(values) == "IntervalTier"
+        name = next(values)
+        assert (next(values), next(values)) == (0, end)
+        tiers[name] = [
+            (next(values), next(values), next(values)) for _ in range(int(next(values)))
+        ]
+    assert next(values, None) is None
+    return end, tiers

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 from made_media import find_chirp, make_media, numbered, read_number, with_chirp
-from offline_pages import browser, opened
+from offline_pages import browser, opened, read_textgrid
 
 from avl_tf import exhibits, media
 from avl_tf.errors import MediaError, UserError
@@ -186,26 +186,6 @@ def test_an_exhibit_replaces_only_an_exhibit(folder, tmp_path):
         write("s3://bucket/page")
 
 
-def _read_textgrid(text):
-    """The end and the tiers of a long TextGrid: its numbers and strings, in order."""
-    tokens = re.findall(r'"(?:[^"]|"")*"|(?<![\[\w.])\d+(?:\.\d+)?(?![\]\w.])', text)
-    assert text.startswith('File type = "ooTextFile"\nObject class = "TextGrid"\n\n')
-    values = iter(
-        t[1:-1].replace('""', '"') if t[0] == '"' else float(t) for t in tokens[2:]
-    )
-    assert next(values) == 0
-    end, tiers = next(values), {}
-    for _ in range(int(next(values))):
-        assert next(values) == "IntervalTier"
-        name = next(values)
-        assert (next(values), next(values)) == (0, end)
-        tiers[name] = [
-            (next(values), next(values), next(values)) for _ in range(int(next(values)))
-        ]
-    assert next(values, None) is None
-    return end, tiers
-
-
 def test_a_textgrid_is_filled_from_beginning_to_end():
     given = {
         'the "first"': [Span(2, 3.5, 'say "a"\nb'), Span(0.5, 1, "x")],
@@ -213,7 +193,7 @@ def test_a_textgrid_is_filled_from_beginning_to_end():
         "beyond": [Span(-1, 0.25, "early"), Span(4, 9, "late"), Span(7, 8, "out")],
         "over": [Span(1, 3, "a"), Span(2, 4, "b"), Span(1.5, 1.5, "no length")],
     }
-    end, tiers = _read_textgrid(spans.textgrid(5.0000004, given))
+    end, tiers = read_textgrid(spans.textgrid(5.0000004, given))
     assert end == 5
     assert tiers == {
         'the "first"': [
@@ -249,6 +229,9 @@ def test_sources_are_those_of_the_records(tmp_path):
     write_manifest(path, [{"id": "a", "media": "a.mp4", "labels": {"x": 1}}])
     found = sources.from_manifest(path)
     assert found["a"].media == str(tmp_path / "a.mp4") and found["a"].labels == {"x": 1}
+    with pytest.raises(UserError, match=r"1 of 1 media files are not.*a\.mp4"):
+        sources.require(found, ["a"], path)
+    (tmp_path / "a.mp4").write_bytes(b"x")
     sources.require(found, ["a"], path)
     with pytest.raises(UserError, match="1 of 2 records are not in it.*is b"):
         sources.require(found, ["a", "b", "b"], path)

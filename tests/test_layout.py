@@ -49,6 +49,7 @@ ROOMS = [
         "overlap",
         "evaluation",
         "trained",
+        "discovery",
         "serving",
         "retrieval",
         "server",

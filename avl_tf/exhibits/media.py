@@ -54,7 +54,7 @@ def excerpt(
     if media.is_image(path):
         return ""
     seen = media.has_pictures(path)
-    out = f"media/{_plain(name)}.{'mp4' if seen else 'm4a'}"
+    out = f"media/{file_name(name)}.{'mp4' if seen else 'm4a'}"
     target = os.path.join(folder, out)
     if os.path.exists(target):
         return out
@@ -95,7 +95,7 @@ def key_frame(path: str | os.PathLike, at_s: float, folder: str, name: str) -> s
         MediaError: it cannot be decoded.
     """
     path = _found(path)
-    out = f"frames/{_plain(name)}.jpg"
+    out = f"frames/{file_name(name)}.jpg"
     target = os.path.join(folder, out)
     if os.path.exists(target):
         return out
@@ -139,6 +139,14 @@ def picture(path: str | os.PathLike, at_s: float, side: int) -> np.ndarray | Non
     )
 
 
+def file_name(name: str) -> str:
+    """A name as a file has it, the same on every system and in every address."""
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", name):
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:40].strip("_") + "-" + digest
+
+
 def at_once(tasks: Iterable[Callable[[], str]], what: str) -> list[str]:
     """Does excerpts and key frames, a few at a time; their results in order.
 
@@ -176,14 +184,6 @@ def _found(path: str | os.PathLike) -> str:
             "the manifest says."
         )
     return path
-
-
-def _plain(name: str) -> str:
-    """A name as a file has it, the same on every system and in every address."""
-    if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", name):
-        return name
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:40].strip("_") + "-" + digest
 
 
 def _even(frame: np.ndarray) -> np.ndarray:
