@@ -68,7 +68,10 @@ def train(
             notes.append(runs.weights.warning(stage.name, info.weights, parent))
         lines[stage.name] = (*(before | lines)[stage.parent], this)
         rows += lineage.stage_rows(stage.name, stage.parent, result, sets)
-        if export and not tf.io.gfile.exists(serving.folder(stage_dir)):
+        if export and info.model.has_maps:
+            kind = info.model.similarity
+            logging.warning("%s: not exported, with --similarity=%s.", stage_dir, kind)
+        elif export and not tf.io.gfile.exists(serving.folder(stage_dir)):
             logging.info("exported %s", serving.export(stage_dir))
     if export:
         serving.models_config.write(run_dir)

@@ -33,6 +33,7 @@ def mine(
         ValueError, FileNotFoundError: the model or a set is not there or does not fit.
     """
     model = trained.look(path)
+    model.info.model.require_vectors(path)
     sets, heard = {}, {}
     for language, name in named.items():
         opened = dataclasses.replace(open_records(name), language=language)

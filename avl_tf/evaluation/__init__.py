@@ -216,7 +216,7 @@ def embed_all(
     """Embeds every clip of the batches of an evaluation set.
 
     Returns:
-        The embeddings float32 [N, D] by branch, and the clip ids.
+        The embeddings float32 [N, D], or maps, by branch, and the clip ids.
 
     Raises:
         NotFiniteError: an embedding is not finite; names the clip.
@@ -226,7 +226,7 @@ def embed_all(
         output = {k: v.numpy() for k, v in embed(batch).items()}
         new = [clip_id.decode() for clip_id in batch["clip_id"].numpy()]
         for name, embedding in output.items():
-            finite = np.isfinite(embedding).all(axis=1)
+            finite = np.isfinite(embedding).all(axis=tuple(range(1, embedding.ndim)))
             if not finite.all():
                 at = int(np.argmin(finite))
                 own = {key: value[at : at + 1] for key, value in batch.items()}
@@ -244,6 +244,7 @@ def embed_set(
     records: Records,
     config: EvaluationConfig,
     log_mel_reference: str = "stored",
+    similarity: str = "dot",
 ) -> EmbeddedSet:
     """Embeds every clip of a set.
 
@@ -252,6 +253,7 @@ def embed_set(
         records: the evaluation set.
         config: all but its list of sets is used; see by_set.
         log_mel_reference: that of dataset.ClipConfig.
+        similarity: that of ModelConfig.
 
     Raises:
         ValueError: the set has more clips than config.evaluation_population, a shard
@@ -271,7 +273,7 @@ def embed_set(
         records, clip_s, config.evaluation_batch_size, log_mel_reference
     )
     embeddings, clip_ids = embed_all(embed, dataset.read(batches, records))
-    return EmbeddedSet(embeddings, tuple(clip_ids), clip_s, population)
+    return EmbeddedSet(embeddings, tuple(clip_ids), clip_s, population, similarity)
 
 
 def rank_set(
@@ -279,6 +281,7 @@ def rank_set(
     records: Records,
     config: EvaluationConfig,
     log_mel_reference: str = "stored",
+    similarity: str = "dot",
 ) -> RankedSet:
     """Ranks all clips of a set at once; see embed_set."""
-    return embed_set(embed, records, config, log_mel_reference).ranked()
+    return embed_set(embed, records, config, log_mel_reference, similarity).ranked()

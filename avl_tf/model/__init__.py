@@ -17,6 +17,7 @@ from avl_tf.settings.model import WIDEST, ModelConfig
 
 T = TypeVar("T")
 _SUFFIX = "_embedding"
+_OF_HEADS = ("audio_head", "visual_head", "head_hidden_dim", "visual_scale")
 # Layers that are models: the towers of several languages, or the one they share, whose
 # name is no language's.
 _TOWER, _SHARED = "audio_tower_", "audio_towers"
@@ -35,7 +36,8 @@ def build_model(
     mixed_precision is the type of the activations: off (float32), float16 or bfloat16.
     With sync_batch_norm, batch norm in training is over the clips of all replicas.
     minimal_filtering halves the products of wide layers, to be used where filters_well.
-    frozen: branches that do not learn, and embed in training as they do in evaluation.
+    frozen: branches that do not learn, or image_encoder.LAYER, and embed in training
+    as they do in evaluation.
 
     Inputs, by name: log_mel float32 [B, T, F]; n_frames int32 [B], the true length of
     each clip; visual float32 [B, sum(visual_dims)], each stream's max over the clip,
@@ -44,7 +46,7 @@ def build_model(
     Of several languages there are a log_mel and an n_frames each, as in log_mel:es.
     Outputs, by name: audio_embedding (audio:es_embedding and so on of several
     languages) and visual_embedding [B, embedding_dim], not normalised unless
-    normalize_embeddings: their dot product is the similarity.
+    normalize_embeddings: their dot product is the similarity. Maps if config.has_maps.
 
     Source: Rouditchenko et al. 2021 (AVLnet) section 2; authors' model.py.
     Differs: visual_scale, mask_padding_in_training, pad_db, audio_attention and
@@ -55,6 +57,7 @@ def build_model(
             "the model has nothing to see by: neither visual features (their widths, "
             "visual_dims in run.json, are none) nor an --image_encoder."
         )
+    _check_similarity(config)
     if config.audio_head == "fused" and config.embedding_dim < 2:
         raise UserError("--audio_head=fused needs an --embedding_dim of 2 or more.")
     widths = config.widths
@@ -79,6 +82,34 @@ def build_model(
         return _build(config, initialize, sync_batch_norm, minimal_filtering, frozen)
 
 
+def _check_similarity(config: ModelConfig) -> None:
+    """Raises UserError for settings that a similarity of maps has no use for."""
+    kind = f"--similarity={config.similarity}"
+    if config.similarity == "dot":
+        return
+    if not config.image_encoder:
+        raise UserError(
+            f"{kind} is of maps of images, and frozen features have none: give an "
+            "--image_encoder, and records of data_prep.extract --keep_images."
+        )
+    if config.embedding_dim != config.widths[-1]:
+        raise UserError(
+            f"{kind} has no head: --embedding_dim={config.embedding_dim} must be the "
+            f"last of --audio_widths, {config.widths[-1]}."
+        )
+    default = ModelConfig(())
+    given = [k for k in _OF_HEADS if getattr(config, k) != getattr(default, k)]
+    if config.has_maps and config.normalize_embeddings:
+        given.append("normalize_embeddings")
+    if given:
+        raise UserError(f"{kind} has no heads for --{given[0]}: leave that out.")
+    if config.has_maps and len(config.languages) > 1:
+        raise UserError(
+            f"{kind} is of a caption and an image, not of two captions: name one "
+            "language in --records, or take --similarity=sisa."
+        )
+
+
 def _n_weights(config: ModelConfig) -> int:
     """About how many weights a model of frozen features has; few more than that."""
     widths, out = config.widths, config.embedding_dim
@@ -89,6 +120,8 @@ def _n_weights(config: ModelConfig) -> int:
         first = sum(10 * a * b + 9 * b * b for a, b in itertools.pairwise(widths))
         others = (config.blocks_per_stage - 1) * sum(18 * b * b for b in widths[1:])
         tower = first + others
+    if config.similarity != "dot":
+        return n_towers * tower
     tower += widths[-1] * out
     return n_towers * tower + out * (out + sum(config.visual_dims))
 
@@ -126,6 +159,9 @@ def _build(
     outputs[f"visual{_SUFFIX}"] = _visual_head(config, visual, initialize)
     model = keras.Model({**inputs, seen.name: seen}, outputs, name="avlnet")
     for name in frozen:
+        if name == image_encoder.LAYER:
+            model.get_layer(name).trainable = False
+            continue
         for layer in branch(model, name).layers:
             layer.trainable = False
     return model
@@ -134,11 +170,12 @@ def _build(
 def _seen(
     config: ModelConfig, initialize: bool, sync_batch_norm: bool
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """The input of the visual branch, and its features [B, D]."""
+    """The input of the visual branch, and its features [B, D] or map [B, H, W, D]."""
     if config.image_encoder:
         image = keras.Input((SIDE, SIDE, 3), dtype="uint8", name="image")
         how = Trainable(config.image_width, initialize, sync_batch_norm)
-        return image, image_encoder.build(config.image_encoder, how)(image)
+        as_map = config.similarity != "dot"
+        return image, image_encoder.build(config.image_encoder, how, as_map)(image)
     visual = keras.Input((sum(config.visual_dims),), name="visual")
     return visual, visual
 
@@ -146,7 +183,14 @@ def _seen(
 def _visual_head(
     config: ModelConfig, visual: keras.KerasTensor, initialize: bool
 ) -> keras.KerasTensor:
-    """Features [B, D] to the embedding of the visual branch."""
+    """Features [B, D] or a map [B, H, W, D] to the embedding of the visual branch."""
+    if config.similarity != "dot":
+        image_map = image_encoder.embedded_map(visual, config.embedding_dim, initialize)
+        if config.has_maps:
+            rows = (-1, config.embedding_dim)
+            return keras.layers.Reshape(rows, name="regions")(image_map)
+        mean = keras.layers.GlobalAveragePooling2D(name="image_pool")(image_map)
+        return heads.normalized(mean, config, "visual_unit")
     if config.visual_scale != 1:
         scale = keras.layers.Rescaling(config.visual_scale, name="visual_scale")
         visual = scale(visual)

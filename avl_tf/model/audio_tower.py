@@ -37,7 +37,7 @@ def as_model(config: ModelConfig, name: str, how: Built) -> keras.Model:
 def build(
     config: ModelConfig, heard: Mapping[str, keras.KerasTensor], how: Built
 ) -> keras.KerasTensor:
-    """Builds a tower on its inputs; returns the embedding [B, embedding_dim]."""
+    """Builds a tower on its inputs; returns the embedding, see ModelConfig.has_maps."""
     log_mel, n_frames = (heard[name] for name in INPUTS)
     initialize, out = how.initialize, config.embedding_dim
     padded = heads.MaskPadding(config.pad_db, name="mask_padding")(log_mel, n_frames)
@@ -56,8 +56,13 @@ def build(
             n_frames if config.audio_attention else None,
             codebooks.after_layers(config, n_frames, log_mel, initialize),
         )
-    masked = config.mask_padding_in_training
+    if config.has_maps:
+        return heads.WithSteps(name="audio_steps")(audio_map, n_frames, log_mel)
+    # DAVEnet's authors leave the padding out in training too.
+    masked = config.mask_padding_in_training or config.similarity == "sisa"
     audio = heads.MeanPool(masked, name="audio_pool")(audio_map, n_frames, log_mel)
+    if config.similarity == "sisa":
+        return heads.normalized(audio, config, "audio_unit")
     if config.audio_head == "official":
         audio = heads.gated_unit(audio, config.widths[-1], "audio_gate", initialize)
         audio = heads.linear(audio, out, "audio_projection", initialize)

@@ -7,6 +7,7 @@ import keras
 
 from avl_tf.errors import UserError
 from avl_tf.layers import BatchNorm
+from avl_tf.model import heads
 
 # Frames that each convolution sees, and whether a pooling halves the time after it.
 LAYERS = ((1, False), (11, True), (17, True), (17, True), (17, True))
@@ -50,15 +51,14 @@ def davenet(
     for layer, ((kernel, pools), width) in enumerate(
         zip(LAYERS, widths, strict=True), 1
     ):
-        limit = (kernel * x.shape[-1]) ** -0.5
-        first = [keras.initializers.RandomUniform(-limit, limit) for _ in range(2)]
+        fan_in = kernel * x.shape[-1]
         x = keras.layers.Conv2D(
             width,
             (1, kernel),
             padding="same",
             activation="relu",
-            kernel_initializer=first[0] if initialize else "zeros",
-            bias_initializer=first[1] if initialize else "zeros",
+            kernel_initializer=heads.uniform(fan_in, initialize),
+            bias_initializer=heads.uniform(fan_in, initialize),
             name=f"davenet_conv{layer}",
         )(x)
         if pools:

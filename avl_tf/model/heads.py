@@ -63,22 +63,37 @@ class MeanPool(keras.layers.Layer):
         return (audio_map_shape[0], audio_map_shape[2])
 
 
+class WithSteps(keras.layers.Layer):
+    """Adds to an audio map [B, T', C] a feature that is 1 at steps that hold audio.
+
+    Steps are counted as by MeanPool.
+    """
+
+    def call(self, audio_map, n_frames, log_mel):
+        """Returns [B, T', C + 1]; of the log-mel [B, T, F] only T is looked at."""
+        n_steps = tf.shape(audio_map)[1]
+        _, valid = MeanPool.steps(n_frames, tf.shape(log_mel)[1], n_steps)
+        mask = tf.sequence_mask(valid, n_steps, audio_map.dtype)
+        return tf.concat([audio_map, mask[..., tf.newaxis]], axis=2)
+
+    def compute_output_shape(self, audio_map_shape, n_frames_shape, log_mel_shape):
+        """[B, T', C + 1]."""
+        return (*audio_map_shape[:2], audio_map_shape[2] + 1)
+
+
+def uniform(fan_in: int, initialize: bool) -> keras.Initializer | str:
+    """PyTorch's first values of a layer, U(-1, 1) / sqrt(fan_in); zeros, to be set."""
+    limit = fan_in**-0.5
+    return keras.initializers.RandomUniform(-limit, limit) if initialize else "zeros"
+
+
 def linear(
     x: keras.KerasTensor, width: int, name: str, initialize: bool = True
 ) -> keras.KerasTensor:
-    """A linear layer with PyTorch's initial values, U(-1, 1) / sqrt(fan_in).
-
-    Without initialize they are zeros, to be set.
-    """
-    limit = x.shape[-1] ** -0.5
-
-    def uniform():
-        return (
-            keras.initializers.RandomUniform(-limit, limit) if initialize else "zeros"
-        )
-
+    """A linear layer, its first values as uniform has them."""
+    kernel, bias = (uniform(x.shape[-1], initialize) for _ in range(2))
     return keras.layers.Dense(
-        width, kernel_initializer=uniform(), bias_initializer=uniform(), name=name
+        width, kernel_initializer=kernel, bias_initializer=bias, name=name
     )(x)
 
 

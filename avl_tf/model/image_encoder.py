@@ -1,6 +1,7 @@
 """Image encoders that are trained with the rest of the model.
 
-In: uint8 RGB crops. Out: one L2-normalised vector each, as the frozen 2-D features are.
+In: uint8 RGB crops. Out: one L2-normalised vector each, as the frozen 2-D features are;
+or the map before its mean, for matchmaps.
 """
 
 import os
@@ -11,17 +12,19 @@ from avl_tf.backbones import efficientnet_lite, resnet
 from avl_tf.backbones.trainable import Trainable
 from avl_tf.errors import UserError
 from avl_tf.images import SIDE
+from avl_tf.model import heads
 from avl_tf.settings.model import IMAGE_ENCODERS
 
 LAYER = "image_encoder"
 
 
-def build(name: str, trainable: Trainable) -> keras.Model:
+def build(name: str, trainable: Trainable, as_map: bool = False) -> keras.Model:
     """Builds an encoder: uint8 [B, SIDE, SIDE, 3] -> float32 [B, D], of length 1.
 
     Args:
         name: one of IMAGE_ENCODERS, which are names of backbones too.
         trainable: how.
+        as_map: -> [B, 7, 7, D], the map of the last convolution as it is.
 
     Raises:
         ValueError: there is no such encoder.
@@ -41,8 +44,25 @@ def build(name: str, trainable: Trainable) -> keras.Model:
     else:
         network = efficientnet_lite.network(trainable)
     image = keras.Input((SIDE, SIDE, 3), dtype="uint8")
+    if as_map:
+        before_mean = network.layers[-1].input
+        network = keras.Model(network.input, before_mean, name=network.name)
+        return keras.Model(image, network(image), name=LAYER)
     unit = keras.layers.UnitNormalization(dtype="float32", name="unit_length")
     return keras.Model(image, unit(network(image)), name=LAYER)
+
+
+def embedded_map(
+    image_map: keras.KerasTensor, width: int, initialize: bool
+) -> keras.KerasTensor:
+    """Embeds each place of a map [B, H, W, D] by a 1 x 1 convolution: [B, H, W, width].
+
+    Source: DAVEnet-pytorch models/ImageModels.py, of its ResNets.
+    """
+    kernel, bias = (heads.uniform(image_map.shape[-1], initialize) for _ in range(2))
+    return keras.layers.Conv2D(
+        width, 1, kernel_initializer=kernel, bias_initializer=bias, name="image_map"
+    )(image_map)
 
 
 def load_weights(encoder: keras.Model, name: str, weights: str) -> None:

@@ -40,6 +40,7 @@ class RecordEmbedder:
             As trained.look.
         """
         self._look = trained.look(model, weights)
+        self._look.info.model.require_vectors(model)
         self.embedder: Embedder = self._look.load()
         info = self._look.info
         self.trained_s = self._look.trained_s

@@ -106,6 +106,7 @@ def export(
             model does not see by one 2D CNN that can be loaded.
         RuntimeError: such a process cannot use it at all, which is a defect of ours.
     """
+    runs.read_info(run_dir).model.require_vectors(run_dir)
     model, info = runs.load_model(run_dir, weights)
     backbone = frames.backbone(info, weights_2d) if with_backbone else None
     try:

@@ -87,6 +87,15 @@ class ModelConfig:
         upper=16_384,
         shapes_weights=True,
     )
+    similarity: str = setting(
+        "dot",
+        "What pairs are scored by: dot, the product of two embeddings (AVLnet). Or, "
+        "without heads, the local features of a caption against those of an image, for "
+        "which an --image_encoder is needed (DAVEnet): sisa, all in the mean; misa, "
+        "each step's best region; sima, each region's best step.",
+        choices=("dot", "sisa", "misa", "sima"),
+        shapes_weights=True,
+    )
     audio_attention: bool = setting(
         False,
         "Self-attention of one head before the last stage of ResDAVEnet (Ohishi et al. "
@@ -196,6 +205,25 @@ class ModelConfig:
         """The towers, by what they embed: the names of embeddings and directions."""
         heard = [f"audio:{language}" for language in self.languages]
         return (*(heard or ["audio"]), "visual")
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether a clip is embedded as a map and not as one vector.
+
+        An audio embedding is [T', embedding_dim + 1] then, the last 1 at steps that
+        hold audio and else 0; a visual one [P, embedding_dim], a row a region.
+        """
+        return self.similarity in ("misa", "sima")
+
+    def require_vectors(self, path: str) -> None:
+        """UserError if a model has no vectors to index, serve or mine by."""
+        if self.has_maps:
+            raise UserError(
+                f"{path}: a model of --similarity={self.similarity} embeds a clip as a "
+                "map, not as the one vector that this needs. Evaluate it by "
+                "avl_tf.evaluate and see it by avl_tf.matchmaps, or train one of "
+                "--similarity=sisa, whose embeddings are vectors."
+            )
 
     def to_json(self) -> dict:
         """Returns what from_json reads."""

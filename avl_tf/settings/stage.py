@@ -182,6 +182,11 @@ class StageConfig:
         "of a ResNet (the papers: resnet152), or imagenet for efficientnet_lite0. A "
         "parent's image encoder goes before; empty: random ones.",
     )
+    freeze_image_encoder: bool = setting(
+        False,
+        "The --image_encoder stays as its first weights are, and only what is behind "
+        "it in the visual branch learns (the papers: it learns).",
+    )
     init_branches: tuple[str, ...] = setting(
         (),
         "Branches that do not start at random: audio:es or visual is as in "

@@ -94,7 +94,9 @@ def load(
     path: str, weights_2d: str = "", weights_3d: str = "", weights: str = ""
 ) -> Embedder:
     """Loads a run directory or an export; see avl_tf.load."""
-    return look(path, weights).load(weights_2d, weights_3d)
+    found = look(path, weights)
+    found.info.model.require_vectors(path)
+    return found.load(weights_2d, weights_3d)
 
 
 def look(path: str, weights: str = "") -> Trained:

@@ -261,7 +261,13 @@ class Embedder:
             embed = functools.partial(self.embed, heard=heard)
             yield (
                 name,
-                evaluation.embed_set(embed, records, settled[name], log_mel_reference),
+                evaluation.embed_set(
+                    embed,
+                    records,
+                    settled[name],
+                    log_mel_reference,
+                    self._info.model.similarity,
+                ),
             )
 
     def _embed(

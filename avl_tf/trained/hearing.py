@@ -100,6 +100,7 @@ def of_run(model: keras.Model, info: RunInfo) -> dict[str, StepTower]:
     return {
         name: tf.function(audio_steps.build(model, name), reduce_retracing=True)
         for name in info.model.branches[:-1]
+        if not info.model.has_maps
     }
 
 

@@ -115,7 +115,8 @@ def train_stage(
             logging.info(
                 "%s: %s", run_dir, branches.summary(info.model.branches, starts, frozen)
             )
-        state = _make_state(strategy, stage, info, frozen)
+        layers = admission.frozen_layers(stage, info.model, starts)
+        state = _make_state(strategy, stage, info, frozen, layers)
         take_step = steps.train_step(strategy, state, stage, steps_per_epoch)
         checkpoints = Checkpoints(run_dir, state, stage.keep_checkpoints, index == 0)
         if checkpoints.restore():
@@ -165,6 +166,7 @@ def train_stage(
                     one,
                     settled[name],
                     clips.log_mel_reference,
+                    info.model.similarity,
                 )
                 ranked = embedded.ranked()
                 found[name] = ranked.metrics()
@@ -213,6 +215,7 @@ def _make_state(
     stage: StageConfig,
     info: runs.RunInfo,
     frozen: Sequence[str],
+    layers: Sequence[str],
 ) -> steps.TrainState:
     """The stage's models with weights drawn from its seed, on all devices."""
 
@@ -223,11 +226,11 @@ def _make_state(
             mixed_precision=mixed_precision,
             sync_batch_norm=stage.sync_batch_norm,
             minimal_filtering=filters_well(),
-            frozen=frozen,
+            frozen=(*frozen, *layers),
         )
 
     with strategy.scope():
-        return steps.TrainState(make_model, stage, frozen)
+        return steps.TrainState(make_model, stage, frozen, info.model.similarity)
 
 
 def _records_path(stage: StageConfig) -> str:

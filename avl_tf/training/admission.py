@@ -21,7 +21,7 @@ from avl_tf.dataset import (
 )
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig, caveats, clip_lengths
-from avl_tf.model import ModelConfig, codebooks
+from avl_tf.model import ModelConfig, codebooks, image_encoder
 from avl_tf.records import RecordSet, ShardSpec, split_of
 from avl_tf.settings import branches, terms
 from avl_tf.settings.branches import Start
@@ -139,6 +139,26 @@ def check_stage(
         )
 
 
+def frozen_layers(
+    stage: StageConfig, model_config: ModelConfig, starts: Mapping[str, Start]
+) -> tuple[str, ...]:
+    """What does not learn beside the branches of --freeze: the image encoder, or none.
+
+    Raises:
+        UserError: there is none, or it would stay at random weights.
+    """
+    if not stage.freeze_image_encoder:
+        return ()
+    if not model_config.image_encoder:
+        raise UserError("--freeze_image_encoder needs an --image_encoder.")
+    if not (stage.image_weights or "visual" in starts):
+        raise UserError(
+            "--freeze_image_encoder: it would stay at random weights. Give "
+            "--image_weights, or the run that the visual branch is from by --init_from."
+        )
+    return (image_encoder.LAYER,)
+
+
 def require_apart(
     path: str, records: RecordSet, evaluation_sets: Mapping[str, Records]
 ) -> None:
@@ -234,7 +254,7 @@ def run_info(
 
 # Settings that shape the weights of the one branch only, or of the others.
 _SEEN = ("image_encoder", "image_width")
-_OF_BOTH = ("embedding_dim",)
+_OF_BOTH = ("embedding_dim", "similarity")
 
 
 def _require_fitting(

@@ -57,9 +57,9 @@ class Codebooks:
         return {name: found[layer] for name, layer in self.layers.items()}
 
     @property
-    def widths(self) -> dict[str, int]:
-        """The widths of rows, by name."""
-        return dict.fromkeys(self.layers, 2)
+    def shapes(self) -> dict[str, tuple[int]]:
+        """The shape of a clip's row, by name."""
+        return dict.fromkeys(self.layers, (2,))
 
     def terms(self, rows: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The terms of the loss, of the rows [G, 2] of a global batch."""

@@ -36,7 +36,7 @@ def cached(
     inputs: Mapping[str, tf.Tensor],
     trainable: Sequence[tf.Variable],
     statistics: Sequence[tf.Variable],
-    dims: Mapping[str, int],
+    shapes: Mapping[str, tuple[int | None, ...]],
     micro_batch: int,
 ) -> Found:
     """Differentiates with the activations of micro_batch clips in memory.
@@ -46,7 +46,7 @@ def cached(
     statistics are the means of the micro-batches'.
 
     Args:
-        dims: width of the embedding of each branch.
+        shapes: of the embedding of a clip by each branch.
         micro_batch: clips; divides their number.
 
     Source: Gao et al. 2021 (Scaling Deep Contrastive Learning Batch Size) section 3.
@@ -62,32 +62,33 @@ def cached(
         lambda part: embed(part)[0],
         parts,
         fn_output_signature={
-            branch: tf.TensorSpec([micro_batch, dim]) for branch, dim in dims.items()
+            branch: tf.TensorSpec([micro_batch, *shape])
+            for branch, shape in shapes.items()
         },
         parallel_iterations=1,
     )
-    flat = {
-        branch: tf.reshape(value, [-1, dims[branch]])
-        for branch, value in embeddings.items()
-    }
+
+    def split(value, *sizes):
+        """The two first dimensions, or one, as others."""
+        rest = tf.shape(value)[3 - len(sizes) :]
+        return tf.reshape(value, tf.concat([sizes, rest], axis=0))
+
+    flat = {branch: split(value, -1) for branch, value in embeddings.items()}
     with tf.GradientTape() as tape:
         tape.watch(flat)
         terms, scaled = loss_of(flat)
     # A frozen branch may be in no term.
     found = tape.gradient(scaled, flat, unconnected_gradients="zero")
-    towards = {
-        branch: tf.reshape(value, [-1, micro_batch, dims[branch]])
-        for branch, value in found.items()
-    }
+    towards = {branch: split(value, -1, micro_batch) for branch, value in found.items()}
 
     def add(index, sums):
         part = {name: value[index] for name, value in parts.items()}
         with tf.GradientTape() as tape:
             found, new_statistics = embed(part)
         gradients = tape.gradient(
-            [found[branch] for branch in dims],
+            [found[branch] for branch in shapes],
             trainable,
-            output_gradients=[towards[branch][index] for branch in dims],
+            output_gradients=[towards[branch][index] for branch in shapes],
         )
         shares = [value / tf.cast(n_parts, value.dtype) for value in new_statistics]
         return index + 1, [a + b for a, b in zip(sums, gradients + shares, strict=True)]

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from avl_tf import losses
 from avl_tf.losses import ranking, similarity, softmax
+from avl_tf.model import matchmaps
 from avl_tf.settings import terms
 from avl_tf.settings.stage import StageConfig
 from avl_tf.training.caption_queue import CaptionQueue
@@ -31,6 +32,7 @@ class Objective:
         branches: Sequence[str],
         trainable_branches: Collection[str],
         queue: CaptionQueue | None = None,
+        kind: str = "dot",
     ):
         """Settles the terms.
 
@@ -40,6 +42,7 @@ class Objective:
             trainable_branches: those that learn.
             queue: of earlier captions, if stage.nn_queue; read here, written by the
                 step.
+            kind: the similarity of the model, as ModelConfig.similarity.
 
         Raises:
             UserError: as terms.plan.
@@ -47,7 +50,7 @@ class Objective:
         self._stage = stage
         self._margin = stage.with_margin().margin or 0.0
         self._terms = terms.plan(stage, branches, trainable_branches)
-        self._queue = queue
+        self._queue, self._kind = queue, kind
 
     def __call__(
         self,
@@ -58,7 +61,7 @@ class Objective:
         """Computes the terms over a global batch.
 
         Args:
-            embeddings: float [G, D] by branch, rows i of all belonging together.
+            embeddings: float [G, D], or maps, by branch; rows i of all belong together.
             step: int64 scalar, 0 for the first.
             groups: int64 [G], the same for clips of one image; mms_masked needs them.
 
@@ -68,8 +71,7 @@ class Objective:
         """
         stage, found = self._stage, {}
         for place, pair in enumerate(self._terms.pairs):
-            both = embeddings[pair.first], embeddings[pair.second]
-            matrix, _ = similarity.of_pairs(*both)
+            matrix = self._similarities(pair, embeddings)
             found[pair.name] = pair.weight * self._loss(matrix, step, groups, place)
         for one in self._terms.neighbors:
             of_nearest = self._by_neighbors(one.guide, one.learner, embeddings)
@@ -82,6 +84,17 @@ class Objective:
                 stage.distill_temperature,
             )
         return found
+
+    def _similarities(
+        self, pair: terms.Pair, embeddings: Mapping[str, tf.Tensor]
+    ) -> tf.Tensor:
+        """Of the clips of a pair of branches [G, G], rows the first branch."""
+        both = embeddings[pair.first], embeddings[pair.second]
+        if both[0].shape.rank == 2:
+            return similarity.of_pairs(*both)[0]
+        if pair.first == "visual":
+            return tf.transpose(matchmaps.of_embeddings(*both[::-1], self._kind))
+        return matchmaps.of_embeddings(*both, self._kind)
 
     def _loss(
         self,

@@ -34,9 +34,14 @@ class TrainState(tf.Module):
         make_model: Callable[[str], keras.Model],
         stage: StageConfig,
         frozen: Collection[str] = (),
+        similarity: str = "dot",
     ):
-        """Makes the models by make_model(mixed_precision); frozen branches stay."""
+        """Makes the models by make_model(mixed_precision); frozen branches stay.
+
+        similarity: ModelConfig's.
+        """
         super().__init__()
+        self.similarity = similarity
         self.frozen = frozenset(frozen)
         self.averages = bool(stage.ema_decay)
         self.trained = self.model = make_model(stage.mixed_precision)
@@ -62,9 +67,10 @@ class TrainState(tf.Module):
     def moving(self) -> list[int]:
         """Places, among trained's variables that are not trainable, of statistics.
 
-        The others are of frozen branches.
+        The others are of frozen branches and of a frozen image encoder.
         """
         layers = [one for name in self.frozen for one in layers_of(self.trained, name)]
+        layers += [one for one in self.trained.layers if not one.trainable]
         still = {id(variable) for layer in layers for variable in layer.variables}
         variables = enumerate(self.trained.non_trainable_variables)
         return [place for place, variable in variables if id(variable) not in still]
@@ -73,6 +79,13 @@ class TrainState(tf.Module):
     def dims(self) -> dict[str, int]:
         """The width of each branch's embedding, in the order of the branches."""
         return {k: v.shape[-1] for k, v in by_branch(self.trained.output).items()}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """The shape of each branch's embedding of a clip: [D], or a map's."""
+        return {
+            k: tuple(v.shape[1:]) for k, v in by_branch(self.trained.output).items()
+        }
 
     def not_finite(self) -> bool:
         """Whether any weight, statistic or slot is a NaN or an infinity."""
@@ -109,10 +122,10 @@ def train_step(
     _check(stage, strategy.num_replicas_in_sync)
     dims = state.dims
     learning = [name for name in dims if name not in state.frozen]
-    objective = Objective(stage, list(dims), learning, state.queue)
+    objective = Objective(stage, list(dims), learning, state.queue, state.similarity)
     n_replicas = strategy.num_replicas_in_sync
     codebooks = Codebooks(state.trained, state.frozen, stage, state.step, n_replicas)
-    widths = {**dims, **codebooks.widths}
+    shapes = {**state.shapes, **codebooks.shapes}
     embed = _embed_function(state, codebooks, stage.jit_compile)
     trainable = _values(state.trained.trainable_variables)
     variables = _values(state.trained.non_trainable_variables)
@@ -123,7 +136,7 @@ def train_step(
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """The terms over the global batch, and what a replica differentiates."""
         context = tf.distribute.get_replica_context()
-        found = {k: context.all_gather(own[k], 0) for k in widths}
+        found = {k: context.all_gather(own[k], 0) for k in shapes}
         embeddings = {k: found[k] for k in dims}
         if groups is not None:
             groups = context.all_gather(groups, 0)
@@ -145,7 +158,7 @@ def train_step(
         loss = functools.partial(loss_of, groups)
         if stage.micro_batch:
             terms, gradient, new_statistics = gradients.cached(
-                embed, loss, inputs, trainable, statistics, widths, stage.micro_batch
+                embed, loss, inputs, trainable, statistics, shapes, stage.micro_batch
             )
         else:
             terms, gradient, new_statistics = gradients.in_one_pass(
