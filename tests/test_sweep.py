@@ -11,9 +11,9 @@ import tensorflow as tf
 from programs import fails_in_one_line, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from avl_tf.comparing import seeds, studies, study_tables
+from avl_tf.comparing import seeds, studies, study_tables, worker
 from avl_tf.comparing.studies import Column
-from avl_tf.evaluation import significance
+from avl_tf.evaluation import rankings, significance
 from avl_tf.evaluation.rankings import RankedSet
 from avl_tf.settings.evaluation import ResamplingConfig
 
@@ -90,6 +90,28 @@ def test_what_settings_share_is_trained_once_and_a_failure_is_told(folder, done)
     text = (folder / "run" / "sweep.md").read_text()
     assert text in done.stdout
     assert "Missing" in text and "loss/diverges seed 0 fine" in text
+
+
+@pytest.mark.slow
+def test_the_ranks_of_the_last_evaluation_are_kept(folder, monkeypatch, tmp_path):
+    small = (folder / "small.flags").read_text().splitlines()[1:]
+    task = {
+        "run_dir": str(tmp_path / "run"),
+        "arguments": [*small, f"--evaluate=x={folder}/eval/train"],
+        "parent": "",
+        "digest": "d",
+        "log": "",
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "_rank", None)  # is not asked
+        worker.train(**task)
+    (kept,) = rankings.read(f"{tmp_path}/run/{worker.RANKS}").values()
+    # Evaluated by an earlier process, it is ranked again: alike.
+    worker.train(**task)
+    (again,) = rankings.read(f"{tmp_path}/run/{worker.RANKS}").values()
+    assert again.clip_ids == kept.clip_ids and len(kept.clip_ids) == 16
+    for direction, ranks in kept.ranks.items():
+        assert again.ranks[direction].tolist() == ranks.tolist()
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from absl import flags, logging
 from avl_tf import evaluation, files, offspring, program, settings, trained, training
 from avl_tf.comparing.trainings import Training
 from avl_tf.evaluation import rankings
+from avl_tf.evaluation.rankings import RankedSet
 from avl_tf.settings.evaluation import EvaluationConfig
 
 # In a run directory.
@@ -38,19 +39,36 @@ def train(
         log: not used here.
     """
     flag_values = Training(run_dir, "", tuple(arguments), ()).flag_values()
-    training.train_flags(flag_values, run_dir, parent or None)
-    config = settings.from_flags(EvaluationConfig, flag_values)
-    if config.evaluate:
-        model = trained.look_at_run(run_dir)
-        sets = {
-            name: model.as_read(records)
-            for name, records in evaluation.parse_sets(config.evaluate).items()
-        }
-        settled = evaluation.by_set(sets, config, told=False)
-        embedded = model.load().embed_sets(sets, settled, model.log_mel_reference)
-        ranked = {name: each.ranked() for name, each in embedded}
+    kept: list[dict[str, RankedSet]] = []
+    result = training.train_flags(flag_values, run_dir, parent or None, kept.append)
+    stands = result["history"][result["stands"]]["sets"]
+    if stands:
+        ranked = _found(kept, stands) or _rank(run_dir, flag_values)
         rankings.write(files.join(run_dir, RANKS), run_dir, ranked)
     files.write_json(files.join(run_dir, FINISHED), {"digest": digest})
+
+
+def _found(
+    kept: list[dict[str, RankedSet]], stands: dict[str, dict]
+) -> dict[str, RankedSet] | None:
+    """The ranks of the evaluation that stands for a run; None if it was another's."""
+    for ranked in reversed(kept):
+        if {name: one.metrics() for name, one in ranked.items()} == stands:
+            return ranked
+    return None
+
+
+def _rank(run_dir: str, flag_values: flags.FlagValues) -> dict[str, RankedSet]:
+    """Ranks the evaluation sets of a run that was evaluated by an earlier process."""
+    config = settings.from_flags(EvaluationConfig, flag_values)
+    model = trained.look_at_run(run_dir)
+    sets = {
+        name: model.as_read(records)
+        for name, records in evaluation.parse_sets(config.evaluate).items()
+    }
+    settled = evaluation.by_set(sets, config, told=False)
+    embedded = model.load().embed_sets(sets, settled, model.log_mel_reference)
+    return {name: each.ranked() for name, each in embedded}
 
 
 def _attempt(task: dict) -> str:

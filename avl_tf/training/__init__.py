@@ -21,6 +21,7 @@ from avl_tf import (
 from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
+from avl_tf.evaluation.rankings import RankedSet
 from avl_tf.model import ModelConfig, build_model, filters_well
 from avl_tf.records import open_records
 from avl_tf.settings import branches
@@ -49,7 +50,10 @@ def base_model_config(stage: StageConfig, init_from: str | None) -> ModelConfig:
 
 
 def train_flags(
-    flag_values: flags.FlagValues, run_dir: str, init_from: str | None = None
+    flag_values: flags.FlagValues,
+    run_dir: str,
+    init_from: str | None = None,
+    after_ranking: Callable[[dict[str, RankedSet]], None] = lambda ranked: None,
 ) -> dict:
     """Trains the stage that parsed flags describe; see train_stage."""
     stage = settings.from_flags(StageConfig, flag_values)
@@ -61,6 +65,7 @@ def train_flags(
         settings.from_flags(EvaluationConfig, flag_values),
         settings.from_flags(ModelConfig, flag_values, base),
         init_from,
+        after_ranking=after_ranking,
     )
 
 
@@ -72,6 +77,7 @@ def train_stage(
     model_config: ModelConfig,
     init_from: str | None = None,
     after_evaluation: Callable[[dict], None] = lambda entry: None,
+    after_ranking: Callable[[dict[str, RankedSet]], None] = lambda ranked: None,
 ) -> dict:
     """Trains one stage, or goes on with one that was stopped, in its run directory.
 
@@ -81,6 +87,8 @@ def train_stage(
         init_from: run directory whose weights the stage starts from.
         after_evaluation: called with each entry of the history as it is there, before
             the weights are kept.
+        after_ranking: called with the ranks of each evaluation, before its metrics are
+            noted.
 
     Returns:
         What recall.json holds: {"history": [{"step", "epoch", "sets": {name: metrics}},
@@ -159,7 +167,7 @@ def train_stage(
         embed = evaluation.embed_function(state.model)
 
         def rank_sets() -> dict[str, dict[str, float]]:
-            found = {}
+            found: dict[str, RankedSet] = {}
             for name, one in sets.items():
                 embedded = evaluation.embed_set(
                     functools.partial(embed, heard=heard[name]),
@@ -168,11 +176,12 @@ def train_stage(
                     clips.log_mel_reference,
                     info.model.similarity,
                 )
-                ranked = embedded.ranked()
-                found[name] = ranked.metrics()
+                found[name] = embedded.ranked()
                 with checkpoints.writing():
-                    log.similarities(name, embedded, ranked, int(state.step.numpy()))
-            return found
+                    at = int(state.step.numpy())
+                    log.similarities(name, embedded, found[name], at)
+            after_ranking(found)
+            return {name: ranked.metrics() for name, ranked in found.items()}
 
         loop = Loop(
             run_dir,
