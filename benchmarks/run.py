@@ -27,6 +27,7 @@ from benchmarks import (
     rows,
     search,
     steps,
+    sweep,
 )
 
 GROUPS = {
@@ -40,6 +41,7 @@ GROUPS = {
     "help": help.measure,
     "indexing": indexing.measure,
     "search": search.measure,
+    "sweep": sweep.measure,
 }
 RESULTS = str(pathlib.Path(__file__).with_name("results.json"))
 

@@ -10,7 +10,7 @@ from programs import ROOT
 PAGES = [
     "README.md",
     *(f"docs/{name}.md" for name in ("data", "builder", "training", "evaluation")),
-    *("docs/bilingual.md", "docs/search.md", "docs/serving.md"),
+    *("docs/bilingual.md", "docs/experiments.md", "docs/search.md", "docs/serving.md"),
     *(f"docs/{name}.md" for name in ("remote", "reproduce", "reliability")),
     "docs/performance.md",
     "CONTRIBUTING.md",

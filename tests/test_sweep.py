@@ -7,9 +7,19 @@ import re
 import corpus
 import numpy as np
 import pytest
-import tensorflow as tf
 from programs import fails_in_one_line, run
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing import (
+    data_provider,
+    plugin_event_multiplexer,
+)
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams import (
+    api_pb2,
+    backend_context,
+    get_experiment,
+    list_session_groups,
+)
 
 from avl_tf.comparing import seeds, studies, study_tables, worker
 from avl_tf.comparing.studies import Column
@@ -116,18 +126,46 @@ def test_the_ranks_of_the_last_evaluation_are_kept(folder, monkeypatch, tmp_path
 
 @pytest.mark.slow
 def test_tensorboard_lists_the_settings_and_what_they_reached(folder, done):
-    below = folder / "run" / "hparams"
-    plugin = EventAccumulator(str(below)).Reload().summary_metadata
-    (config,) = [tf.constant(m.plugin_data.content).numpy() for m in plugin.values()]
-    assert b"fine/learning_rate" in config and b"fine/x/a2v/R@10" in config
-    session = EventAccumulator(str(below / "loss" / "rate" / "seed0")).Reload()
-    value = tf.make_ndarray(session.Tensors("fine/x/a2v/R@10")[0].tensor_proto)
-    (row,) = [
-        r
-        for r in _rows(folder / "run")
-        if (r["setting"], r["stage"]) == ("loss/rate", "fine")
-    ]
-    assert value == pytest.approx(row["a2v/R@10"])
+    rows = _rows(folder / "run")
+    found = _hparams(str(folder / "run"))
+    assert list(found) == ["AVLnet", "loss/diverges", "loss/rate"]
+    flags, metrics = found["loss/rate"]
+    assert flags["setting"] == "loss/rate"
+    assert flags["fine/learning_rate"] == pytest.approx(0.01)
+    assert found["AVLnet"][0]["fine/learning_rate"] == pytest.approx(0.001)
+    assert "pre/learning_rate" not in flags  # all have the same
+    for stage in ("pre", "fine"):
+        (row,) = [r for r in rows if (r["setting"], r["stage"]) == ("loss/rate", stage)]
+        for key in ("a2v/R@10", "v2a/R@10"):
+            assert metrics[f"{stage}/x/{key}"] == pytest.approx(row[key])
+    assert not [tag for tag in found["loss/diverges"][1] if tag.startswith("fine/")]
+
+
+def _hparams(logdir):
+    """What TensorBoard's plugin shows of a folder: flags and metrics by setting."""
+    multiplexer = plugin_event_multiplexer.EventMultiplexer()
+    multiplexer.AddRunsFromDirectory(logdir)
+    multiplexer.Reload()
+    provider = data_provider.MultiplexerDataProvider(multiplexer, logdir)
+    asked = RequestContext()
+    plugin = backend_context.Context(TBContext(data_provider=provider, logdir=logdir))
+    request = api_pb2.GetExperimentRequest()
+    told = get_experiment.Handler(asked, plugin, "", request).run()
+    request = api_pb2.ListSessionGroupsRequest(
+        slice_size=100, allowed_statuses=api_pb2.Status.values(), include_metrics=True
+    )
+    for info in told.hparam_infos:
+        request.col_params.add(hparam=info.name)
+    for info in told.metric_infos:
+        request.col_params.add(metric=info.name)
+    groups = list_session_groups.Handler(asked, plugin, "", request).run()
+    return {
+        group.name: (
+            {k: v.string_value or v.number_value for k, v in group.hparams.items()},
+            {each.name.tag: each.value for each in group.metric_values},
+        )
+        for group in sorted(groups.session_groups, key=lambda group: group.name)
+    }
 
 
 @pytest.mark.slow
@@ -138,13 +176,15 @@ def test_settings_and_seeds_are_added_and_changed_ones_refused(folder, done):
     }
     assert len(before) == 3
     # Renamed and in front, it is known again; what is left out stays.
-    more = "new: fine/--epochs=1 fine/--learning_rate=1e-2", "AVLnet:"
-    again = run("avl_tf.sweep", *_arguments(folder, *more, seeds="0,1"))
+    rate = SETTINGS[1].replace("loss/rate", "new")
+    more = rate, "AVLnet:", "added: fine/--margin=0.5"
+    again = run("avl_tf.sweep", *_arguments(folder, *more))
     assert again.returncode == 0, again.stderr
-    assert "6 trainings: 3 finished before" in again.stderr
+    assert "4 trainings: 3 finished before" in again.stderr
     assert "1 of earlier calls stay" in again.stderr
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert [r["setting"] for r in _rows(folder / "run")] == ["new"] * 4 + ["AVLnet"] * 4
+    names = [row["setting"] for row in _rows(folder / "run")]
+    assert names == ["new"] * 2 + ["AVLnet"] * 2 + ["added"] * 2
     changed = run("avl_tf.sweep", *_arguments(folder, "AVLnet: --learning_rate=0.5"))
     fails_in_one_line(
         changed,
