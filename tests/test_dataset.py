@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from avl_tf import dataset, records
-from avl_tf.dataset import ClipConfig, dealing
+from avl_tf.dataset import ClipConfig, clip_cutting, dealing
 from avl_tf.errors import UserError
 from avl_tf.records.stored_arrays import StoredArray
 
@@ -230,3 +230,45 @@ def test_clips_are_cut_from_the_stored_bytes(train_set, monkeypatch):
     monkeypatch.setattr(StoredArray, "all", refuse)
     assert len(_take(2, train_set, CLIPS, 8, seed=0)) == 2
     assert list(dataset.evaluation_batches(train_set, 2.0, 8))
+
+
+def test_windows_beside_a_clip_are_the_nearest_and_overlap_none():
+    def found(start_s, clip_s, end_s, n):
+        starts = tf.constant([start_s], tf.float32)
+        return clip_cutting.candidates(starts, clip_s, end_s, n)[0].numpy().tolist()
+
+    assert found(30, 10.0, 90.0, 5) == [30, 20, 40, 10, 50]
+    assert found(30, 10.0, 90.0, 1) == [30]
+    # At either end the nearest are on one side.
+    assert found(0, 10.0, 60.0, 4) == [0, 10, 20, 30]
+    assert found(3, 10.0, 40.0, 4) == [3, 13, 23, 3]
+    assert found(50, 10.0, 60.0, 3) == [50, 40, 30]
+    # Of those that fit, again and again; of a short recording the clip alone.
+    assert found(0, 10.0, 24.9, 5) == [0, 10, 0, 10, 0]
+    assert found(0, 10.0, 6.0, 3) == [0, 0, 0]
+    np.testing.assert_allclose(found(3, 0.1, 60.0, 3), [3, 2.9, 3.1], rtol=1e-6)
+    assert found(5, 2.5, 10.0, 4) == [5, 2.5, 7.5, 0]
+
+
+def test_candidates_are_heard_beside_the_clips_of_any_other_loss(tmp_path):
+    made = [corpus.make_record(f"r{n}", n_seconds=9) for n in range(4)]
+    opened = records.open_records(corpus.write_records(str(tmp_path), made))
+    clips = dataclasses.replace(CLIPS, shuffle_clips=8)
+    plain = _take(4, opened, clips, 8, 0)
+    heard = _take(4, opened, clips, 8, 0, n_candidates=3, with_groups=True)
+    by_name = {record.id: record for record in made}
+    for one, more in zip(plain, heard, strict=True):
+        assert more["log_mel"].shape == (8, 3, 200, 40) and more["group"].shape == (8,)
+        assert more["n_frames"].shape == (8, 3)
+        for name in ("clip_id", "visual"):
+            assert np.array_equal(one[name], more[name])
+        for name in ("log_mel", "n_frames"):
+            assert np.array_equal(one[name], more[name][:, 0])
+        for clip_id, log_mel in zip(_ids([more]), more["log_mel"], strict=True):
+            name, span = clip_id.split("@")
+            start = float(span.split("-")[0])
+            away = [s for s in (-2, 2, -4, 4, -6, 6) if 0 <= start + s <= 7][:2]
+            for k, s in enumerate(away, 1):
+                frame = max(0, int(100 * (start + s)) - 2)
+                expected = by_name[name].log_mel[frame : frame + 200]
+                assert np.array_equal(log_mel[k], expected)

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from interrupted import assert_goes_on_to_the_same_weights
 from programs import ROOT, environment
-from two_replicas import WAYS_OF_TWO
+from two_replicas import WAYS_OF_CANDIDATES, WAYS_OF_TWO
 
 from avl_tf import runs, training
 from avl_tf.dataset import ClipConfig
@@ -56,10 +56,10 @@ def _train(run_dir, records, after_evaluation=lambda entry: None, **changes):
     )
 
 
-def _held(run_dir):
+def _held(run_dir, part="queue/"):
     path = tf.train.latest_checkpoint(str(run_dir / "checkpoints"))
     reader = tf.train.load_checkpoint(path)
-    names = [name for name in reader.get_variable_to_shape_map() if "queue/" in name]
+    names = [name for name in reader.get_variable_to_shape_map() if part in name]
     return {name: reader.get_tensor(name).tolist() for name in names}
 
 
@@ -88,7 +88,7 @@ def test_a_run_with_a_half_full_queue_goes_on_to_the_same_bits(records, tmp_path
     assert whole == stopped and len(whole) == 3
 
 
-@pytest.mark.parametrize("loss", ["triplet", "mms_masked", "mms_scheduled"])
+@pytest.mark.parametrize("loss", ["triplet", "mms_masked", "mms_scheduled", "bce"])
 def test_losses_that_need_more_than_embeddings_are_resumed_alike(
     records, tmp_path, loss
 ):
@@ -105,10 +105,63 @@ def test_a_checkpoint_has_a_queue_only_if_it_is_asked_for(records, tmp_path):
         _train(tmp_path / "run", records, epochs=0, nn_queue=16)
 
 
-def test_clips_of_one_recording_are_no_negatives_by_flag(tmp_path):
+@pytest.mark.parametrize(
+    "changes",
+    [{"loss": "mms_masked"}, {"loss": "max_margin", "hard_negative_rate": 0.7}],
+)
+def test_clips_of_one_recording_are_told_apart_by_flag(tmp_path, changes):
     path = corpus.make_set(str(tmp_path / "records"), n_recordings=4)
-    _train(tmp_path / "run", path, epochs=1, loss="mms_masked")
+    _train(tmp_path / "run", path, epochs=1, **changes)
     assert runs.read_info(str(tmp_path / "run")).model.languages == ()
+
+
+def test_mil_nce_hears_the_windows_beside_a_clip_and_is_resumed_alike(tmp_path):
+    path = corpus.make_set(str(tmp_path / "records"), n_recordings=8)
+
+    def train(run_dir, after_evaluation):
+        return _train(
+            run_dir,
+            path,
+            after_evaluation,
+            loss="mil_nce",
+            mil_nce_candidates=3,
+            micro_batch=4,
+            checkpoint_every=1,
+        )
+
+    assert_goes_on_to_the_same_weights(train, tmp_path, stop_at=2)
+
+
+def test_what_the_loss_learns_is_in_the_checkpoint_and_not_in_the_model(tmp_path):
+    path = corpus.make_set(str(tmp_path / "records"), n_recordings=4)
+    learnt, n_weights = {}, []
+    for loss, changes in (("mms", {}), ("bce", {"bce_scale": 7.0})):
+        run_dir = tmp_path / loss
+        _train(run_dir, path, epochs=1, loss=loss, learning_rate=0.01, **changes)
+        learnt[loss] = _held(run_dir, "affine/")
+        n_weights.append(len(runs.load_model(str(run_dir))[0].weights))
+    assert not learnt["mms"] and n_weights[0] == n_weights[1]
+    first, second = (
+        next(v for k, v in learnt["bce"].items() if name in k and "first" not in k)
+        for name in ("scales", "offsets")
+    )
+    assert 6.9 < first[0] < 7.1 and first[0] != 7 and second[0] != 0
+
+
+@pytest.mark.parametrize("sampling", ["whole", "annotated"])
+def test_mil_nce_is_for_random_windows(tmp_path, sampling):
+    path = corpus.make_set(str(tmp_path / "records"), n_recordings=4)
+    stage = StageConfig(records=path, batch_size=4, loss="mil_nce")
+    model = training.base_model_config(stage, None)
+    with pytest.raises(UserError, match=f"--clip_sampling={sampling}: --loss=mil_nce"):
+        training.train_stage(
+            str(tmp_path / "run"),
+            stage,
+            ClipConfig(sampling, 2.0),
+            EvaluationConfig(),
+            model,
+        )
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -117,6 +170,7 @@ def test_clips_of_one_recording_are_no_negatives_by_flag(tmp_path):
         ({"nn_queue": 33}, "--nn_queue=33 is larger than the 32 clips of a pass"),
         ({"terms": ("audio:1-audio:3",)}, "'audio:3' is no branch of this model"),
         ({"loss": "infonce", "margin": 1.0}, "--loss=infonce has no margin"),
+        ({"loss": "mil_nce"}, "--loss=mil_nce is for one language"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_written(
@@ -141,18 +195,19 @@ def replicas(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", WAYS_OF_TWO)
+@pytest.mark.parametrize("way", [*WAYS_OF_TWO, *WAYS_OF_CANDIDATES])
 def test_two_replicas_take_the_same_steps_as_one(replicas, way):
     one, two = replicas
     # Measured: losses to 7.6e-8, gradients to 1.4e-5. Of max_margin some gradients are
     # 0 but for rounding, of which Adam makes steps: later losses are 4.1e-5 apart.
     losses = [found[f"{way}/losses"] for found in replicas]
-    rounding = 2e-4 if way == "max_margin" else 1e-6
+    of_margins = way.startswith("max_margin")
+    rounding = 2e-4 if of_margins else 1e-6
     assert losses[0] == pytest.approx(losses[1], rel=rounding)
     assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-6)
     assert len(set(losses[0])) == 3
     names = [name for name in one if name.startswith(f"{way}/gradient")]
     assert names
     for name in names:
-        scale = np.abs(one[name]).max() + (1e-3 if way == "max_margin" else 1e-8)
+        scale = np.abs(one[name]).max() + (1e-3 if of_margins else 1e-8)
         assert np.abs(one[name] - two[name]).max() < 5e-5 * scale, name

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ from avl_tf.settings import terms
 from avl_tf.settings.stage import LOSSES, StageConfig
 from avl_tf.training import devices, steps
 from avl_tf.training.caption_queue import CaptionQueue
+from avl_tf.training.learnt_affine import LearntAffine
 from avl_tf.training.objective import Objective
 
 TWO = ("audio:es", "audio:ro", "visual")
@@ -110,6 +112,16 @@ def test_who_learns_from_whom():
             {"terms": ("audio:1-visual",), "frozen": ("audio:es", "visual")},
             "both branches are frozen",
         ),
+        ({"mil_nce_candidates": 4}, "--mil_nce_candidates=4 is for --loss=mil_nce on"),
+        (
+            {"loss": "infonce", "mil_nce_positives": "once"},
+            "--mil_nce_positives=once is for --loss=mil_nce only; leave it out of info",
+        ),
+        ({"bce_negatives": "all"}, "--bce_negatives=all is for --loss=bce only"),
+        ({"bce_scale": 1.0, "loss": "mil_nce"}, "--bce_scale=1.0 is for --loss=bce"),
+        ({"hard_negative_rate": 0.5}, "--hard_negative_rate=0.5 is for --loss=max_mar"),
+        ({"loss": "mil_nce"}, "for one language: .* has audio:es, audio:ro"),
+        ({"loss": "bce", "margin": 0.1}, "--loss=bce has no margin"),
         (
             {"branches": ("audio", "visual"), "nn_queue": 4},
             "--nn_queue=4 needs two lang",
@@ -139,35 +151,42 @@ def test_settings_that_contradict_each_other_are_told_in_a_line(changes, said):
 
 
 def test_the_margin_is_that_of_the_loss_unless_it_is_given():
-    margins = {"triplet": 1.0, "max_margin": 0.1, "infonce": None, "mms_adaptive": None}
+    margins = {"triplet": 1.0, "max_margin": 0.1}
+    margins |= dict.fromkeys(("infonce", "mms_adaptive", "mil_nce", "bce"))
     for loss in LOSSES:
-        stage = StageConfig(loss=loss).with_margin()
+        stage = StageConfig(loss=loss).with_loss_settings()
         assert stage.margin == margins.get(loss, 0.001)
-    assert StageConfig(loss="triplet", margin=0.0).with_margin().margin == 0
+    assert StageConfig(loss="triplet", margin=0.0).with_loss_settings().margin == 0
 
 
 def _terms(queue=None, branches=TWO, frozen=(), step=0, groups=None, **changes):
     stage = dataclasses.replace(STAGE, **changes)
     learning = [name for name in branches if name not in frozen]
-    objective = Objective(stage, branches, learning, queue)
+    affine = LearntAffine(3, 2.0) if stage.loss == "bce" else None
+    objective = Objective(stage, branches, learning, queue, affine=affine)
     found = objective(_embeddings(branches), tf.constant(step, tf.int64), groups)
     return {name: float(value) for name, value in found.items()}
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", [one for one in LOSSES if one != "mil_nce"])
 def test_each_term_is_the_loss_of_its_branches(loss):
     groups = tf.constant([1, 1, 2, 3, 4, 4], tf.int64)
-    margin = StageConfig(loss=loss).with_margin().margin
+    margin = StageConfig(loss=loss).with_loss_settings().margin
     function = getattr(losses, loss)
     more = {
         "mms_scheduled": (tf.constant(70_000), margin),
         "mms_masked": (groups, margin),
         "infonce": (0.3, "one"),
         "triplet": ("semi-hard", margin),
+        "max_margin": (margin, groups, 0.8),
+        "bce": (2.0, 0.0, "all"),
     }.get(loss, () if margin is None else (margin,))
     changes = {"loss": loss, "temperature": 0.3, "triplet_imposters": "semi-hard"}
-    if loss == "infonce":
-        changes["loss_directions"] = "one"
+    changes |= {
+        "infonce": {"loss_directions": "one"},
+        "max_margin": {"hard_negative_rate": 0.8},
+        "bce": {"bce_negatives": "all"},
+    }.get(loss, {})
     found = _terms(
         step=70_000,
         groups=groups,
@@ -199,8 +218,46 @@ def test_random_imposters_are_of_the_step_and_of_the_term():
 
 
 def test_groups_that_are_missing_are_an_error():
-    with pytest.raises(ValueError, match="needs the groups"):
-        _terms(loss="mms_masked")
+    for changes in (
+        {"loss": "mms_masked"},
+        {"loss": "max_margin", "hard_negative_rate": 0.5},
+    ):
+        with pytest.raises(ValueError, match="a group for each pair"):
+            _terms(**changes)
+
+
+@pytest.mark.parametrize("positives", [None, "twice", "once"])
+def test_mil_nce_has_video_as_the_query_whichever_a_term_names_first(positives):
+    both = _embeddings(("audio", "visual"))
+    heard = tf.random.stateless_normal([6 * 5, 4], [1, 2])
+    candidates = tf.reshape(heard, [6, 5, 4])
+    expected = losses.mil_nce(both["visual"], candidates, positives != "once")
+    stage = dataclasses.replace(
+        STAGE, loss="mil_nce", mil_nce_candidates=5, mil_nce_positives=positives
+    )
+    for terms_of in ((), ("audio-visual=0.5",), ("visual-audio=0.5",)):
+        objective = Objective(
+            dataclasses.replace(stage, terms=terms_of), ("audio", "visual"), ("audio",)
+        )
+        (found,) = objective({**both, "audio": heard}, STEP).values()
+        weight = 0.5 if terms_of else 1
+        assert float(found) == pytest.approx(weight * float(expected), rel=1e-6)
+
+
+def test_bce_draws_other_imposters_each_step_and_each_term_has_its_own_affine():
+    first = _terms(loss="bce")
+    assert first == _terms(loss="bce") and first != _terms(loss="bce", step=1)
+    affine = LearntAffine(3, 2.0)
+    affine.scales.assign([1.0, 2.0, 3.0])
+    affine.offsets.assign([0.1, 0.2, 0.3])
+    stage = dataclasses.replace(STAGE, loss="bce", bce_negatives="all")
+    batch = _embeddings()
+    found = Objective(stage, TWO, TWO, affine=affine)(batch, STEP)
+    for place, (name, value) in enumerate(found.items()):
+        pair = [batch[one] for one in re.fullmatch("(.*)-(.*)", name).groups()]
+        learnt = (place + 1.0, (place + 1) / 10)
+        expected = losses.bce(*pair, *learnt, negatives="all")
+        assert float(value) == pytest.approx(float(expected), rel=1e-6)
 
 
 def _queue(n_steps, size=8):

@@ -68,6 +68,55 @@ def test_micro_batches_have_the_gradient_of_the_whole_and_their_mean_statistics(
         np.testing.assert_allclose(variable.numpy(), mean, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "bce", "bce_negatives": "all"},
+        {"loss": "bce"},
+        {"loss": "mil_nce", "mil_nce_candidates": 3},
+        {"loss": "mil_nce", "mil_nce_candidates": 1},
+        {"loss": "max_margin", "hard_negative_rate": 0.7},
+    ],
+)
+def test_micro_batches_of_even_clips_change_no_gradient(changes):
+    # Both halves are heard alike, so that batch norm does not tell them apart.
+    batch, n = _batch(), changes.get("mil_nce_candidates")
+    for name in ("log_mel", "n_frames"):
+        value = tf.concat([batch[name][:4]] * 2, axis=0)
+        if n:
+            value = tf.stack([tf.roll(value, k, axis=0) for k in range(n)], axis=1)
+        batch[name] = value
+    batch["group"] = tf.constant([1, 1, 1, 2, 3, 3, 4, 5], tf.int64)
+    found = []
+    for micro_batch in (0, 4):
+        state, step = _begin(micro_batch=micro_batch, **changes)
+        found.append((float(step(batch)["loss"]), _gradients(state)))
+    (whole, gradients), (loss, parts) = found
+    assert loss == pytest.approx(whole, rel=1e-5)
+    n_learnt = 2 if changes["loss"] == "bce" else 0
+    assert len(gradients) == len(state.trained.trainable_variables) + n_learnt
+    for one, part in zip(gradients, parts, strict=True):
+        assert np.abs(one - part).max() < 1e-3 * np.abs(one).max() + 1e-6
+
+
+def test_what_bce_learns_moves_down_its_own_slope():
+    state, step = _begin(loss="bce", bce_negatives="all", bce_scale=0.5)
+    output = state.trained(_batch(), training=True)
+    scale, offset = tf.constant(0.5), tf.constant(0.0)
+    with tf.GradientTape() as tape:
+        tape.watch((scale, offset))
+        both = output["audio_embedding"], output["visual_embedding"]
+        loss = losses.bce(*both, scale, offset, "all")
+    slopes = tape.gradient(loss, (scale, offset))
+    state, step = _begin(loss="bce", bce_negatives="all", bce_scale=0.5)
+    step(_batch())
+    for name, wanted in zip(("scales", "offsets"), slopes, strict=True):
+        variable = getattr(state.affine, name)
+        place = [one is variable for one in state.learning].index(True)
+        assert abs(float(wanted)) > 1e-5
+        assert _gradients(state)[place][0] == pytest.approx(float(wanted), rel=1e-2)
+
+
 @pytest.mark.parametrize("micro_batch", [0, 4])
 def test_the_terms_of_an_objective_are_summed_and_measured(monkeypatch, micro_batch):
     class TwoTerms(Objective):

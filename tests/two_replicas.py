@@ -37,10 +37,20 @@ WAYS = {
 }
 GUIDED = {"nn_queue": 8, "nn_until_full": False, "distill_weight": 0.5}
 WAYS_OF_TWO = {
-    **{loss: {"loss": loss} for loss in LOSSES},
+    **{loss: {"loss": loss} for loss in LOSSES if loss != "mil_nce"},
+    "max_margin_weighted": {"loss": "max_margin", "hard_negative_rate": 0.7},
+    "bce_all_micro": {"loss": "bce", "bce_negatives": "all", "micro_batch": 2},
     "guided": GUIDED,
     "guided_micro": {**GUIDED, "micro_batch": 2},
     "masked_micro": {"loss": "mms_masked", "micro_batch": 2},
+}
+
+
+# Of one language, with three windows of sound for each clip.
+CANDIDATES = {"loss": "mil_nce", "mil_nce_candidates": 3}
+WAYS_OF_CANDIDATES = {
+    "candidates": CANDIDATES,
+    "candidates_micro": {**CANDIDATES, "micro_batch": 2},
 }
 
 
@@ -76,6 +86,14 @@ def main(n_devices: int, path: str, languages: str = "") -> None:
         found = {}
         for way, changes in WAYS_OF_TWO.items():
             found |= _steps(strategy, way, changes, of_two, TWO_LANGUAGES)
+        windows = {k: np.stack([v, v[::-1], v]) for k, v in half.items()}
+        windows["log_mel"][2] /= 2
+        of_windows = {"visual": uneven["visual"]}
+        for key in ("log_mel", "n_frames"):
+            by_clip = np.moveaxis(windows[key], 0, 1)
+            of_windows[key] = np.concatenate([by_clip, by_clip])
+        for way, changes in WAYS_OF_CANDIDATES.items():
+            found |= _steps(strategy, way, changes, of_windows)
         np.savez(path, **found)
         return
     found = {"dealt": _dealt(strategy)}
@@ -120,7 +138,8 @@ def _steps(strategy, way, changes, batch, config=CONFIG):
     gradients = [moment.numpy() for moment in state.optimizer.first]
     losses += [float(step(dealt)["loss"]) for _ in range(2)]
     variables = [variable.value for variable in state.trained.variables]
-    for variable in [*variables, *(state.queue.variables if state.queue else ())]:
+    others = [one for one in (state.queue, state.affine) if one]
+    for variable in [*variables, *(v for one in others for v in one.variables)]:
         copies = strategy.experimental_local_results(variable)
         assert all(np.array_equal(copies[0], copy) for copy in copies[1:])
     codes = [v.numpy() for v in state.trained.variables if v.name == "embedding"]

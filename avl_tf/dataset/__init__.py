@@ -9,6 +9,8 @@ A batch holds
     image     uint8 [B, 224, 224, 3], the clip's crop; if the records have images
     clip_id   string [B], "record@start-end"
     group     int64 [B], the same for clips of one recording; if it is asked for
+With candidates of sound, log_mel is [B, K, T, F] and n_frames [B, K]: of the clip, then
+of the windows beside it, the nearest first (see clip_cutting.candidates).
 That of a joined set has log_mel:LANGUAGE and n_frames:LANGUAGE of each language; what
 is seen and clip_id are of the first language's record (joined by similarity, of each
 language's in turn), and group is of what joins them.
@@ -58,6 +60,7 @@ def train_batches(
     first_step: int = 0,
     worker: tuple[int, int] = (0, 1),
     with_groups: bool = False,
+    n_candidates: int = 0,
 ) -> tf.data.Dataset:
     """Yields one worker's shuffled batches for ever, from step first_step on.
 
@@ -78,6 +81,8 @@ def train_batches(
         first_step: of the whole training, not of an epoch.
         worker: (index, number of workers).
         with_groups: give batches of a plain set a group too.
+        n_candidates: K windows of sound for each clip, of a plain set's random windows;
+            0 is the clip's own, without an axis of them.
 
     Raises:
         ValueError: an epoch's clips do not fill one batch of all workers, or there are
@@ -90,7 +95,7 @@ def train_batches(
     if isinstance(records, JoinedSet):
         source = dealing.Tuples(records, clips, seed)
     else:
-        source = dealing.Spans(records, clips, seed, with_groups)
+        source = dealing.Spans(records, clips, seed, with_groups, n_candidates)
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         # Of this traced function alone: the program's global seed must not count.

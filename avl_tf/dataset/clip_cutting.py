@@ -17,6 +17,7 @@ def cut(
     spec: RecordsSpec,
     window_seed: tuple[tf.Tensor, tf.Tensor] | None,
     shortest: tf.Tensor | None = None,
+    n_candidates: int = 0,
 ) -> dict[str, tf.Tensor]:
     """Cuts a record into its clips.
 
@@ -26,6 +27,7 @@ def cut(
         spec: of the record's set.
         window_seed: two numbers; None in evaluation, where nothing is drawn.
         shortest: the frames that random windows are drawn from; None is all.
+        n_candidates: K windows of sound for each clip; 0 is its own.
 
     Returns:
         The fields of a batch (see dataset) with the record's M clips in place of B;
@@ -35,7 +37,7 @@ def cut(
     authors print a line and take zeros).
     """
     starts_s, ends_s = _spans(parsed, clips, spec, window_seed, shortest)
-    log_mel, n_frames = _log_mels(parsed["log_mel"], clips, spec, starts_s, ends_s)
+    log_mel, n_frames = _heard(parsed, clips, spec, starts_s, ends_s, n_candidates)
     clip_id = tf.strings.join(
         [
             parsed["id"],
@@ -49,7 +51,7 @@ def cut(
     if parsed["features"]:
         batch["visual"] = seen(parsed, spec, starts_s, ends_s)
     if spec.images:
-        batch["image"] = _crops(parsed["image"], tf.size(n_frames), window_seed)
+        batch["image"] = _crops(parsed["image"], tf.size(starts_s), window_seed)
     return batch
 
 
@@ -145,6 +147,54 @@ def _spans(parsed, clips: ClipConfig, spec: RecordsSpec, window_seed, shortest):
         return whole
     annotated = parsed["clip_starts_s"], parsed["clip_ends_s"]
     return tf.cond(tf.size(annotated[0]) > 0, lambda: annotated, lambda: whole)
+
+
+def candidates(
+    starts_s: tf.Tensor, clip_s: float, end_s: tf.Tensor, n_candidates: int
+) -> tf.Tensor:
+    """Finds the windows nearest to clips that overlap neither them nor each other.
+
+    Args:
+        starts_s: float32 [M], where the clips start.
+        clip_s: how long they and their windows are.
+        end_s: float32 [], where the recording ends; no other window goes beyond it.
+        n_candidates: K.
+
+    Returns:
+        float32 [M, K], starts: the clip's own, then the nearest, of two as near the
+        earlier first. Where fewer than K fit, those that fit again, in that order.
+
+    Source: Rouditchenko et al. 2021 (AVLnet) section 3.4.
+    Unstated: K, and what is done in a short recording.
+    """
+    away = [0, *(one for n in range(1, n_candidates) for one in (-n, n))]
+    starts = starts_s[:, tf.newaxis] + clip_s * tf.constant(away, tf.float32)
+    slack = 1e-3  # of sums in single precision
+    inside = (starts > -slack) & (starts + clip_s < end_s + slack)
+    inside |= tf.equal(away, 0)
+    fits = tf.argsort(tf.where(inside, 0, 1), axis=1, stable=True)
+    n_fit = tf.reduce_sum(tf.cast(inside, tf.int32), axis=1, keepdims=True)
+    place = tf.range(n_candidates) % n_fit
+    return tf.maximum(
+        tf.gather(starts, tf.gather(fits, place, batch_dims=1), batch_dims=1), 0.0
+    )
+
+
+def _heard(
+    parsed, clips: ClipConfig, spec: RecordsSpec, starts_s, ends_s, n_candidates
+):
+    """_log_mels of the clips, or of the candidates of each, [M, K, T, F] and [M, K]."""
+    stored = parsed["log_mel"]
+    if not n_candidates:
+        return _log_mels(stored, clips, spec, starts_s, ends_s)
+    end_s = tf.cast(stored.n_steps, tf.float32) / spec.audio.frame_rate
+    starts_s = tf.reshape(candidates(starts_s, clips.clip_s, end_s, n_candidates), [-1])
+    log_mel, n_frames = _log_mels(
+        stored, clips, spec, starts_s, starts_s + clips.clip_s
+    )
+    by_clip = [-1, n_candidates]
+    log_mel = tf.reshape(log_mel, [*by_clip, *log_mel.shape[1:]])
+    return log_mel, tf.reshape(n_frames, by_clip)
 
 
 def _log_mels(stored, clips: ClipConfig, spec: RecordsSpec, starts_s, ends_s):

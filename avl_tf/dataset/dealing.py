@@ -31,9 +31,11 @@ class Spans:
         clips: ClipConfig,
         seed: int = 0,
         with_groups: bool = False,
+        n_candidates: int = 0,
     ):
         self.records, self.clips = records, clips
         self.seed, self.with_groups = seed, with_groups
+        self.n_candidates = n_candidates
         # A shard is empty if all its recordings failed: nobody can live on it.
         spans = [span for span in records.spans if clips.n_clips(span)]
         shards = sorted({span.shard for span in spans})
@@ -83,16 +85,22 @@ class Spans:
         def sample(record: tf.Tensor) -> dict[str, tf.Tensor]:
             parsed = parse(record, self.records.spec)
             drawn = draw(self.seed, parsed["id"]), number
-            cut = clip_cutting.cut(parsed, self.clips, self.records.spec, drawn)
+            cut = clip_cutting.cut(
+                parsed,
+                self.clips,
+                self.records.spec,
+                drawn,
+                n_candidates=self.n_candidates,
+            )
             if self.with_groups:
-                n_clips = tf.size(cut["n_frames"])
+                n_clips = tf.size(cut["clip_id"])
                 cut["group"] = tf.repeat(group_of(parsed["recording_id"]), n_clips)
             return cut
 
         cut = self._read(order).map(sample, tf.data.AUTOTUNE)
         # Not before: records are larger than their clips, and memory that one thread
         # fills and another empties long after is slow to get.
-        n_shuffled = _n_shuffled(self.records, self.clips)
+        n_shuffled = _n_shuffled(self.records, self.clips, self.n_candidates)
         return cut.shuffle(n_shuffled, seed=order_seed)
 
     def _read(self, order: tf.Tensor) -> tf.data.Dataset:
@@ -205,10 +213,10 @@ def group_of(keys: tf.Tensor) -> tf.Tensor:
     return tf.strings.to_hash_bucket_fast(keys, 2**63 - 1)
 
 
-def _n_shuffled(records: RecordSet, clips: ClipConfig) -> int:
+def _n_shuffled(records: RecordSet, clips: ClipConfig, n_candidates: int) -> int:
     """How many recordings' clips fit in _SHUFFLED_BYTES."""
     n_bins = clips.clip_s * records.spec.audio.frame_rate * records.spec.audio.n_mels
-    clip_bytes = 2 * n_bins + 4 * sum(records.spec.visual_dims)
+    clip_bytes = 2 * n_bins * max(1, n_candidates) + 4 * sum(records.spec.visual_dims)
     clip_bytes += 3 * images.SIDE**2 if records.spec.images else 0
     recording_bytes = clip_bytes * clips.n_clips(records) / records.n_records
     return max(1, min(records.n_records, int(_SHUFFLED_BYTES / recording_bytes)))

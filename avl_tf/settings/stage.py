@@ -1,6 +1,7 @@
 """The settings of one training stage: what is learnt from, for how long, and how."""
 
 import dataclasses
+from typing import Any
 
 from avl_tf.settings import SEEDS, setting
 
@@ -12,6 +13,8 @@ LOSSES = (
     "infonce",
     "triplet",
     "max_margin",
+    "mil_nce",
+    "bce",
 )
 # Margins of losses that have one: AVLnet's, Ilharco's, ResDAVEnet-VQ's, HowTo100M's.
 MARGINS = {
@@ -20,6 +23,13 @@ MARGINS = {
     "mms_masked": 0.001,
     "triplet": 1.0,
     "max_margin": 0.1,
+}
+# Settings of one loss alone, and what they are if they are left out.
+OF_ONE_LOSS = {
+    "mil_nce_candidates": ("mil_nce", 4),
+    "mil_nce_positives": ("mil_nce", "twice"),
+    "bce_negatives": ("bce", "sampled"),
+    "bce_scale": ("bce", 1.0),
 }
 
 
@@ -75,7 +85,8 @@ class StageConfig:
         "mms",
         "Loss of each pair of branches (AVLnet: mms; 'Hindi as a Second Language': "
         "infonce; Harwath et al. 2018: triplet; Ohishi et al. 2020: mms_scheduled). In "
-        "mms_masked clips of one image, or recording, are no negatives.",
+        "mms_masked clips of one image, or recording, are no negatives. mil_nce is for "
+        "--clip_sampling=random.",
         choices=LOSSES,
     )
     margin: float | None = setting(
@@ -100,6 +111,38 @@ class StageConfig:
         "Imposters of the triplet loss: drawn from the batch (Harwath et al. 2018), "
         "semi-hard, or the sum of both (ResDAVEnet-VQ).",
         choices=("random", "semi-hard", "both"),
+    )
+    hard_negative_rate: float = setting(
+        0.0,
+        "Part of max_margin's weight that imposters of the same recording have "
+        "(HowTo100M: 0.5 or more); 0 is without weights (AVLnet: unstated).",
+        upper=1.0,
+    )
+    mil_nce_candidates: int | None = setting(
+        None,
+        "Windows of sound for each clip in mil_nce, itself and the nearest of its "
+        "recording that do not overlap; 4 if it is left out (AVLnet: unstated; MIL-"
+        "NCE: 4 or 5).",
+        lower=1,
+        upper=64,
+    )
+    mil_nce_positives: str | None = setting(
+        None,
+        "How often a clip's own candidates count among what it is told from in "
+        "mil_nce: twice (MIL-NCE's code, and if it is left out), or once (its paper).",
+        choices=("twice", "once"),
+    )
+    bce_negatives: str | None = setting(
+        None,
+        "Imposters of bce: sampled, one for each match (L3-Net, AVE-Net, and if it is "
+        "left out), or all of the batch; they are half of the loss (AVLnet: unstated).",
+        choices=("sampled", "all"),
+    )
+    bce_scale: float | None = setting(
+        None,
+        "First value of the factor on similarities that bce learns, for each term; "
+        "what it adds to them starts at 0. 1 if it is left out (unstated).",
+        upper=1e6,
     )
     terms: tuple[str, ...] = setting(
         (),
@@ -201,8 +244,21 @@ class StageConfig:
     )
     seed: int = setting(0, "Seed of weights and data order.", upper=SEEDS)
 
-    def with_margin(self) -> "StageConfig":
-        """The settings with the margin of the loss, if it has one and none is given."""
-        if self.margin is not None or self.loss not in MARGINS:
-            return self
-        return dataclasses.replace(self, margin=MARGINS[self.loss])
+    def with_loss_settings(self) -> "StageConfig":
+        """The settings with those that only its loss has, where none are given."""
+        of_loss: dict[str, Any] = {"margin": MARGINS.get(self.loss)}
+        of_loss |= {k: v for k, (loss, v) in OF_ONE_LOSS.items() if loss == self.loss}
+        left_out = {k: v for k, v in of_loss.items() if getattr(self, k) is None}
+        return dataclasses.replace(self, **left_out)
+
+    @property
+    def needs_groups(self) -> bool:
+        """Whether the loss asks which clips are of one recording, or image."""
+        return self.loss == "mms_masked" or bool(self.hard_negative_rate)
+
+    @property
+    def n_candidates(self) -> int:
+        """Windows of sound for each clip of a batch; 0 if it has its own alone."""
+        if self.loss != "mil_nce":
+            return 0
+        return self.with_loss_settings().mil_nce_candidates or 0

@@ -6,6 +6,7 @@ from absl import flags
 
 from avl_tf import comma_lists, flagfiles, local_paths, settings
 from avl_tf.errors import UserError
+from avl_tf.settings import terms
 from avl_tf.settings.clips import ClipConfig
 from avl_tf.settings.evaluation import EvaluationConfig
 from avl_tf.settings.model import ModelConfig
@@ -58,9 +59,11 @@ def check(flag_values: flags.FlagValues) -> None:
     """Looks at the lists among parsed flags; UserError if one is malformed."""
     evaluated = settings.from_flags(EvaluationConfig, flag_values)
     comma_lists.parse_evaluate(evaluated.evaluate)
-    if records := settings.from_flags(StageConfig, flag_values).records:
-        languages = comma_lists.parse_records(records)
-        settings.from_flags(ClipConfig, flag_values).fraction_of(languages)
+    stage = settings.from_flags(StageConfig, flag_values)
+    clips = settings.from_flags(ClipConfig, flag_values)
+    terms.check_loss(stage, clips)
+    if stage.records:
+        clips.fraction_of(comma_lists.parse_records(stage.records))
     settings.from_flags(ModelConfig, flag_values, ModelConfig(()))
 
 

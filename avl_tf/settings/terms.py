@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from avl_tf.errors import UserError
 from avl_tf.settings import branches as flags_of
-from avl_tf.settings.stage import MARGINS, StageConfig
+from avl_tf.settings.clips import ClipConfig
+from avl_tf.settings.stage import MARGINS, OF_ONE_LOSS, StageConfig
 
 
 class Pair(NamedTuple):
@@ -62,6 +63,11 @@ def plan(
             would learn from no term.
     """
     _check_loss(stage)
+    if stage.loss == "mil_nce" and len(branches) > 2:
+        raise UserError(
+            "--loss=mil_nce is for one language: several are not spoken in the same "
+            f"windows. This model has {', '.join(branches[:-1])}."
+        )
     pairs = _pairs(stage, branches, learning)
     guided = _guided(stage, branches, learning)
     neighbors = guided if stage.nn_queue else ()
@@ -77,6 +83,16 @@ def plan(
     return Terms(pairs, neighbors, distilled)
 
 
+def check_loss(stage: StageConfig, clips: ClipConfig) -> None:
+    """Raises UserError for settings or training clips that the loss has no use for."""
+    _check_loss(stage)
+    if stage.loss == "mil_nce" and clips.clip_sampling != "random":
+        raise UserError(
+            f"--clip_sampling={clips.clip_sampling}: --loss=mil_nce takes windows "
+            "beside a clip as other sounds of it, which random clips have only."
+        )
+
+
 def _check_loss(stage: StageConfig) -> None:
     """Raises UserError for settings that the loss has no use for."""
     if stage.margin is not None and stage.loss not in MARGINS:
@@ -85,6 +101,18 @@ def _check_loss(stage: StageConfig) -> None:
         raise UserError(
             f"--loss_directions={stage.loss_directions} is for --loss=infonce only; "
             f"{stage.loss} has both."
+        )
+    for name, (loss, _) in OF_ONE_LOSS.items():
+        given = getattr(stage, name)
+        if given is not None and stage.loss != loss:
+            raise UserError(
+                f"--{name}={given} is for --loss={loss} only; leave it out of "
+                f"{stage.loss}."
+            )
+    if stage.hard_negative_rate and stage.loss != "max_margin":
+        raise UserError(
+            f"--hard_negative_rate={stage.hard_negative_rate:g} is for "
+            f"--loss=max_margin only; leave it out of {stage.loss}."
         )
     if stage.batch_size < 2:
         raise UserError(

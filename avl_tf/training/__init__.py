@@ -102,7 +102,7 @@ def train_stage(
             the step).
         OSError: a checkpoint cannot be written; the one before is whole.
     """
-    stage = stage.with_margin()
+    stage = stage.with_loss_settings()
     strategy = devices.strategy()
     index, n_workers = devices.worker(strategy)
     processors.log("training", strategy.num_replicas_in_sync)
@@ -208,7 +208,8 @@ def train_stage(
                 stage.seed,
                 at,
                 (index, n_workers),
-                with_groups=stage.loss == "mms_masked",
+                with_groups=stage.needs_groups,
+                n_candidates=stage.n_candidates,
             )
             dealt = _distribute(strategy, dataset.read(batches, records), n_workers)
             loop.train(take_step, dealt, steps_per_epoch, strategy)

@@ -75,7 +75,7 @@ def admit(
     Raises:
         ValueError: settings, records and parent do not fit.
     """
-    stage = stage.with_margin()
+    stage = stage.with_loss_settings()
     if not stage.records:
         raise UserError("--records is missing: name the training records.")
     records = open_training_records(stage.records, clips)
@@ -102,32 +102,39 @@ def admit(
         stage, info.model.branches, starts, info.model.shared_audio
     )
     n_clips = n_steps * stage.batch_size
-    check_stage(stage, info.model.branches, frozen, records.name, n_clips)
+    check_stage(stage, clips, info.model.branches, frozen, records, n_clips)
     return Admitted(records, sets, starts, info, heard, frozen, entries, n_steps)
 
 
 def check_stage(
     stage: StageConfig,
+    clips: ClipConfig,
     model_branches: Sequence[str],
     frozen: Collection[str],
-    records: str,
+    records: Records,
     n_clips: int,
 ) -> None:
     """Raises ValueError for settings of a stage that contradict each other.
 
     Args:
-        stage: the settings.
+        stage, clips: the settings.
         model_branches: all of the model.
         frozen: those that do not learn.
-        records: what the training records are called.
+        records: the training records.
         n_clips: in a pass over them.
     """
     learning = [name for name in model_branches if name not in frozen]
+    terms.check_loss(stage, clips)
     terms.plan(stage, model_branches, learning)
+    if stage.loss == "mil_nce" and records.spec.images:
+        raise UserError(
+            f"--loss=mil_nce: the captions of {records.name} are of one image each, "
+            "which has no windows beside them. Give another --loss."
+        )
     if stage.nn_queue > n_clips:
         raise UserError(
             f"--nn_queue={stage.nn_queue} is larger than the {n_clips} clips of a pass "
-            f"over {records}: a caption's nearest would be itself. Give at most "
+            f"over {records.name}: a caption's nearest would be itself. Give at most "
             f"{n_clips}."
         )
     if stage.patience and not stage.best_metric:
@@ -253,8 +260,8 @@ def run_info(
 
 
 # Settings that shape the weights of the one branch only, or of the others.
-_SEEN = ("image_encoder", "image_width")
-_OF_BOTH = ("embedding_dim", "similarity")
+_SEEN = ("image_encoder", "image_width", "visual_head")
+_OF_BOTH = ("embedding_dim", "head_hidden_dim", "similarity")
 
 
 def _require_fitting(

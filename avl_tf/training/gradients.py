@@ -38,6 +38,8 @@ def cached(
     statistics: Sequence[tf.Variable],
     shapes: Mapping[str, tuple[int | None, ...]],
     micro_batch: int,
+    learnt: Sequence[tf.Variable] = (),
+    rows: Mapping[str, int] | None = None,
 ) -> Found:
     """Differentiates with the activations of micro_batch clips in memory.
 
@@ -48,12 +50,18 @@ def cached(
     Args:
         shapes: of the embedding of a clip by each branch.
         micro_batch: clips; divides their number.
+        learnt: variables of the loss itself, whose gradients stand behind the others.
+        rows: how many of an input, and of an embedding, each clip has; 1 if it is not
+            named.
 
     Source: Gao et al. 2021 (Scaling Deep Contrastive Learning Batch Size) section 3.
     """
+    n_rows = {
+        name: micro_batch * (rows or {}).get(name, 1) for name in (*inputs, *shapes)
+    }
     parts = {
         name: tf.reshape(
-            value, tf.concat([[-1, micro_batch], tf.shape(value)[1:]], axis=0)
+            value, tf.concat([[-1, n_rows[name]], tf.shape(value)[1:]], axis=0)
         )
         for name, value in inputs.items()
     }
@@ -62,7 +70,7 @@ def cached(
         lambda part: embed(part)[0],
         parts,
         fn_output_signature={
-            branch: tf.TensorSpec([micro_batch, *shape])
+            branch: tf.TensorSpec([n_rows[branch], *shape])
             for branch, shape in shapes.items()
         },
         parallel_iterations=1,
@@ -78,8 +86,12 @@ def cached(
         tape.watch(flat)
         terms, scaled = loss_of(flat)
     # A frozen branch may be in no term.
-    found = tape.gradient(scaled, flat, unconnected_gradients="zero")
-    towards = {branch: split(value, -1, micro_batch) for branch, value in found.items()}
+    found, of_loss = tape.gradient(
+        scaled, (flat, list(learnt)), unconnected_gradients="zero"
+    )
+    towards = {
+        branch: split(value, -1, n_rows[branch]) for branch, value in found.items()
+    }
 
     def add(index, sums):
         part = {name: value[index] for name, value in parts.items()}
@@ -97,4 +109,5 @@ def cached(
     _, sums = tf.while_loop(
         lambda index, _: index < n_parts, add, (0, zeros), parallel_iterations=1
     )
-    return terms, sums[: len(trainable)], sums[len(trainable) :]
+    n = len(trainable)
+    return terms, sums[:n] + of_loss, sums[n:]

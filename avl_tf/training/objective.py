@@ -9,11 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 import tensorflow as tf
 
 from avl_tf import losses
-from avl_tf.losses import ranking, similarity, softmax
+from avl_tf.losses import logistic, ranking, similarity, softmax
 from avl_tf.model import matchmaps
 from avl_tf.settings import terms
 from avl_tf.settings.stage import StageConfig
 from avl_tf.training.caption_queue import CaptionQueue
+from avl_tf.training.learnt_affine import LearntAffine
 
 
 class Objective:
@@ -33,6 +34,7 @@ class Objective:
         trainable_branches: Collection[str],
         queue: CaptionQueue | None = None,
         kind: str = "dot",
+        affine: LearntAffine | None = None,
     ):
         """Settles the terms.
 
@@ -43,14 +45,15 @@ class Objective:
             queue: of earlier captions, if stage.nn_queue; read here, written by the
                 step.
             kind: the similarity of the model, as ModelConfig.similarity.
+            affine: of the terms of bce.
 
         Raises:
             UserError: as terms.plan.
         """
-        self._stage = stage
-        self._margin = stage.with_margin().margin or 0.0
+        self._stage = stage = stage.with_loss_settings()
+        self._margin = stage.margin or 0.0
         self._terms = terms.plan(stage, branches, trainable_branches)
-        self._queue, self._kind = queue, kind
+        self._queue, self._kind, self._affine = queue, kind, affine
 
     def __call__(
         self,
@@ -62,8 +65,10 @@ class Objective:
 
         Args:
             embeddings: float [G, D], or maps, by branch; rows i of all belong together.
+                Of sound with K candidates a clip [G * K, D], one clip after the other.
             step: int64 scalar, 0 for the first.
-            groups: int64 [G], the same for clips of one image; mms_masked needs them.
+            groups: int64 [G], the same for clips of one image or recording, if
+                stage.needs_groups.
 
         Returns:
             Scalars, weights included, by the branches they bring together, as in
@@ -71,6 +76,9 @@ class Objective:
         """
         stage, found = self._stage, {}
         for place, pair in enumerate(self._terms.pairs):
+            if stage.loss == "mil_nce":
+                found[pair.name] = pair.weight * self._mil_nce(embeddings)
+                continue
             matrix = self._similarities(pair, embeddings)
             found[pair.name] = pair.weight * self._loss(matrix, step, groups, place)
         for one in self._terms.neighbors:
@@ -113,19 +121,34 @@ class Objective:
         if stage.loss == "mms_scheduled":
             return softmax.mms_scheduled(found, step, margin)
         if stage.loss == "mms_masked":
-            if groups is None:
-                raise ValueError("--loss=mms_masked needs the groups of the clips.")
             return softmax.mms_masked(found, groups, margin)
         if stage.loss == "infonce":
             return softmax.infonce(found, stage.temperature, stage.loss_directions)
         if stage.loss == "triplet":
-            # Drawn from the step alone, so that a resumed run draws the same.
-            draw = tf.stack([tf.constant(stage.seed, tf.int64), step])
-            seed = tf.random.experimental.stateless_fold_in(draw, place)
+            seed = self._seed(step, place)
             return ranking.triplet(found, stage.triplet_imposters, margin, seed)
         if stage.loss == "max_margin":
-            return ranking.max_margin(found, margin)
+            rate = stage.hard_negative_rate
+            return ranking.max_margin(found, margin, groups, rate)
+        if stage.loss == "bce":
+            if self._affine is None or stage.bce_negatives is None:
+                raise ValueError("--loss=bce needs what it learns.")
+            both, seed = self._affine.of_term(place), self._seed(step, place)
+            return logistic.bce(found, *both, stage.bce_negatives, seed)
         return softmax.mms(found, margin)
+
+    def _seed(self, step: tf.Tensor, place: int) -> tf.Tensor:
+        """Of the place-th term: from the step alone, so that a resumed run draws so."""
+        draw = tf.stack([tf.constant(self._stage.seed, tf.int64), step])
+        return tf.random.experimental.stateless_fold_in(draw, place)
+
+    def _mil_nce(self, embeddings: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Of each video and its candidates, whichever branch a term names first."""
+        visual = embeddings["visual"]
+        (heard,) = (value for name, value in embeddings.items() if name != "visual")
+        by_clip = [-1, self._stage.n_candidates, tf.shape(visual)[-1]]
+        twice = self._stage.mil_nce_positives == "twice"
+        return losses.mil_nce(visual, tf.reshape(heard, by_clip), twice)
 
     def _by_neighbors(
         self, guide: str, learner: str, embeddings: Mapping[str, tf.Tensor]

@@ -2,95 +2,22 @@
 
 import functools
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
-import keras
-import numpy as np
 import tensorflow as tf
 
 from avl_tf import losses
 from avl_tf.errors import UserError
-from avl_tf.model import by_branch, layers_of, quantizer
+from avl_tf.model import by_branch, quantizer
 from avl_tf.settings.stage import StageConfig
 from avl_tf.training import gradients, optimizers
-from avl_tf.training.caption_queue import CaptionQueue
 from avl_tf.training.codebooks import Codebooks
 from avl_tf.training.objective import Objective
+from avl_tf.training.state import TrainState, values
 
 Batch = dict[str, tf.Tensor]
+_SEEN = ("visual", "image")
 NORMS = ("gradient_norm", "parameter_norm", "update_norm")
-
-
-class TrainState(tf.Module):
-    """What a step changes: weights, batch statistics, slots, counters.
-
-    Made in the strategy's scope; a checkpoint of it is all that a resumed run needs.
-    `trained` is the model that learns. `model`, always float32, stands for the run: the
-    same one, or its running average, or its copy if `trained` is of mixed precision.
-    """
-
-    def __init__(
-        self,
-        make_model: Callable[[str], keras.Model],
-        stage: StageConfig,
-        frozen: Collection[str] = (),
-        similarity: str = "dot",
-    ):
-        """Makes the models by make_model(mixed_precision); frozen branches stay.
-
-        similarity: ModelConfig's.
-        """
-        super().__init__()
-        self.similarity = similarity
-        self.frozen = frozenset(frozen)
-        self.averages = bool(stage.ema_decay)
-        self.trained = self.model = make_model(stage.mixed_precision)
-        if self.averages or stage.mixed_precision != "off":
-            self.model = make_model("off")
-        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.optimizer = optimizers.Adam(_values(self.trained.trainable_variables))
-        self.loss_scale = None
-        if stage.mixed_precision == "float16":
-            self.loss_scale = optimizers.LossScale()
-        self.queue = None
-        if stage.nn_queue:
-            self.queue = CaptionQueue(
-                stage.nn_queue, {k: n for k, n in self.dims.items() if k != "visual"}
-            )
-
-    def settle(self) -> None:
-        """Brings `model` up to date; a running average is so after the first step."""
-        if self.model is not self.trained and not (self.averages and self.step > 0):
-            self.model.set_weights(self.trained.get_weights())
-
-    @property
-    def moving(self) -> list[int]:
-        """Places, among trained's variables that are not trainable, of statistics.
-
-        The others are of frozen branches and of a frozen image encoder.
-        """
-        layers = [one for name in self.frozen for one in layers_of(self.trained, name)]
-        layers += [one for one in self.trained.layers if not one.trainable]
-        still = {id(variable) for layer in layers for variable in layer.variables}
-        variables = enumerate(self.trained.non_trainable_variables)
-        return [place for place, variable in variables if id(variable) not in still]
-
-    @property
-    def dims(self) -> dict[str, int]:
-        """The width of each branch's embedding, in the order of the branches."""
-        return {k: v.shape[-1] for k, v in by_branch(self.trained.output).items()}
-
-    @property
-    def shapes(self) -> dict[str, tuple[int | None, ...]]:
-        """The shape of each branch's embedding of a clip: [D], or a map's."""
-        return {
-            k: tuple(v.shape[1:]) for k, v in by_branch(self.trained.output).items()
-        }
-
-    def not_finite(self) -> bool:
-        """Whether any weight, statistic or slot is a NaN or an infinity."""
-        held = _values(self.trained.variables) + list(self.optimizer.variables)
-        return not all(np.isfinite(variable.numpy()).all() for variable in held)
 
 
 def train_step(
@@ -122,13 +49,19 @@ def train_step(
     _check(stage, strategy.num_replicas_in_sync)
     dims = state.dims
     learning = [name for name in dims if name not in state.frozen]
-    objective = Objective(stage, list(dims), learning, state.queue, state.similarity)
+    objective = Objective(
+        stage, list(dims), learning, state.queue, state.similarity, state.affine
+    )
     n_replicas = strategy.num_replicas_in_sync
     codebooks = Codebooks(state.trained, state.frozen, stage, state.step, n_replicas)
     shapes = {**state.shapes, **codebooks.shapes}
     embed = _embed_function(state, codebooks, stage.jit_compile)
-    trainable = _values(state.trained.trainable_variables)
-    variables = _values(state.trained.non_trainable_variables)
+    trainable = values(state.trained.trainable_variables)
+    learnt = state.learning[len(trainable) :]
+    # What is heard has a row for each candidate of a clip.
+    heard = [name for name in (*state.trained.input, *shapes) if name not in _SEEN]
+    rows = dict.fromkeys(heard, max(1, stage.n_candidates))
+    variables = values(state.trained.non_trainable_variables)
     statistics = [variables[place] for place in state.moving]
 
     def loss_of(
@@ -154,15 +87,25 @@ def train_step(
     def replica_step(batch: Batch, with_norms: tf.Tensor) -> dict[str, tf.Tensor]:
         context = tf.distribute.get_replica_context()
         inputs = {name: batch[name] for name in state.trained.input}
-        groups = batch["group"] if stage.loss == "mms_masked" else None
+        if stage.n_candidates:
+            inputs = {k: _in_rows(v) if k in rows else v for k, v in inputs.items()}
+        groups = batch["group"] if stage.needs_groups else None
         loss = functools.partial(loss_of, groups)
         if stage.micro_batch:
             terms, gradient, new_statistics = gradients.cached(
-                embed, loss, inputs, trainable, statistics, shapes, stage.micro_batch
+                embed,
+                loss,
+                inputs,
+                trainable,
+                statistics,
+                shapes,
+                stage.micro_batch,
+                learnt,
+                rows,
             )
         else:
             terms, gradient, new_statistics = gradients.in_one_pass(
-                embed, loss, inputs, trainable
+                embed, loss, inputs, [*trainable, *learnt]
             )
         gradient = context.all_reduce(tf.distribute.ReduceOp.SUM, gradient)
         rate = optimizers.learning_rate(stage, steps_per_epoch, state.step)
@@ -248,7 +191,7 @@ def _update(
     with_norms: tf.Tensor,
 ) -> dict[str, tf.Tensor]:
     """Applies a gradient that is the same on every replica; returns NORMS."""
-    trainable = _values(state.trained.trainable_variables)
+    trainable = state.learning
     finite = tf.constant(True)
     if state.loss_scale:
         gradient = [one / state.loss_scale.scale for one in gradient]
@@ -296,10 +239,10 @@ def _average(state: TrainState, decay: float) -> None:
         optimizers.write(average, average * decay + value * (1 - decay))
 
 
-def _values(variables: Sequence) -> list[tf.Variable]:
-    """TensorFlow's variables inside Keras'."""
-    return [variable.value for variable in variables]
+def _in_rows(value: tf.Tensor) -> tf.Tensor:
+    """[B, K, ...] as [B * K, ...]."""
+    return tf.reshape(value, tf.concat([[-1], tf.shape(value)[2:]], axis=0))
 
 
 def _read(variables: Sequence) -> list[tf.Tensor]:
-    return [tf.convert_to_tensor(value) for value in _values(variables)]
+    return [tf.convert_to_tensor(value) for value in values(variables)]
