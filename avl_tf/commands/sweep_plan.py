@@ -166,7 +166,7 @@ def make(given: Flags) -> Plan:
         {name: tuple(_sets(parsed[chosen[0].name, name])) for name in names},
         columns,
         curve,
-        _varied(chosen, stages, parsed),
+        sweep_settings.varied(chosen, names, parsed),
     )
 
 
@@ -273,32 +273,3 @@ def _curve(flag: str | None, chosen: Sequence[Setting]) -> str:
             "0."
         )
     return flag
-
-
-def _varied(
-    chosen: Sequence[Setting],
-    stages: Sequence[System],
-    parsed: Mapping[tuple[str, str], flags.FlagValues],
-) -> dict[str, dict[str, bool | float | str]]:
-    """The values of flags in which settings differ; STAGE/flag of several stages."""
-    varied: dict[str, dict[str, bool | float | str]] = {
-        setting.name: {"setting": setting.name} for setting in chosen
-    }
-    for stage in stages:
-        values = {one.name: parsed[one.name, stage.name] for one in chosen}
-        start = f"{stage.name}/" if len(stages) > 1 else ""
-        for flag in values[chosen[0].name]:
-            of_flag = {name: _plain(each[flag].value) for name, each in values.items()}
-            if len(set(of_flag.values())) < 2:
-                continue
-            if len({type(value) for value in of_flag.values()}) > 1:
-                of_flag = {name: str(value) for name, value in of_flag.items()}
-            for name, value in of_flag.items():
-                varied[name][start + flag] = value
-    return varied
-
-
-def _plain(value: object) -> bool | float | str:
-    if isinstance(value, bool | int | float | str):
-        return value
-    return comma_lists.to_text(value) if isinstance(value, list) else ""

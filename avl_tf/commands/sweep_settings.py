@@ -5,7 +5,9 @@ import dataclasses
 import itertools
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from absl import flags
 
 from avl_tf import comma_lists, flagfiles
 from avl_tf.errors import UserError
@@ -152,3 +154,32 @@ def _joined(setting: Setting, points: Sequence[tuple[str, str, str]]) -> Setting
 def _part(flag: str, text: str) -> str:
     """What a point of the grid adds to a name."""
     return re.sub(r"[^\w.=-]", "-", f"{flag}={text}")
+
+
+def varied(
+    chosen: Sequence[Setting],
+    stages: Sequence[str],
+    parsed: Mapping[tuple[str, str], flags.FlagValues],
+) -> dict[str, dict[str, bool | float | str]]:
+    """The values of flags in which settings differ; STAGE/flag of several stages."""
+    found: dict[str, dict[str, bool | float | str]] = {
+        setting.name: {"setting": setting.name} for setting in chosen
+    }
+    for stage in stages:
+        values = {one.name: parsed[one.name, stage] for one in chosen}
+        start = f"{stage}/" if len(stages) > 1 else ""
+        for flag in values[chosen[0].name]:
+            of_flag = {name: _plain(each[flag].value) for name, each in values.items()}
+            if len(set(of_flag.values())) < 2:
+                continue
+            if len({type(value) for value in of_flag.values()}) > 1:
+                of_flag = {name: str(value) for name, value in of_flag.items()}
+            for name, value in of_flag.items():
+                found[name][start + flag] = value
+    return found
+
+
+def _plain(value: object) -> bool | float | str:
+    if isinstance(value, bool | int | float | str):
+        return value
+    return comma_lists.to_text(value) if isinstance(value, list) else ""

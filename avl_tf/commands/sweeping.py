@@ -7,7 +7,7 @@ from absl import logging
 from avl_tf import files, metrics, training
 from avl_tf.commands import sweep_folder
 from avl_tf.commands.sweep_plan import Plan
-from avl_tf.comparing import curve, hparams, running, studies, study_tables
+from avl_tf.comparing import curve, hparams, running, seeds, studies, study_tables
 from avl_tf.comparing.studies import Column
 from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
@@ -157,7 +157,7 @@ def _write(
     if missing := _missing(plan, ranked):
         texts.append(missing)
     if plan.curve:
-        texts.append(_curve(run_dir, plan, ranked))
+        texts.append(_curve(run_dir, plan, ranked, config))
     sets = {path: open_records(path) for one in plan.trainings for path in one.paths}
     if is_synthetic := lineage.is_synthetic(sets):
         texts.insert(0, lineage.SYNTHETIC)
@@ -199,7 +199,7 @@ def _missing(plan: Plan, ranked: _Ranked) -> str:
     return f"**Missing, because it failed or waits for what did: {', '.join(lost)}.**"
 
 
-def _curve(run_dir: str, plan: Plan, ranked: _Ranked) -> str:
+def _curve(run_dir: str, plan: Plan, ranked: _Ranked, config: ResamplingConfig) -> str:
     """Draws R@10 over the curve's flag: a line a stage and what else differs."""
     points = []
     chance = {}
@@ -214,8 +214,10 @@ def _curve(run_dir: str, plan: Plan, ranked: _Ranked) -> str:
                 key = f"{direction}/R@{curve.K}"
                 values = tuple(one.metrics()[key] for one in found)
                 system = " ".join(parts) or "recall"
+                ends = seeds.clip_interval(found, direction, curve.K, config)
+                cells = (f"{at:g}",)
                 points.append(
-                    curve.Point(name, system, direction, at, (f"{at:g}",), values)
+                    curve.Point(name, system, direction, at, cells, values, ends)
                 )
     levels = {
         name: next(v for k, v in of.items() if k.endswith(f"/R@{curve.K}"))

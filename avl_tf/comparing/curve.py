@@ -44,7 +44,8 @@ SPEECH = Scale(
 class Point:
     """Recall of a system on a set at a place of the scale; percentages by seed.
 
-    cells: what the table has for the place.
+    cells: what the table has for the place. over_clips: an interval to be shown where
+    a single seed gives none.
     """
 
     set_name: str
@@ -53,6 +54,7 @@ class Point:
     at: float
     cells: tuple[str, ...]
     values: tuple[float, ...]
+    over_clips: tuple[float, float] | None = None
 
     @property
     def mean(self) -> float:
@@ -61,8 +63,8 @@ class Point:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """As seeds.interval."""
-        return seeds.interval(self.values)
+        """As seeds.interval; of one seed over the clips, if that is known."""
+        return seeds.interval(self.values) or self.over_clips
 
 
 def of_flag(flag: str, found: Sequence[Point]) -> Scale:
@@ -132,7 +134,11 @@ def _text(found: Sequence[Point], scale: Scale) -> str:
     cells.sort(key=lambda cell: (cell[0], order.index((cell[0], cell[1]))))
     titles = [f"{metrics.title(direction)} R@{K}" for direction in directions]
     n = len(found[0].values)
-    how = f"mean [95 % interval by Student's t] over {n} seeds" if n > 1 else "one seed"
+    how = "one seed"
+    if n > 1:
+        how = f"mean [95 % interval by Student's t] over {n} seeds"
+    elif found[0].over_clips:
+        how = "one seed [95 % interval over the clips]"
     note = f"R@{K} in percent over {scale.axis}: {how}."
     table = tables.layout(["set", "system", *scale.titles, *titles], cells, 2)
     return f"{table}\n\n{note}"
