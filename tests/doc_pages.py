@@ -11,6 +11,7 @@ PAGES = [
     "README.md",
     *(f"docs/{name}.md" for name in ("data", "builder", "training", "evaluation")),
     *("docs/bilingual.md", "docs/experiments.md", "docs/search.md", "docs/serving.md"),
+    "docs/units.md",
     *(f"docs/{name}.md" for name in ("remote", "reproduce", "reliability")),
     "docs/performance.md",
     "CONTRIBUTING.md",

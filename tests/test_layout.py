@@ -50,6 +50,7 @@ ROOMS = [
         "evaluation",
         "trained",
         "discovery",
+        "unit_analysis",
         "serving",
         "retrieval",
         "server",

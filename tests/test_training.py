@@ -494,6 +494,8 @@ def test_schedules():
         return [float(optimizers.learning_rate(stage, 10, step)) for step in steps]
 
     assert rates((0, 9, 10, 25), learning_rate_decay=0.5) == [1, 1, 0.5, 0.25]
+    slower = {"learning_rate_decay": 0.5, "learning_rate_decay_epochs": 2}
+    assert rates((0, 19, 20, 39), **slower) == [1, 1, 0.5, 0.5]
     falling = rates((0, 20, 40), final_learning_rate=0.1)
     assert falling == pytest.approx([1, 0.55, 0.1])
     assert rates((0, 3, 4, 30), warmup_steps=4) == [0.25, 1, 1, 1]

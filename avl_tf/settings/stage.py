@@ -65,6 +65,12 @@ class StageConfig:
     learning_rate_decay: float = setting(
         1.0, "Factor on the learning rate after each epoch (the authors': 1)."
     )
+    learning_rate_decay_epochs: int = setting(
+        1,
+        "Epochs from one such fall to the next (ResDAVEnet-VQ: 3, with 0.95; DAVEnet: "
+        "40, with 0.1).",
+        lower=1,
+    )
     final_learning_rate: float = setting(
         0.0,
         "The learning rate falls to this along a half cosine; 0 leaves it to "

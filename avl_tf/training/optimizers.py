@@ -24,13 +24,17 @@ class Adam(tf.Module):
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
     ):
-        """Makes the slots, zeros, for variables of TensorFlow (.value of Keras')."""
+        """Makes the slots, zeros, for variables of TensorFlow (.value of Keras').
+
+        weight_decay times a weight is added to its gradient, as PyTorch's Adam does.
+        """
         super().__init__()
         # As the operation sees them in single precision: it takes 1 - beta, and a bias
         # correction of other betas would be off by 1e-5 of itself.
         self.beta_1, self.beta_2 = (float(np.float32(b)) for b in (beta_1, beta_2))
-        self.epsilon = epsilon
+        self.epsilon, self.weight_decay = epsilon, weight_decay
         self.count = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.first, self.second = (
             [
@@ -48,6 +52,8 @@ class Adam(tf.Module):
         for variable, gradient, first, second in zip(
             variables, gradients, self.first, self.second, strict=True
         ):
+            if self.weight_decay:
+                gradient += self.weight_decay * tf.convert_to_tensor(variable)
             # The operation's own bias correction is switched off (powers of 0). It
             # writes this replica's copies only, so needs no strategy.
             tf.raw_ops.ResourceApplyAdam(
@@ -123,7 +129,8 @@ def learning_rate(
         final = stage.final_learning_rate
         rate = final + (rate - final) * fall
     else:
-        rate *= stage.learning_rate_decay ** tf.floor(done / steps_per_epoch)
+        between = steps_per_epoch * stage.learning_rate_decay_epochs
+        rate *= stage.learning_rate_decay ** tf.floor(done / between)
     if stage.warmup_steps:
         rate *= tf.minimum((done + 1) / stage.warmup_steps, 1.0)
     return rate

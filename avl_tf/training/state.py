@@ -47,7 +47,7 @@ class TrainState(tf.Module):
             n_terms = len(terms.plan(stage, list(self.dims), learning).pairs)
             scale = stage.with_loss_settings().bce_scale or 0.0
             self.affine = LearntAffine(n_terms, scale)
-        self.optimizer = optimizers.Adam(self.learning)
+        self.optimizer = optimizers.Adam(self.learning, weight_decay=stage.weight_decay)
         self.loss_scale = None
         if stage.mixed_precision == "float16":
             self.loss_scale = optimizers.LossScale()

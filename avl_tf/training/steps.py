@@ -38,21 +38,20 @@ def train_step(
         A function (batch, with_norms=False) that takes a step. batch is distributed:
         the model's inputs, each replica's share of the same size. It returns scalars by
         name: "loss" over the global batch; "loss/NAME" for each term of the Objective;
-        "perplexity/NAME" of each codebook; "learning_rate"; and NORMS, NaN but
-        with_norms: those of all gradients together (before --clip_norm), of all
-        weights, and of what was added to the weights.
+        "perplexity/NAME" of codebooks; "learning_rate"; NORMS, NaN but with_norms: of
+        all gradients (before --clip_norm), all weights, and what was added to them.
 
     Raises:
         ValueError: the batch cannot be dealt evenly to devices or micro-batches, or
             --sync_batch_norm is with --jit_compile or --micro_batch.
     """
-    _check(stage, strategy.num_replicas_in_sync)
+    n_replicas = strategy.num_replicas_in_sync
+    _check(stage, n_replicas)
     dims = state.dims
     learning = [name for name in dims if name not in state.frozen]
     objective = Objective(
         stage, list(dims), learning, state.queue, state.similarity, state.affine
     )
-    n_replicas = strategy.num_replicas_in_sync
     codebooks = Codebooks(state.trained, state.frozen, stage, state.step, n_replicas)
     shapes = {**state.shapes, **codebooks.shapes}
     embed = _embed_function(state, codebooks, stage.jit_compile)
@@ -69,17 +68,16 @@ def train_step(
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """The terms over the global batch, and what a replica differentiates."""
         context = tf.distribute.get_replica_context()
-        found = {k: context.all_gather(own[k], 0) for k in shapes}
-        embeddings = {k: found[k] for k in dims}
+        embeddings = {k: context.all_gather(own[k], 0) for k in shapes}
         if groups is not None:
             groups = context.all_gather(groups, 0)
         terms = objective(embeddings, tf.convert_to_tensor(state.step), groups)
-        terms |= codebooks.terms(found)
+        terms |= codebooks.terms(embeddings)
         if state.queue:
             state.queue.enqueue(embeddings)
         # The gradients of gathered embeddings sum over the replicas, and so do those
         # of the weights.
-        scaled = tf.add_n(list(terms.values())) / strategy.num_replicas_in_sync
+        scaled = tf.add_n(list(terms.values())) / n_replicas
         if state.loss_scale:
             scaled *= state.loss_scale.scale
         return terms, scaled
@@ -200,9 +198,6 @@ def _update(
     applied = gradient
     if stage.clip_norm:
         applied, _ = tf.clip_by_global_norm(gradient, stage.clip_norm)
-    if stage.weight_decay:
-        pairs = zip(applied, trainable, strict=True)
-        applied = [g + stage.weight_decay * tf.convert_to_tensor(v) for g, v in pairs]
 
     def apply():
         state.optimizer.apply(applied, trainable, rate)
