@@ -12,6 +12,7 @@ PAGES = [
     *(f"docs/{name}.md" for name in ("data", "builder", "training", "evaluation")),
     *("docs/bilingual.md", "docs/experiments.md", "docs/search.md", "docs/serving.md"),
     "docs/units.md",
+    "docs/concepts.md",
     *(f"docs/{name}.md" for name in ("remote", "reproduce", "reliability")),
     "docs/performance.md",
     "CONTRIBUTING.md",

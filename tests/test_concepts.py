@@ -340,7 +340,7 @@ def _rows(path):
 def test_the_program_writes_a_page_and_files(run, concepts, browser):
     folder, _, _, manifest = run
     out = folder / "concepts"
-    done = concepts(f"--manifest={manifest}", f"--out_dir={out}")
+    done = concepts(f"--manifest={manifest}", f"--out_dir={out}", "--language=xx")
     assert done.returncode == 0, done.stderr
     assert "random projection" in done.stdout and "geometric mean" in done.stdout
     assert done.stdout.splitlines()[-1] == str(out / "index.html")

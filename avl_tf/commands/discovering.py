@@ -1,6 +1,10 @@
 """What avl_tf.concepts does: records embedded, dimensions labelled, a page of them."""
 
+import collections
+import dataclasses
+import itertools
 import os
+from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
@@ -21,6 +25,7 @@ from avl_tf.settings.evaluation import EvaluationConfig
 from avl_tf.whole_files import replacing
 from avl_tf.wording import counted
 
+_LONG_S = 1e6
 _NO_WORDS = (
     "Without words or labels dimensions are in the order of their agreement: how high "
     "the other modality stands in the same clips."
@@ -55,8 +60,8 @@ def discover(
         raise UserError(
             f"{model_path}: the model hears nothing: it has no audio branch."
         )
-    opened = open_records(records_path)
-    heard = evaluation.heard(opened, branches, language, "records")["audio"]
+    opened = dataclasses.replace(open_records(records_path), language=language)
+    heard = evaluation.heard(opened, branches, flag="records")["audio"]
     (records,) = dataset.plain_sets(model.as_read(opened))
     listed = list(headers.read(records))
     recordings = _recordings(manifest, listed)
@@ -74,7 +79,7 @@ def discover(
         )
     processors.log("concepts")
     settled = evaluation.by_set(
-        {"records": records}, model.evaluation or EvaluationConfig()
+        {"records": records}, model.evaluation or EvaluationConfig(), told=False
     )["records"]
     batches = dataset.evaluation_batches(
         records,
@@ -91,7 +96,7 @@ def discover(
         "Words": word_field,
         "Labels of what is seen": seen_field,
     }
-    _warn_of_few(result, config)
+    _warn_of_few(result, words, config)
     with exhibits.replacing(out_dir) as folder:
         head = {
             "model": model_path,
@@ -137,7 +142,9 @@ def _require_heard(found: Found, records_path: str) -> None:
         )
 
 
-def _warn_of_few(result: Discovered, config: DiscoveryConfig) -> None:
+def _warn_of_few(
+    result: Discovered, words: Sequence[Sequence[Span]], config: DiscoveryConfig
+) -> None:
     heard, seen = zip(
         *(map(len, result.peaks(c.dimension)) for c in result.concepts), strict=True
     )
@@ -149,6 +156,18 @@ def _warn_of_few(result: Discovered, config: DiscoveryConfig) -> None:
                 what,
                 config.k,
             )
+    spoken: collections.Counter[str] = collections.Counter()
+    for span in itertools.chain(*words):
+        length_s = min(span.end_s, _LONG_S) - span.start_s
+        spoken[span.text] += 1 + int(length_s / config.window_s)
+    if 0 < (times := max(spoken.values(), default=0)) < config.k:
+        logging.warning(
+            "no word is spoken more than about %d times: with --k=%d no dimension's "
+            "audio can be much purer than %.2f.",
+            times,
+            config.k,
+            times / config.k,
+        )
 
 
 def _print(result: Discovered, config: DiscoveryConfig) -> None:
