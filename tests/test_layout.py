@@ -51,6 +51,7 @@ ROOMS = [
         "trained",
         "discovery",
         "unit_analysis",
+        "localizing",
         "serving",
         "retrieval",
         "server",

@@ -624,7 +624,11 @@ def replicas(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "way", ["plain", "micro", "jit", "sync", "clipped", "images", "codebooks"]
+    "way",
+    [
+        *("plain", "micro", "jit", "sync", "clipped", "images", "codebooks"),
+        *("maps", "maps_micro"),
+    ],
 )
 def test_two_replicas_take_the_same_steps_as_one(replicas, way):
     one, two = replicas

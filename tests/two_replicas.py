@@ -27,6 +27,12 @@ WITH_IMAGES = dataclasses.replace(
 WITH_CODEBOOKS = dataclasses.replace(
     CONFIG, audio_encoder="resdavenet_vq", vq_layers=(1, 2), codebook_size=6
 )
+WITH_MAPS = dataclasses.replace(
+    WITH_IMAGES,
+    audio_encoder="davenet",
+    audio_widths=(8, 8, 8, 8, 8),
+    similarity="misa",
+)
 TWO_LANGUAGES = dataclasses.replace(CONFIG, languages=("es", "ro"))
 WAYS = {
     "plain": {},
@@ -100,6 +106,9 @@ def main(n_devices: int, path: str, languages: str = "") -> None:
     for way, changes in WAYS.items():
         found |= _steps(strategy, way, changes, even)
     found |= _steps(strategy, "images_single", {}, even, WITH_IMAGES)
+    maps = {"loss": "triplet"}
+    found |= _steps(strategy, "maps", maps, even, WITH_MAPS)
+    found |= _steps(strategy, "maps_micro", {**maps, **WAYS["micro"]}, even, WITH_MAPS)
     # In double precision: the rounding of single precision flips ReLUs of the image
     # encoder, which is no matter of the distribution.
     # Training is in float32 whatever Keras is set to.
@@ -120,10 +129,13 @@ def _steps(strategy, way, changes, batch, config=CONFIG):
 
     def make_model(mixed_precision):
         keras.utils.set_random_seed(0)
-        return build_model(config, True, mixed_precision, stage.sync_batch_norm)
+        # Of maps the image encoder is frozen: its rounding is looked at by "images".
+        frozen = ["image_encoder"] if config.has_maps else []
+        sync = stage.sync_batch_norm
+        return build_model(config, True, mixed_precision, sync, frozen=frozen)
 
     with strategy.scope():
-        state = steps.TrainState(make_model, stage)
+        state = steps.TrainState(make_model, stage, similarity=config.similarity)
     step = steps.train_step(strategy, state, stage, steps_per_epoch=10)
     n = 8 // strategy.num_replicas_in_sync
 

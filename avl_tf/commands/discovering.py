@@ -55,6 +55,7 @@ def discover(
     """
     exhibits.check(out_dir)
     model = trained.look(model_path)
+    model.info.model.require_vectors(model_path)
     branches = model.info.model.branches
     if not any(name.startswith("audio") for name in branches):
         raise UserError(

@@ -85,7 +85,7 @@ def of_regions(
     regions: tf.Tensor, audio_map: tf.Tensor, n_steps: tf.Tensor, kind: str
 ) -> tf.Tensor:
     """The similarity of images as rows of regions, [B, P, D]; see there."""
-    n_steps = tf.clip_by_value(tf.convert_to_tensor(n_steps), 1, tf.shape(audio_map)[1])
+    n_steps = tf.clip_by_value(tf.cast(n_steps, tf.int32), 1, tf.shape(audio_map)[1])
     dtype = audio_map.dtype
 
     # A gradient of its own: one of the loop would keep the matchmaps of all pairs.

@@ -1,0 +1,60 @@
+"""What a page of matchmaps has beside it: spans.tsv, TextGrids, WebVTT, an array."""
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from avl_tf.exhibits import spans
+from avl_tf.exhibits.media import file_name
+from avl_tf.exhibits.spans import Span
+from avl_tf.localizing import Matched
+
+SPANS, MAPS, TEXTGRID, WEBVTT = "spans.tsv", "matchmaps.npz", "textgrid", "webvtt"
+_HEADER = ("clip_id", "start_s", "end_s", "top", "left", "bottom", "right", "value")
+
+
+def write(folder: str, matched: Sequence[Matched]) -> None:
+    """Writes all but the page.
+
+    spans.tsv has a line a span, its box in parts of the image's sides; matchmaps.npz
+    the matchmaps float32 [H, W, T] by clip id; textgrid/ and webvtt/ a file a clip,
+    whose times are those of the media.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, "excel-tab", lineterminator="\n")
+    writer.writerow(_HEADER)
+    for name in (TEXTGRID, WEBVTT):
+        os.makedirs(os.path.join(folder, name))
+    for one in matched:
+        height, width, _ = one.matchmap.shape
+        named = []
+        for span in one.spans:
+            box = (
+                *(span.top / height, span.left / width),
+                *((span.bottom + 1) / height, (span.right + 1) / width),
+            )
+            times = one.times(span)
+            numbers = (f"{value:.4f}" for value in (*times, *box, span.value))
+            writer.writerow([one.clip_id, *numbers])
+            named.append(Span(*times, f"{span.region} ({span.value:.3g})"))
+        tiers = {"matchmap": named}
+        if one.words:
+            tiers["words"] = [Span(*word) for word in one.words]
+        base = file_name(one.clip_id)
+        _text(
+            os.path.join(folder, TEXTGRID, f"{base}.TextGrid"),
+            spans.textgrid(max(one.end_s, 0.001), tiers),
+        )
+        _text(os.path.join(folder, WEBVTT, f"{base}.vtt"), spans.webvtt(named))
+    _text(os.path.join(folder, SPANS), out.getvalue())
+    arrays = {one.clip_id: one.matchmap for one in matched}
+    with open(os.path.join(folder, MAPS), "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def _text(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
