@@ -47,6 +47,12 @@ _OUTPUT = flags.DEFINE_string(
     "JSON file for the results; by default RUN_DIR/evaluation/recall.json, or "
     "recall.json here for an export. The ranks lie beside it as NAME_ranks.json.",
 )
+_PROJECTOR = flags.DEFINE_string(
+    "projector",
+    None,
+    "Also write the embeddings into this folder as TensorBoard's projector shows them, "
+    "such as RUN_DIR/projector; with a --manifest, with key frames of its media.",
+)
 settings.define_flags(
     EvaluationConfig,
     heading="Evaluation",
@@ -83,6 +89,7 @@ def main() -> None:
         output=_OUTPUT.value,
         intervals=_INTERVALS.value,
         weights=_WEIGHTS.value or "",
+        projector=_PROJECTOR.value or "",
     )
 
 

@@ -10,6 +10,7 @@ from programs import ROOT
 PAGES = [
     "README.md",
     *(f"docs/{name}.md" for name in ("data", "builder", "training", "evaluation")),
+    "docs/qualitative.md",
     *("docs/bilingual.md", "docs/experiments.md", "docs/search.md", "docs/serving.md"),
     "docs/units.md",
     "docs/concepts.md",

@@ -308,7 +308,6 @@ def test_ranks_among_all_of_a_file_are_compared(runs):
         (["--sounds=speech"], "--sounds=speech: expected FIELD=VALUE"),
         (["--slices=id", "--manifest=y=m.jsonl"], "no set is called so, only x"),
         (["--slices=id", "--manifest=x=gone.jsonl"], "gone.jsonl: no such manifest"),
-        (["--manifest=x=m.jsonl"], "--manifest is for --slices and --sounds"),
     ],
     ids=str,
 )

@@ -46,8 +46,8 @@ def train(
                 trained_on = open_records(path, any_length=True)
                 training.admission.require_apart(path, trained_on, sets)
     own = [stage.name for stage in stages]
-    log = TensorBoardLog(run_dir)
     rows: list[dict] = []
+    ends: dict[str | None, int] = {}
     lines: dict[str, lineage.Line] = {}
     notes: list[str] = []
     parents = {stage.parent for stage in stages} - set(own)
@@ -60,13 +60,12 @@ def train(
             parent = files.join(run_dir, parent)
         keras.utils.clear_session()
         result = training.train_flags(stage.flag_values, stage_dir, parent)
-        if stage is stages[0]:  # for those who watch the others
-            log.stages(sets)
         info = runs.read_info(stage_dir)
         this = stage.name, info.languages
         if info.weights and info.weights.metric:
             notes.append(runs.weights.warning(stage.name, info.weights, parent))
         lines[stage.name] = (*(before | lines)[stage.parent], this)
+        ends[stage.name] = _draw(run_dir, stage, result["history"], ends)
         rows += lineage.stage_rows(stage.name, stage.parent, result, sets)
         if export and info.model.has_maps:
             kind = info.model.similarity
@@ -82,7 +81,22 @@ def train(
         {"synthetic": lineage.is_synthetic(sets), "rows": rows},
     )
     files.write_text(files.join(run_dir, "cascade.md"), text + "\n")
+    log = TensorBoardLog(run_dir)
     log.text("cascade", text)
     log.close()
     page = reporting.write(run_dir)
     print(f"{text}\n\nThe curves: {page}")
+
+
+def _draw(
+    run_dir: str, stage: CascadeStage, history: list[dict], ends: dict[str | None, int]
+) -> int:
+    """Draws a stage in the charts of all; returns at which epoch it ends."""
+    folder = files.join(run_dir, "stages", stage.name)
+    if tf.io.gfile.exists(folder):
+        tf.io.gfile.rmtree(folder)
+    begins = ends.get(stage.parent, 0)
+    log = TensorBoardLog(folder)
+    log.stage(history, begins)
+    log.close()
+    return begins + history[-1]["epoch"]

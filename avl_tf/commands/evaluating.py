@@ -2,18 +2,20 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from absl import flags, logging
 
 from avl_tf import evaluation, files, overlap, processors, settings, trained
-from avl_tf.commands import slicing
+from avl_tf.commands import projecting, slicing
 from avl_tf.commands.slicing import Group, Sliced
 from avl_tf.dataset import Records
 from avl_tf.errors import UserError
 from avl_tf.evaluation import caveats, comparison, rankings, tables
+from avl_tf.evaluation.embedded import EmbeddedSet
 from avl_tf.evaluation.rankings import RankedSet
 from avl_tf.settings.evaluation import EvaluationConfig, ResamplingConfig
 from avl_tf.settings.slices import SliceConfig
@@ -33,6 +35,7 @@ def evaluate(
     output: str | None = None,
     intervals: bool = False,
     weights: str = "",
+    projector: str = "",
 ) -> None:
     """Evaluates a model, prints the tables and writes the results.
 
@@ -49,6 +52,7 @@ def evaluate(
         intervals: print the table with the confidence intervals too.
         weights: "best" or "last", of the other model too if it keeps them; "" for
             those that stand for a run.
+        projector: folder for TensorBoard's projector; "" is none.
 
     Raises:
         ValueError, FileNotFoundError: a model or a set is not there or does not fit.
@@ -71,12 +75,22 @@ def evaluate(
             f"{compare}: holds no set '{missing[0]}', only {', '.join(other)}."
         )
 
+    if projector:
+        projecting.require_free(projector)
     slice_config = settings.from_flags(SliceConfig, flag_values)
     groups = slicing.groups(sets, slice_config, only_all=isinstance(other, dict))
     learnt = [each.learnt() for each in models]
     processors.log("evaluation")
     settled = evaluation.by_set(read[0], config)
-    ranked, sliced, of_model = _rank(model, read[0], settled, log_mel_reference, groups)
+    points: dict[str, tuple[EmbeddedSet, np.ndarray]] = {}
+
+    def keep(name: str, embedded: EmbeddedSet) -> None:
+        if projector:
+            points[name] = projecting.sample(embedded, len(sets))
+
+    ranked, sliced, of_model = _rank(
+        model, read[0], settled, log_mel_reference, groups, keep
+    )
     unwritten: list[str] = []
     # At once: what took hours is there to be compared with, whatever comes next.
     ranks_path = output.removesuffix(".json") + "_ranks.json"
@@ -143,6 +157,9 @@ def evaluate(
             results["comparison"][group.name] = value
     with _told_later(output, unwritten):
         files.write_json(output, results)
+    if projector:
+        with _told_later(projector, unwritten):
+            projecting.write(projector, points, read[0], slice_config.manifests())
     if unwritten:
         raise OSError(
             f"cannot be written: {', '.join(unwritten)}. What is printed above is "
@@ -201,6 +218,7 @@ def _rank(
     settled: Mapping[str, EvaluationConfig],
     log_mel_reference: str | None,
     groups: Sequence[Group],
+    keep: Callable[[str, EmbeddedSet], None] = lambda name, embedded: None,
 ) -> _Ranks:
     """Ranks by set, those of each group's slices, and which weights these are of.
 
@@ -218,6 +236,7 @@ def _rank(
     sliced: list[Sliced] = [{} for _ in groups]
     for name, embedded in embedder.embed_sets(sets, settled, reference):
         ranked[name] = embedded.ranked()
+        keep(name, embedded)
         for group, of_group in zip(groups, sliced, strict=True):
             of_group |= group.ranked(name, ranked[name], embedded)
     return ranked, sliced, dataclasses.asdict(found) if found else None

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from avl_tf import comma_lists
 from avl_tf.dataset import Records
 from avl_tf.errors import UserError
 from avl_tf.evaluation import clip_fields, comparison, slices, tables
@@ -96,14 +95,12 @@ def groups(
         FileNotFoundError: there is no such manifest.
     """
     wanted, sounds = config.wanted(), config.sounds_are()
-    manifests = comma_lists.parse_named(config.manifest, "manifest", "PATH")
+    manifests = config.manifests()
     if unknown := sorted(manifests.keys() - sets.keys()):
         raise UserError(
             f"--manifest={unknown[0]}=...: no set is called so, only {', '.join(sets)}."
         )
     if not wanted and not sounds:
-        if manifests:
-            raise UserError("--manifest is for --slices and --sounds: give one.")
         return []
     if only_all and (sounds or config.slice_ranks == "within"):
         raise UserError(

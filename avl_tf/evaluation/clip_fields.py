@@ -24,7 +24,8 @@ def read(records: Records, manifest: str = "") -> list[Fields]:
     Returns:
         By clip: duration in seconds, n_words and label; the record's labels, those of
         an object within them as "object.name"; its id, recording_id, language and
-        split; with a manifest what a line holds, and whatever stands beside the clip.
+        split; with a manifest what a line holds, and whatever stands beside the clip;
+        "clip", the clip's id in batches.
         What comes later in this list wins if two are called alike.
 
     Raises:
@@ -72,7 +73,8 @@ def _of_record(header: Header, line: Recording | None, manifest: str) -> list[Fi
         beside = {}
         if line and header.clips:
             beside = _beside(clip, line, manifest)
-        found.append({**computed, **of_record, **beside})
+        clip_id = f"{header.id}@{clip.start_s:.2f}-{clip.end_s:.2f}"
+        found.append({**computed, **of_record, **beside, "clip": clip_id})
     return found
 
 

@@ -49,7 +49,7 @@ def excerpt(
         UserError: there is no such file.
         MediaError: it cannot be decoded, or has nothing in the span.
     """
-    path = _found(path)
+    path = found(path)
     start_s, end_s = max(0.0, start_s), max(end_s, start_s + _SHORTEST_S)
     if media.is_image(path):
         return ""
@@ -94,7 +94,7 @@ def key_frame(path: str | os.PathLike, at_s: float, folder: str, name: str) -> s
         UserError: there is no such file.
         MediaError: it cannot be decoded.
     """
-    path = _found(path)
+    path = found(path)
     out = f"frames/{file_name(name)}.jpg"
     target = os.path.join(folder, out)
     if os.path.exists(target):
@@ -176,7 +176,8 @@ def _frame(path: str | os.PathLike, start_s: float) -> np.ndarray | None:
     return next(frames, None)
 
 
-def _found(path: str | os.PathLike) -> str:
+def found(path: str | os.PathLike) -> str:
+    """The path of a media file; UserError if there is none."""
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise UserError(

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 
+from avl_tf import comma_lists
 from avl_tf.errors import UserError
 from avl_tf.settings import SEEDS, setting
 
@@ -68,6 +69,10 @@ class SliceConfig:
             found[field] = found.get(field, ()) + (values if equals else ())
             last = field if equals else ""
         return found
+
+    def manifests(self) -> dict[str, str]:
+        """The paths of manifests by set; ValueError as comma_lists.parse_named."""
+        return comma_lists.parse_named(self.manifest, "manifest", "PATH")
 
     def sounds_are(self) -> tuple[str, str] | None:
         """The field of clips without a word and its value; None if not asked for.

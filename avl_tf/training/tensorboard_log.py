@@ -1,12 +1,9 @@
 """TensorBoard logs of a run: measurements, recall in one chart a set and direction."""
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
-from tensorboard.plugins.custom_scalar import layout_pb2
-from tensorboard.plugins.custom_scalar import summary as custom_scalar
 
 from avl_tf import files, metrics
 from avl_tf.evaluation import similarity_image, tables
@@ -77,25 +74,23 @@ class TensorBoardLog:
                 tag = f"{group}/mean rank {metrics.title(direction)}"
                 tf.summary.scalar(tag, ranks.mean(), step=step)
 
-    def stages(self, set_names: Iterable[str]) -> None:
-        """Lays out the charts of a cascade: R@10 of all stages in one, a set each.
+    def stage(self, history: Sequence[Mapping], begins: int) -> None:
+        """Writes R@10 at all evaluations of a stage, in the charts of all stages.
 
-        They are below "Custom Scalars", if the log is of the folder that the stages'
-        run directories are in.
+        Args:
+            history: of the stage, as training.train_stage returned it.
+            begins: epochs of the stages before it; where its line begins.
         """
-        charts = [
-            layout_pb2.Chart(
-                title=f"{name}: R@10 of all stages",
-                multiline=layout_pb2.MultilineChartContent(
-                    tag=[f"^recall/{re.escape(name)}/[^/]*/R@10$"]
-                ),
-            )
-            for name in set_names
-        ]
-        category = layout_pb2.Category(title="Cascade", chart=charts)
-        layout = custom_scalar.pb(layout_pb2.Layout(category=[category]))
         with self._writer().as_default():
-            tf.summary.experimental.write_raw_pb(layout.SerializeToString(), step=0)
+            for entry in history:
+                for set_name, values in entry["sets"].items():
+                    for direction in tables.directions([values]):
+                        chart = f"{set_name}/{metrics.title(direction)} R@10"
+                        tf.summary.scalar(
+                            f"all stages/{chart}",
+                            values[f"{direction}/R@10"],
+                            step=begins + entry["epoch"],
+                        )
 
     def text(self, tag: str, markdown: str) -> None:
         """Writes a Markdown text."""
