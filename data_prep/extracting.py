@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from absl import logging
 from tqdm import tqdm
@@ -103,6 +104,9 @@ def _extract(
             # Of a cluster's workers the first, by chance, speaks for all.
             processors.tell("extraction", *pool.run(processors.describe))
             results.update(_make(pool, missing, len(recordings)))
+    streams: dict[str, Any] = {
+        k: FeatureSpec(**v) if v else None for k, v in features.items()
+    }
     spec = RecordsSpec(
         audio=config.audio,
         storage=config.storage,
@@ -111,7 +115,7 @@ def _extract(
         languages=tuple(sorted({recording.language for recording in recordings})),
         synthetic=any(recording.synthetic for recording in recordings),
         shards={},
-        **{k: FeatureSpec(**v) if v else None for k, v in features.items()},
+        **streams,
     )
     untried = [dataclasses.asdict(fault) for fault in faults]
     made = [results[task.name] for task in tasks]

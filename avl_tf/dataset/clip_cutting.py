@@ -69,35 +69,45 @@ def seen(
         starts_s, ends_s: float32 [M], seconds from the record's start.
 
     Returns:
-        As pool_features. A stream's steps [int(rate * start), int(rate * end) + 1).
+        As pool_features, by spec.pooling. A stream's steps [int(rate * start),
+        int(rate * end) + 1), or the one in their middle.
     """
+    pooling = spec.pooling
     rates = [stream.rate_hz for stream in spec.streams.values()]
     return _visual(
         [
-            features.maxima(_feature_steps(features.n_steps, rate, starts_s, ends_s))
+            features.maxima(
+                _feature_steps(features.n_steps, rate, starts_s, ends_s, pooling)
+            )
             for features, rate in zip(parsed["features"], rates, strict=True)
         ]
     )
 
 
 def pool_features(
-    windows: Sequence[tf.Tensor], masks: Sequence[tf.Tensor]
+    windows: Sequence[tf.Tensor], masks: Sequence[tf.Tensor], pooling: str = "max"
 ) -> tf.Tensor:
     """Pools the visual streams of clips to one vector each.
 
     Args:
         windows: for each stream [M, K, D].
         masks: for each stream bool [M, K], true where a time step counts; at least one
-            step a clip must.
+            step a clip must. For center the first n are true.
+        pooling: max, over time; or center, the step (n - 1) // 2 of n.
 
     Returns:
-        float32 [M, sum of D]: the maximum over time of each stream, L2-normalised by
-        itself, side by side.
+        float32 [M, sum of D]: each stream's features, L2-normalised by itself, side by
+        side.
 
-    Source: authors' youtube_dataloader.py and youcook_dataloader.py.
+    Source: authors' youtube_dataloader.py and youcook_dataloader.py; Boggust et al.
+        2019, for the centre.
     """
     maxima = []
     for window, mask in zip(windows, masks, strict=True):
+        if pooling == "center":
+            n_steps = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
+            maxima.append(tf.gather(window, (n_steps - 1) // 2, batch_dims=1))
+            continue
         counted = tf.where(mask[..., tf.newaxis], window, window.dtype.min)
         maxima.append(tf.reduce_max(counted, axis=1))
     return _visual(maxima)
@@ -236,13 +246,16 @@ def rereferenced(
     return tf.cast(tf.where(valid, level, 0.0), log_mel.dtype)
 
 
-def _feature_steps(n_stored, rate: float, starts_s, ends_s):
+def _feature_steps(n_stored, rate: float, starts_s, ends_s, pooling: str):
     """Steps [int(rate * start), int(rate * end) + 1) of each clip, as indices [M, N].
 
-    A clip of fewer than N steps repeats its last: no maximum changes.
+    A clip of fewer than N steps repeats its last: no maximum changes. Of the centre
+    there is one.
     """
     first = _clipped(rate * starts_s, n_stored)
     behind = tf.maximum(_clipped(rate * ends_s, n_stored), first) + 1
+    if pooling == "center":
+        return (first + (behind - 1 - first) // 2)[:, tf.newaxis]
     index = first[:, tf.newaxis] + tf.range(tf.reduce_max(behind - first))
     return tf.minimum(index, behind[:, tf.newaxis] - 1)
 

@@ -54,7 +54,8 @@ class RecordsSpec:
     log_mel_reference tells whose loudest bin is 0 dB: the whole "recording"'s (the
     authors' HowTo100M tree) or each "clip"'s (their pickles). languages are those
     spoken in the records, sorted. storage is one of STORAGES. images
-    tells whether every record holds one.
+    tells whether every record holds one. pooling is no part of the file: how the model
+    that reads the records sees a clip, as ModelConfig.visual_pooling.
     """
 
     audio: AudioConfig
@@ -66,6 +67,7 @@ class RecordsSpec:
     shards: dict[str, ShardSpec]
     storage: str = "float16"
     images: bool = False
+    pooling: str = "max"
 
     @property
     def streams(self) -> dict[str, FeatureSpec]:
@@ -80,13 +82,19 @@ class RecordsSpec:
 
     def to_json(self) -> dict:
         """Returns what from_json reads."""
-        return {"format": _FORMAT, **dataclasses.asdict(self)}
+        value = {"format": _FORMAT, **dataclasses.asdict(self)}
+        del value["pooling"]
+        return value
 
     @classmethod
     def from_json(cls, value: Any, path: str) -> "RecordsSpec":
         """Reads what to_json wrote; ValueError names the file, the field, the fault."""
         try:
             _check(value)
+            streams: dict[str, Any] = {
+                name: FeatureSpec(**value[name]) if value[name] else None
+                for name in ("features_2d", "features_3d")
+            }
             return cls(
                 audio=AudioConfig(**value["audio"]),
                 log_mel_reference=value["log_mel_reference"],
@@ -95,10 +103,7 @@ class RecordsSpec:
                 shards={k: ShardSpec(**v) for k, v in value["shards"].items()},
                 storage=value.get("storage", "float16"),
                 images=value.get("images", False),
-                **{
-                    name: FeatureSpec(**value[name]) if value[name] else None
-                    for name in ("features_2d", "features_3d")
-                },
+                **streams,
             )
         except UserError as error:
             raise UserError(

@@ -54,6 +54,7 @@ class RecordEmbedder:
             synthetic=False,
             shards={},
             images=of_images,
+            pooling=info.model.visual_pooling,
         )
 
     def note(self) -> ModelNote:

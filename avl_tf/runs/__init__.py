@@ -176,17 +176,32 @@ def check_records(info: RunInfo, records: Records, run_dir: str) -> None:
 
 
 def as_read(records: Records, config: ModelConfig) -> Records:
-    """A set as a model reads it: what it does not look at is left in the files."""
+    """A set as a model reads it: what it does not look at is left in the files.
+
+    Raises:
+        UserError: it has not the visual stream that the model sees by.
+    """
+    kind, spec = config.visual_streams, records.spec
+    lacks = kind != "all" and not getattr(spec, f"features_{kind}")
+    if lacks and not config.image_encoder:
+        there = " and ".join(spec.streams) or "no frozen features"
+        raise UserError(
+            f"{records.name} has no features_{kind}, which a model of "
+            f"--visual_streams={kind} sees by; it has {there}. Extract it with a "
+            f"--backbone_{kind}."
+        )
     if isinstance(records, JoinedSet):
         return records.map(lambda one: _as_read(one, config))
     return _as_read(records, config)
 
 
 def _as_read(records: RecordSet, config: ModelConfig) -> RecordSet:
-    unread: dict[str, Any] = {"images": False}
+    read: dict[str, Any] = {"images": False, "pooling": config.visual_pooling}
     if config.image_encoder:
-        unread = {"features_2d": None, "features_3d": None}
-    spec = dataclasses.replace(records.spec, **unread)
+        read = {"features_2d": None, "features_3d": None}
+    elif config.visual_streams != "all":
+        read["features_2d" if config.visual_streams == "3d" else "features_3d"] = None
+    spec = dataclasses.replace(records.spec, **read)
     return dataclasses.replace(records, spec=spec)
 
 

@@ -176,7 +176,7 @@ def _write(
     else:
         functions |= signatures.of_features(model, info)
     if backbone:
-        functions |= frames.of_frames(model, backbone)
+        functions |= frames.of_frames(model, backbone, info.model.visual_pooling)
     module = tf.Module()
     # The variables alone: the Keras objects around them would ask for Keras to load.
     module.weights = [variable.value for variable in model.variables]

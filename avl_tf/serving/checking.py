@@ -138,7 +138,8 @@ def _featured(info: runs.RunInfo, random: np.random.Generator):
             given[f"features/n_{name}"] = np.array([3, 2], np.int32)
             windows.append(tf.math.l2_normalize(features, axis=-1))
             masks.append(tf.sequence_mask([3, 2], 3))
-    visual = dataset.pool_features(windows, masks).numpy()
+    pooling = info.model.visual_pooling
+    visual = dataset.pool_features(windows, masks, pooling).numpy()
     return {**given, "visual/visual": visual}, {}, {"visual": visual}
 
 
@@ -152,6 +153,7 @@ def _filmed(info: runs.RunInfo, random: np.random.Generator, backbone: Backbone)
             {"features_2d": backbone},
             info.model.audio.sample_rate,
             ANY,
+            info.model.visual_pooling,
         )["visual"]
         for item, n in zip(frames, n_frames, strict=True)
     ]

@@ -46,9 +46,9 @@ def backbone(info: RunInfo, weights: str = "") -> Backbone:
 
 
 def of_frames(
-    model: keras.Model, backbone: Backbone
+    model: keras.Model, backbone: Backbone, pooling: str
 ) -> dict[str, signatures.Signature]:
-    """The signature frames, for a model of 2D features and their CNN.
+    """The signature frames, for a model of 2D features, their CNN and their pooling.
 
     Differs: media scales by swscale in whole numbers: pixels are off by 1 of 255, few
     by more; none where the shorter side is the backbone's already.
@@ -88,7 +88,7 @@ def of_frames(
         # As a record holds them.
         window = tf.cast(tf.cast(window, tf.float16), tf.float32)
         mask = tf.sequence_mask(n_frames, tf.shape(window)[1])
-        pooled = dataset.pool_features([window], [mask])[:n_items]
+        pooled = dataset.pool_features([window], [mask], pooling)[:n_items]
         reason = faults.first_reason(
             (reason != "", reason), (tf.constant(True), faults.of_numbers(pooled))
         )

@@ -77,7 +77,8 @@ def all_of(
             tf.sequence_mask(n_steps, tf.shape(window)[1])
             for window, n_steps in zip(windows, arrays[1::2], strict=True)
         ]
-        return embed_seen(dataset.pool_features(windows, masks))
+        pooling = info.model.visual_pooling
+        return embed_seen(dataset.pool_features(windows, masks, pooling))
 
     specs = []
     for name, stream in (("2d", info.features_2d), ("3d", info.features_3d)):

@@ -111,7 +111,7 @@ def of_features(model: keras.Model, info: runs.RunInfo) -> dict[str, Signature]:
             windows.append(tf.math.l2_normalize(window, axis=-1))
             masks.append(tf.sequence_mask(n_steps, tf.shape(window)[1]))
             reason = faults.first_reason((reason != "", reason), (found != "", found))
-        pooled = dataset.pool_features(windows, masks)
+        pooled = dataset.pool_features(windows, masks, info.model.visual_pooling)
         return embed_seen(tf.where(reason[:, tf.newaxis] == "", pooled, 0.0), reason)
 
     given = []

@@ -129,6 +129,18 @@ class ModelConfig:
         upper=16,
         shapes_weights=True,
     )
+    visual_streams: str = setting(
+        "all",
+        "Streams of frozen features that the model sees by, of those in the records: "
+        "all (AVLnet: 2D and 3D), or one.",
+        choices=("all", "2d", "3d"),
+    )
+    visual_pooling: str = setting(
+        "max",
+        "What stands for a clip of features: each stream's maximum over time (AVLnet), "
+        "or its feature at the clip's centre (Boggust et al. 2019).",
+        choices=("max", "center"),
+    )
     visual_scale: float = setting(
         1.0,
         "Factor on the L2-normalised visual features inside the model (the authors': "

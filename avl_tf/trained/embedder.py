@@ -170,10 +170,11 @@ class Embedder:
         if self._info.model.image_encoder:
             return self._embed("visual", video, sources.crop)
         backbones, wanted = self.backbones(), Wanted(language, audio_track)
-        sample_rate = self._info.model.audio.sample_rate
+        config = self._info.model
+        rate, pooling = config.audio.sample_rate, config.visual_pooling
 
         def read(source: Source) -> dict[str, Any]:
-            return sources.pooled(source, backbones, sample_rate, wanted)
+            return sources.pooled(source, backbones, rate, wanted, pooling)
 
         return self._embed("visual", video, read)
 

@@ -112,6 +112,7 @@ def pooled(
     backbones: Mapping[str, Backbone],
     sample_rate: int,
     wanted: Wanted,
+    pooling: str = "max",
 ) -> dict[str, np.ndarray]:
     """The input of the visual branch of a model of frozen features.
 
@@ -120,6 +121,7 @@ def pooled(
         backbones: by stream, 2D first.
         sample_rate: at which the length of the sound is counted.
         wanted: which sound that is.
+        pooling: as of pool_features.
     """
     frames = [_Frames(backbone) for backbone in backbones.values()]
     n_samples = 0
@@ -143,7 +145,7 @@ def pooled(
         ]
     windows = [tf.constant(features)[tf.newaxis] for features in streams]
     masks = [tf.fill(tf.shape(window)[:2], True) for window in windows]
-    return {"visual": dataset.pool_features(windows, masks)[0]}
+    return {"visual": dataset.pool_features(windows, masks, pooling)[0]}
 
 
 def crop(source: Source) -> dict[str, tf.Tensor]:
