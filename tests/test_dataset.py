@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from avl_tf import dataset, records
-from avl_tf.dataset import ClipConfig, clip_cutting, dealing
+from avl_tf.dataset import ClipConfig, dealing, neighbors
 from avl_tf.errors import UserError
 from avl_tf.records.stored_arrays import StoredArray
 
@@ -235,7 +235,7 @@ def test_clips_are_cut_from_the_stored_bytes(train_set, monkeypatch):
 def test_windows_beside_a_clip_are_the_nearest_and_overlap_none():
     def found(start_s, clip_s, end_s, n):
         starts = tf.constant([start_s], tf.float32)
-        return clip_cutting.candidates(starts, clip_s, end_s, n)[0].numpy().tolist()
+        return neighbors.candidates(starts, clip_s, end_s, n)[0].numpy().tolist()
 
     assert found(30, 10.0, 90.0, 5) == [30, 20, 40, 10, 50]
     assert found(30, 10.0, 90.0, 1) == [30]
@@ -272,3 +272,25 @@ def test_candidates_are_heard_beside_the_clips_of_any_other_loss(tmp_path):
                 frame = max(0, int(100 * (start + s)) - 2)
                 expected = by_name[name].log_mel[frame : frame + 200]
                 assert np.array_equal(log_mel[k], expected)
+
+
+def test_clips_grow_by_the_nearer_neighbour(tmp_path):
+    def found(spans, min_s):
+        starts, ends = tf.unstack(tf.constant(spans, tf.float32), axis=1)
+        pairs = np.stack(neighbors.grown(starts, ends, min_s), axis=1)
+        return [tuple(pair) for pair in pairs.tolist()]
+
+    spans = [(0, 2), (3, 5), (9, 10), (10.5, 12)]
+    assert found(spans, 2) == [(0, 2), (3, 5), (9, 12), (9, 12)]
+    assert found(spans, 4) == [(0, 5), (0, 5), (3, 12), (3, 12)]
+    assert found(spans, 99) == [(0, 12)] * 4
+    assert found(spans[::-1], 0.5) == spans
+    assert found([(1, 2)], 9) == [(1, 2)]
+    opened = records.open_records(corpus.make_set(str(tmp_path), n_recordings=4))
+    clips = ClipConfig("annotated", 8.0, min_clip_s=3.0)
+    (batch,) = _take(1, opened, clips, 16, 0)
+    spans = (one.split("@")[1].split("-") for one in _ids([batch]))
+    lengths = [float(start) - float(end) for start, end in spans]
+    assert len(lengths) == 16 and set(lengths) == {-4.0}
+    with pytest.raises(UserError, match="--min_clip_s=3 is for --clip_sampling=annot"):
+        ClipConfig(min_clip_s=3.0)

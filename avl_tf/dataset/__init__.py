@@ -10,7 +10,7 @@ A batch holds
     clip_id   string [B], "record@start-end"
     group     int64 [B], the same for clips of one recording; if it is asked for
 With candidates of sound, log_mel is [B, K, T, F] and n_frames [B, K]: of the clip, then
-of the windows beside it, the nearest first (see clip_cutting.candidates).
+of the windows beside it, the nearest first (see neighbors.candidates).
 That of a joined set has log_mel:LANGUAGE and n_frames:LANGUAGE of each language; what
 is seen and clip_id are of the first language's record (joined by similarity, of each
 language's in turn), and group is of what joins them.

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from avl_tf import audio, images
+from avl_tf.dataset import neighbors
 from avl_tf.records.spec import RecordsSpec
 from avl_tf.settings.clips import ClipConfig
 
@@ -156,38 +157,9 @@ def _spans(parsed, clips: ClipConfig, spec: RecordsSpec, window_seed, shortest):
     if clips.clip_sampling == "whole":
         return whole
     annotated = parsed["clip_starts_s"], parsed["clip_ends_s"]
+    if clips.min_clip_s:
+        annotated = neighbors.grown(*annotated, clips.min_clip_s)
     return tf.cond(tf.size(annotated[0]) > 0, lambda: annotated, lambda: whole)
-
-
-def candidates(
-    starts_s: tf.Tensor, clip_s: float, end_s: tf.Tensor, n_candidates: int
-) -> tf.Tensor:
-    """Finds the windows nearest to clips that overlap neither them nor each other.
-
-    Args:
-        starts_s: float32 [M], where the clips start.
-        clip_s: how long they and their windows are.
-        end_s: float32 [], where the recording ends; no other window goes beyond it.
-        n_candidates: K.
-
-    Returns:
-        float32 [M, K], starts: the clip's own, then the nearest, of two as near the
-        earlier first. Where fewer than K fit, those that fit again, in that order.
-
-    Source: Rouditchenko et al. 2021 (AVLnet) section 3.4.
-    Unstated: K, and what is done in a short recording.
-    """
-    away = [0, *(one for n in range(1, n_candidates) for one in (-n, n))]
-    starts = starts_s[:, tf.newaxis] + clip_s * tf.constant(away, tf.float32)
-    slack = 1e-3  # of sums in single precision
-    inside = (starts > -slack) & (starts + clip_s < end_s + slack)
-    inside |= tf.equal(away, 0)
-    fits = tf.argsort(tf.where(inside, 0, 1), axis=1, stable=True)
-    n_fit = tf.reduce_sum(tf.cast(inside, tf.int32), axis=1, keepdims=True)
-    place = tf.range(n_candidates) % n_fit
-    return tf.maximum(
-        tf.gather(starts, tf.gather(fits, place, batch_dims=1), batch_dims=1), 0.0
-    )
 
 
 def _heard(
@@ -198,7 +170,9 @@ def _heard(
     if not n_candidates:
         return _log_mels(stored, clips, spec, starts_s, ends_s)
     end_s = tf.cast(stored.n_steps, tf.float32) / spec.audio.frame_rate
-    starts_s = tf.reshape(candidates(starts_s, clips.clip_s, end_s, n_candidates), [-1])
+    starts_s = tf.reshape(
+        neighbors.candidates(starts_s, clips.clip_s, end_s, n_candidates), [-1]
+    )
     log_mel, n_frames = _log_mels(
         stored, clips, spec, starts_s, starts_s + clips.clip_s
     )

@@ -38,6 +38,12 @@ class ClipConfig:
         lower=0.1,
         upper=86_400,
     )
+    min_clip_s: float = setting(
+        0.0,
+        "Seconds to which an annotated clip grows, by the clip beside it that is "
+        "nearer, and again (AVLnet's clips of speech recognition: 10); 0 leaves them.",
+        upper=86_400,
+    )
     clips_per_recording: int = setting(
         32,
         "Random windows drawn from a recording each epoch (the paper: 32).",
@@ -87,6 +93,14 @@ class ClipConfig:
         "--fraction of single languages of --records, as in ro=0.1: before they are "
         "joined, and in the place of --fraction.",
     )
+
+    def __post_init__(self) -> None:
+        """UserError for settings that contradict each other."""
+        if self.min_clip_s and self.clip_sampling != "annotated":
+            raise UserError(
+                f"--min_clip_s={self.min_clip_s:g} is for --clip_sampling=annotated "
+                f"only; leave it out of {self.clip_sampling}."
+            )
 
     def fraction_of(self, languages: Iterable[str]) -> dict[str, float]:
         """The part that is used of each language's recordings.
