@@ -76,6 +76,7 @@ def evaluate(
         )
 
     if projector:
+        model.info.model.require_vectors(model.path)
         projecting.require_free(projector)
     slice_config = settings.from_flags(SliceConfig, flag_values)
     groups = slicing.groups(sets, slice_config, only_all=isinstance(other, dict))

@@ -63,6 +63,8 @@ def exhibit(
     """
     exhibits.check(out_dir)
     looked = {name: trained.look(path) for name, path in models.items()}
+    for model in looked.values():
+        model.info.model.require_vectors(model.path)
     records = open_records(records_path)
     fields = clip_fields.read(records, manifest)
     recordings = sources.from_manifest(manifest)
@@ -102,11 +104,6 @@ def _embed(name: str, model: Trained, records) -> _Found:
     sets = {"records": records}
     settled = evaluation.by_set(sets, model.evaluation or EvaluationConfig())
     ((_, embedded),) = model.load().embed_sets(sets, settled, model.log_mel_reference)
-    if embedded.embeddings["audio"].ndim != 2:
-        raise UserError(
-            f"{model.path}: it compares maps, not embeddings, which this page cannot "
-            "show."
-        )
     return _Found(name, model.path, embedded, embedded.ranked())
 
 
