@@ -23,7 +23,7 @@ from avl_tf.evaluation import EvaluationConfig, map_ranks
 from avl_tf.localizing import localize
 from avl_tf.losses import ranking
 from avl_tf.manifest import write_manifest
-from avl_tf.model import ModelConfig, matchmaps
+from avl_tf.model import ModelConfig, audio_steps, matchmaps
 from avl_tf.model.davenet import davenet
 from avl_tf.records import open_records
 from avl_tf.retrieval.embedding import RecordEmbedder
@@ -238,6 +238,33 @@ def test_settings_that_maps_have_no_use_for_are_an_error():
     ):
         with pytest.raises(UserError, match=said):
             model.build_model(dataclasses.replace(good, **change))
+
+
+def test_sisa_embeds_clips_as_vectors_and_steps_as_they_are_heard():
+    config = ModelConfig(
+        (),
+        audio_encoder="davenet",
+        audio_widths=(4, 4, 8, 8, 8),
+        embedding_dim=8,
+        image_encoder="resnet18",
+        image_width=0.0625,
+        similarity="sisa",
+    )
+    built, random = model.build_model(config), np.random.default_rng(0)
+    heard = {
+        "log_mel": tf.constant(random.uniform(-80, 0, (2, 96, 40)), tf.float32),
+        "n_frames": tf.constant([96, 40]),
+    }
+    image = random.integers(0, 256, (2, 224, 224, 3), np.uint8)
+    layers = [built.get_layer(name).output for name in ("audio_map", "image_map")]
+    both = keras.Model(built.input, [built.output, layers])
+    out, (audio_map, image_map) = both({**heard, "image": tf.constant(image)})
+    wanted = matchmaps.similarity(image_map, audio_map, [6, 2], "sisa")
+    audio, visual = (out[f"{side}_embedding"] for side in ("audio", "visual"))
+    _close(tf.matmul(audio, visual, transpose_b=True), wanted)
+    steps = audio_steps.build(built, "audio")(heard)
+    _close(steps["audio_embedding"], audio)
+    _close(steps["audio_steps"], audio_map)
 
 
 def test_spans_are_runs_above_the_threshold_with_the_box_around_them():

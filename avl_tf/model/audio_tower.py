@@ -62,6 +62,8 @@ def build(
     masked = config.mask_padding_in_training or config.similarity == "sisa"
     audio = heads.MeanPool(masked, name="audio_pool")(audio_map, n_frames, log_mel)
     if config.similarity == "sisa":
+        # In place of a head: audio_steps makes a model of what is behind the pooling.
+        audio = keras.layers.Identity(name="audio_mean")(audio)
         return heads.normalized(audio, config, "audio_unit")
     if config.audio_head == "official":
         audio = heads.gated_unit(audio, config.widths[-1], "audio_gate", initialize)
