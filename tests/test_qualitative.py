@@ -176,7 +176,9 @@ def test_media_that_are_gone_are_told(folder, tmp_path):
     assert not (folder / "bad").exists()
 
 
-def test_models_are_called_as_their_folders():
+def test_models_are_called_as_their_folders(tmp_path):
+    both = ExhibitionConfig.named([str(tmp_path), f"late={tmp_path}"])
+    assert list(both.values()) == 2 * [str(tmp_path)]
     named = ExhibitionConfig.named(["a/b/", "late=c/d"])
     assert named == {"b": "a/b/", "late": "c/d"}
 

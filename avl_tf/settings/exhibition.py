@@ -4,7 +4,6 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
-from avl_tf import comma_lists
 from avl_tf.errors import UserError
 from avl_tf.settings import SEEDS, setting
 
@@ -39,7 +38,6 @@ class ExhibitionConfig:
         Raises:
             UserError: two are called alike.
         """
-        comma_lists.require_no_path_cut(models, "models")
         found: dict[str, str] = {}
         for item in map(str.strip, models):
             name, equals, path = item.partition("=")
