@@ -21,7 +21,7 @@ PROGRAM_OF = {
     "cascade": "^cascade_",
     "evaluate": "_evaluate",
     "bilingual": r"^bilingual_demo|^places_(hindi|japanese)\.",
-    "sweep": r"^ablation_(?!.*base)",
+    "sweep": r"^ablation_(?!.*_base\.)",
 }
 # The corpora's go with test_path.py and test_stamp_images.py.
 OTHERS = re.compile("|".join([*PROGRAM_OF.values(), "_corpus"]))
