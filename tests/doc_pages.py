@@ -13,7 +13,7 @@ PAGES = [
     "docs/qualitative.md",
     *("docs/bilingual.md", "docs/experiments.md", "docs/search.md", "docs/serving.md"),
     "docs/units.md",
-    "docs/concepts.md",
+    *("docs/concepts.md", "docs/matchmaps.md"),
     *(f"docs/{name}.md" for name in ("remote", "reproduce", "reliability")),
     "docs/performance.md",
     "CONTRIBUTING.md",
