@@ -217,7 +217,7 @@ def test_settings_and_seeds_are_added_and_changed_ones_refused(folder, done):
         (
             ("a:", "b: fine/--loss=infonce fine/--margin=1"),
             {},
-            ["b/seed0/fine: --loss=infonce has no margin"],
+            ["b", "fine: --loss=infonce has no margin"],
         ),
         (("a: --batch_size=64",), {}, ["a/seed0/pre: ", "fewer than one batch of 64"]),
         (("a: --best_metric=y/MRR",), {}, ["a/seed0/pre: --best_metric=y/MRR"]),
