@@ -53,6 +53,24 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
         assert 0.88 < held[key] / 150 < 0.99, key
 
 
+def test_resamples_taken_at_once_are_those_of_one_by_one(monkeypatch):
+    found = _found(np.random.default_rng(1), 41, worst=39)
+    config = ResamplingConfig(resamples=30, resampling_seed=3)
+    random = np.random.default_rng(3)
+    drawn = []
+    for _ in range(30):
+        index = random.integers(41, size=41)
+        of_draw = metrics.summary({k: v[index] for k, v in found.items()}, 50)
+        drawn.append([of_draw[key] for key in metrics.keys(found)])
+    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+    for at_once in (1, 82 * 7, 1 << 20):
+        monkeypatch.setattr(significance, "_RANKS_AT_ONCE", at_once)
+        intervals = significance.confidence_intervals(found, config, 50)
+        np.testing.assert_allclose(
+            list(intervals.values()), np.stack([low, high], axis=1), rtol=1e-15
+        )
+
+
 def test_the_same_seed_gives_the_same_answer_and_another_seed_another():
     random = np.random.default_rng(1)
     a, b = (_found(random, 60, worst=30) for _ in range(2))

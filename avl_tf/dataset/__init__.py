@@ -14,6 +14,8 @@ of the windows beside it, the nearest first (see neighbors.candidates).
 That of a joined set has log_mel:LANGUAGE and n_frames:LANGUAGE of each language; what
 is seen and clip_id are of the first language's record (joined by similarity, of each
 language's in turn), and group is of what joins them.
+No function of tensors here has Python's own control flow, so none goes through
+AutoGraph, which takes longer than to read a small set.
 Everything drawn at random is a function of (seed, epoch, record id), so that neither
 the number of threads nor a restart changes what is drawn.
 """
@@ -97,6 +99,7 @@ def train_batches(
     else:
         source = dealing.Spans(records, clips, seed, with_groups, n_candidates)
 
+    @tf.autograph.experimental.do_not_convert
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         # Of this traced function alone: the program's global seed must not count.
         tf.random.set_seed(1)
@@ -174,10 +177,12 @@ def evaluation_batches(
     """
     clips = ClipConfig("annotated", clip_s, log_mel_reference=log_mel_reference)
 
+    @tf.autograph.experimental.do_not_convert
     def cut(record: tf.Tensor) -> dict[str, tf.Tensor]:
         parsed = parse(record, records.spec)
         return clip_cutting.cut(parsed, clips, records.spec, window_seed=None)
 
+    @tf.autograph.experimental.do_not_convert
     def as_float(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         heard = {k: v for k, v in batch.items() if k.startswith("log_mel")}
         return {**batch, **{k: tf.cast(v, tf.float32) for k, v in heard.items()}}

@@ -82,6 +82,7 @@ class Spans:
             number: int64 scalar, another one for other windows.
         """
 
+        @tf.autograph.experimental.do_not_convert
         def sample(record: tf.Tensor) -> dict[str, tf.Tensor]:
             parsed = parse(record, self.records.spec)
             drawn = draw(self.seed, parsed["id"]), number
@@ -173,12 +174,14 @@ class Tuples:
             paths.append(tf.gather(path, chosen[:, 0]))
             offsets.append(chosen[:, 1])
 
+        @tf.autograph.experimental.do_not_convert
         def read(text, group, seen, *places):
             halves = zip(places[: len(paths)], places[len(paths) :], strict=True)
             records = [record_index.records_at(*place).take(1) for place in halves]
             told = [tf.data.Dataset.from_tensors(one) for one in (text, group, seen)]
             return tf.data.Dataset.zip((*told, *records))
 
+        @tf.autograph.experimental.do_not_convert
         def sample(text, group, seen, *serialized):
             both = zip(serialized, self.specs, strict=True)
             parsed = [parse(one, spec) for one, spec in both]

@@ -152,6 +152,7 @@ def _features(records: RecordSet, entries: Sequence[Entry]) -> np.ndarray:
         )
     logging.info("%s: reading %d features to join by", records.name, len(entries))
 
+    @tf.autograph.experimental.do_not_convert
     def pooled(serialized: tf.Tensor) -> tf.Tensor:
         streams = [one.all()[tf.newaxis] for one in parse(serialized, spec)["features"]]
         masks = [tf.ones(tf.shape(one)[:2], tf.bool) for one in streams]

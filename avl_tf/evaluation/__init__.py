@@ -92,7 +92,7 @@ def _compiled(tower: keras.Model) -> Tower:
         for name, tensor in tower.input.items()
     }
 
-    @tf.function(input_signature=[signature])
+    @tf.function(input_signature=[signature], autograph=False)
     def embed(inputs):
         return tower(inputs, training=False)
 

@@ -5,7 +5,7 @@ stay. What varies is which queries the set happens to hold, not the seed of trai
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -14,6 +14,7 @@ from avl_tf import metrics
 from avl_tf.settings.evaluation import ResamplingConfig
 
 CONFIDENCE = 0.95
+_RANKS_AT_ONCE = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +52,10 @@ def confidence_intervals(
     ranks, names = np.stack(list(found.values())), list(found)
     n = ranks.shape[-1]
     random = np.random.default_rng(config.resampling_seed)
-    drawn = [
-        _values(names, ranks[:, random.integers(n, size=n)], n_queries)
-        for _ in range(config.resamples)
-    ]
+    drawn = []
+    for size in _blocks(config.resamples, ranks.size):
+        index = np.stack([random.integers(n, size=n) for _ in range(size)])
+        drawn.append(_values(ranks[:, index], n_queries))
     return dict(zip(metrics.keys(names), _interval(drawn), strict=True))
 
 
@@ -123,19 +124,21 @@ def compare(
     random = np.random.default_rng(config.resampling_seed)
 
     def values(ranks: np.ndarray) -> np.ndarray:
-        return _values(names, ranks, n_queries)
+        return _values(ranks, n_queries)
 
-    values_a, values_b = values(a), values(b)
+    values_a, values_b = (values(ranks[:, np.newaxis])[0] for ranks in (a, b))
     observed = values_a - values_b
     drawn, swapped = [], []
-    for _ in range(config.resamples):
-        index = random.integers(n, size=n)
+    for size in _blocks(config.resamples, 2 * a.size):
+        both = [(random.integers(n, size=n), random.random(n)) for _ in range(size)]
+        index, tossed = (np.stack(part) for part in zip(*both, strict=True))
         drawn.append(values(a[:, index]) - values(b[:, index]))
-        swap = random.random(n) < 0.5
-        first, second = np.where(swap, b, a), np.where(swap, a, b)
+        # [directions, resamples, N]
+        sides, swap = (a[:, np.newaxis], b[:, np.newaxis]), tossed < 0.5
+        first, second = np.where(swap, *sides[::-1]), np.where(swap, *sides)
         swapped.append(values(first) - values(second))
     # Sums that are equal on paper differ in their last bits.
-    as_large = np.abs(swapped) >= np.abs(observed) - 1e-9
+    as_large = np.abs(np.concatenate(swapped)) >= np.abs(observed) - 1e-9
     p_values = (1 + as_large.sum(axis=0)) / (1 + config.resamples)
     rows = zip(
         values_a.tolist(),
@@ -149,15 +152,38 @@ def compare(
     return {key: Difference(*row) for key, row in zip(keys, rows, strict=True)}
 
 
-def _values(
-    names: Sequence[str], ranks: np.ndarray, n_queries: int | None
-) -> np.ndarray:
-    """The metrics of ranks [directions, N] in the order of metrics.keys."""
-    summary = metrics.summary(dict(zip(names, ranks, strict=True)), n_queries)
-    return np.array([summary[key] for key in metrics.keys(names)])
+def _blocks(n_resamples: int, n_each: int) -> Iterator[int]:
+    """How many resamples of n_each ranks to take at once, until there are enough."""
+    most = max(1, _RANKS_AT_ONCE // n_each)
+    for start in range(0, n_resamples, most):
+        yield min(most, n_resamples - start)
 
 
-def _interval(drawn: list[np.ndarray]) -> list[tuple[float, float]]:
+def _values(ranks: np.ndarray, n_queries: int | None) -> np.ndarray:
+    """The metrics of resamples, to the last bit those of metrics.summary.
+
+    Args:
+        ranks: int [directions, resamples, N].
+        n_queries: as for confidence_intervals.
+
+    Returns:
+        float64 [resamples, metrics], these in the order of metrics.keys.
+    """
+    total = ranks.shape[-1] if n_queries is None else n_queries
+    if not 0 < ranks.shape[-1] <= total:
+        raise ValueError(f"{ranks.shape[-1]} ranks for n = {total} queries.")
+    columns = []
+    for rank in ranks:
+        columns += [
+            100 * (np.count_nonzero(rank <= k, axis=1) / total)
+            for k in metrics.ALL_CUTOFFS
+        ]
+        columns.append(np.sum(1 / rank, axis=1) / total)
+        columns.append(np.median(rank, axis=1))
+    return np.stack(columns, axis=1)
+
+
+def _interval(drawn: Sequence[np.ndarray]) -> list[tuple[float, float]]:
     tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(drawn, [tail, 100 - tail], axis=0)
+    low, high = np.percentile(np.concatenate(drawn), [tail, 100 - tail], axis=0)
     return list(zip(low.tolist(), high.tolist(), strict=True))

@@ -105,10 +105,13 @@ def _log_mels(
     )
     paths = [records.path(entry.shard) for entry in entries]
     offsets = [entry.offset for entry in entries]
+
+    @tf.autograph.experimental.do_not_convert
+    def heard(serialized: tf.Tensor) -> tf.Tensor:
+        return parse(serialized, spec)["log_mel"].all()
+
     serialized = record_index.serialized_at(paths, offsets)
-    reading = iter(
-        serialized.map(lambda one: parse(one, spec)["log_mel"].all(), tf.data.AUTOTUNE)
-    )
+    reading = iter(serialized.map(heard, tf.data.AUTOTUNE))
     for _ in entries:
         try:
             log_mel = next(reading, None)

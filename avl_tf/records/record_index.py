@@ -238,12 +238,18 @@ def serialized_at(paths: Sequence[str], offsets: Sequence[int]) -> tf.data.Datas
     where = tf.data.Dataset.from_tensor_slices(
         (tf.constant(paths, tf.string), tf.constant(offsets, tf.int64))
     )
-    return where.flat_map(lambda path, offset: records_at(path, offset).take(1))
+
+    @tf.autograph.experimental.do_not_convert
+    def one(path: tf.Tensor, offset: tf.Tensor) -> tf.data.Dataset:
+        return records_at(path, offset).take(1)
+
+    return where.flat_map(one)
 
 
 def _read_all(paths: list[str], offsets: list[int], spec: RecordsSpec) -> Iterator[str]:
     """Reads and parses the records at places; yields what is wrong, "" if nothing."""
 
+    @tf.autograph.experimental.do_not_convert
     def try_record(record: tf.Tensor) -> tuple[tf.Tensor, ...]:
         parsed = parse(record, spec)
         if not spec.images:

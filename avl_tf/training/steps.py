@@ -124,7 +124,7 @@ def train_step(
             **norms,
         }
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(batch: Batch, with_norms: tf.Tensor) -> dict[str, tf.Tensor]:
         found = strategy.run(replica_step, (batch, with_norms))
         return {k: strategy.experimental_local_results(v)[0] for k, v in found.items()}
@@ -178,7 +178,9 @@ def _embed_function(state: TrainState, codebooks: Codebooks, jit_compile: bool):
         rows = codebooks.rows(found)
         return {**embeddings, **rows}, [new_statistics[place] for place in moving]
 
-    return tf.function(embed, jit_compile=True) if jit_compile else embed
+    if jit_compile:
+        return tf.function(embed, autograph=False, jit_compile=True)
+    return embed
 
 
 def _update(
