@@ -8,16 +8,40 @@ stands for audio: hi2v, v2hi, hi2en.
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+
+from avl_tf.metrics.counting import ranks
+from avl_tf.metrics.of_embeddings import embedding_ranks
+
+__all__ = [
+    "ALL_CUTOFFS",
+    "CUTOFFS",
+    "DIRECTIONS",
+    "KEYS",
+    "METRICS",
+    "Pair",
+    "chance",
+    "chance_beside",
+    "direction",
+    "embedding_ranks",
+    "keys",
+    "mean_reciprocal_rank",
+    "median_rank",
+    "pairs",
+    "ranks",
+    "ranks_of_pairs",
+    "recall_at_k",
+    "retrieval_metrics",
+    "summary",
+    "title",
+]
 
 CUTOFFS = (1, 5, 10)  # of tables and charts
 ALL_CUTOFFS = (*CUTOFFS, 50)
 METRICS = (*(f"R@{k}" for k in ALL_CUTOFFS), "MRR", "MedR")
 _SHORT = {"audio": "a", "visual": "v"}
-_SIMILARITY_ROWS = 32
-_EMBEDDING_ROWS = 512
 
 Pair = tuple[str, str]
 
@@ -48,95 +72,6 @@ DIRECTIONS = tuple(map(direction, pairs(_SHORT)))
 KEYS = keys(DIRECTIONS)
 
 
-def ranks(similarity: np.ndarray) -> np.ndarray:
-    """Ranks the diagonal entry of each row of a similarity matrix (A->V).
-
-    Args:
-        similarity: float [N, N]; pass the transpose for V->A.
-
-    Returns:
-        int64 [N]; rank 1 is best. A rank counts the candidates that score at least as
-        high as the match, itself included, so that ties count against the model: a
-        collapsed one ranks everything last.
-
-    Raises:
-        ValueError: the matrix is not square, is empty or holds a NaN.
-
-    Source: authors' metrics.py.
-    Differs: their list of positions holds an entry for each tie, so that recall can
-        pass 100 %; without ties the two are equal. They sort every row; counting needs
-        one look at each entry.
-    """
-    similarity = np.asarray(similarity)
-    if similarity.ndim != 2 or len(set(similarity.shape)) != 1 or not similarity.size:
-        raise ValueError(
-            f"ranks needs a square similarity matrix, got shape {similarity.shape}."
-        )
-    # Blocks follow the order in memory, or a transposed matrix takes many times longer.
-    transposed = abs(similarity.strides[0]) < abs(similarity.strides[1])
-    stored = similarity.T if transposed else similarity
-    match = np.diagonal(similarity).copy()  # a view of it reads a cache line an entry
-    rank = np.zeros(len(stored), np.int64)
-    for block in _blocks(len(stored), _SIMILARITY_ROWS):
-        part = stored[block]
-        if np.isnan(part.min()):
-            _refuse_nan(similarity)
-        if transposed:
-            rank += _count(part >= match, axis=0)
-        else:
-            at_least = part >= match[block, np.newaxis]
-            rank[block] = _count(at_least, axis=1)
-    return rank
-
-
-def _refuse_nan(similarity: np.ndarray) -> None:
-    nan_rows = np.flatnonzero(np.isnan(similarity).any(axis=1))
-    raise ValueError(
-        f"similarity holds a NaN in {nan_rows.size} of {len(similarity)} rows, the "
-        f"first is row {nan_rows[0]}."
-    )
-
-
-def embedding_ranks(
-    audio_embedding: np.ndarray, visual_embedding: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Ranks the matching clip for every query in both directions, in one pass.
-
-    A similarity is taken once, in double precision, in blocks: besides the embeddings
-    it needs O(N) and a fixed number of rows of D. Two similarities tie when they
-    differ by no more than such a sum can be wrong by, about D times 2e-16 of the norms.
-    So clips whose embeddings are the same always tie, wherever in a block they stand.
-
-    Args:
-        audio_embedding: float [N, D].
-        visual_embedding: float [N, D], row i matching audio row i.
-
-    Returns:
-        {"a2v": int64 [N], "v2a": int64 [N]}, as ranks of the similarity matrix and of
-        its transpose, without that matrix.
-
-    Raises:
-        ValueError: the shapes differ, N is 0, or an embedding is not finite.
-    """
-    audio, visual = np.asarray(audio_embedding), np.asarray(visual_embedding)
-    if audio.shape != visual.shape or audio.ndim != 2 or not len(audio):
-        raise ValueError(
-            f"embedding_ranks needs two [N, D] embeddings of the same shape, N > 0, "
-            f"got {audio.shape} and {visual.shape}."
-        )
-    lowest_tie = _lowest_ties(audio, visual)
-    found = {name: np.zeros(len(audio), np.int64) for name in DIRECTIONS}
-    for rows in _blocks(len(audio), _EMBEDDING_ROWS):
-        audio_block = audio[rows].astype(np.float64)
-        for columns in _blocks(len(visual), _EMBEDDING_ROWS):
-            similarity = audio_block @ visual[columns].astype(np.float64).T
-            at_least = similarity >= lowest_tie["a2v"][rows, np.newaxis]
-            found["a2v"][rows] += _count(at_least, axis=1)
-            at_least = similarity >= lowest_tie["v2a"][columns]
-            found["v2a"][columns] += _count(at_least, axis=0)
-    return found
-
-
 def ranks_of_pairs(
     embeddings: Mapping[str, np.ndarray], wanted: Sequence[Pair]
 ) -> dict[str, np.ndarray]:
@@ -159,40 +94,6 @@ def ranks_of_pairs(
             names = (direction(pair), direction(pair[::-1]))
             found |= dict(zip(names, both.values(), strict=True))
     return {direction(pair): found[direction(pair)] for pair in wanted}
-
-
-def _lowest_ties(audio: np.ndarray, visual: np.ndarray) -> dict[str, np.ndarray]:
-    """The least similarity that ties with each query's match, by direction."""
-    norms = np.empty((2, len(audio)))
-    match = np.empty(len(audio))
-    for block in _blocks(len(audio), _EMBEDDING_ROWS):
-        pair = [side[block].astype(np.float64) for side in (audio, visual)]
-        with np.errstate(over="ignore", invalid="ignore"):  # found by the norms
-            match[block] = np.einsum("ij,ij->i", *pair)
-            norms[:, block] = [np.linalg.norm(side, axis=1) for side in pair]
-    for name, finite in zip(("audio", "visual"), np.isfinite(norms), strict=True):
-        if not finite.all():
-            raise ValueError(
-                f"{name} embedding {np.flatnonzero(~finite)[0]} of {len(finite)} is "
-                f"not finite ({np.count_nonzero(~finite)} such)."
-            )
-    # A sum of D products is wrong by at most D/2 eps of the norms' product, whatever
-    # the order (Higham 2002, section 3.1); of two sums, by twice that.
-    error = (audio.shape[1] + 2) * np.finfo(np.float64).eps * norms
-    (audio_error, visual_error), (audio_norm, visual_norm) = error, norms.max(axis=1)
-    return {
-        "a2v": match - audio_error * visual_norm,
-        "v2a": match - visual_error * audio_norm,
-    }
-
-
-def _count(at_least: np.ndarray, axis: int) -> np.ndarray:
-    """Counts along an axis, in half the time of np.count_nonzero's 64 bits."""
-    return at_least.sum(axis, dtype=np.min_scalar_type(at_least.shape[axis]))
-
-
-def _blocks(n: int, size: int) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, n, size))
 
 
 def recall_at_k(rank: np.ndarray, k: int, n: int | None = None) -> float:
