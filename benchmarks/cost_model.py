@@ -13,10 +13,11 @@ from absl import flags
 from avl_tf import program, settings
 from avl_tf.errors import UserError
 from benchmarks import flops, rows
-from benchmarks.run import RESULTS
-from benchmarks.steps import CLIPS as STEP_CLIPS
+from benchmarks.rows import RESULTS
 
 CORPORA = {"1k": 1_000, "100k": 100_000, "1.2M": 1_200_000}
+_STEP = 128  # clips, of the authors' fine-tuning
+_STEP_CLIPS = 16  # of train_step_full
 _CLIP_S = 10  # of a training clip, and of the benchmark's waveform
 _WAV_BYTES_PER_S = 2 * 16_000  # what the authors keep: 16 kHz, 16 bits, mono
 _AUTHORS_GPU_H = 2 * 2 * 24  # AVLnet section 3.1
@@ -85,7 +86,7 @@ def costs(
     cnn_2d = flops.resnet152(*_FRAME) * seconds
     cnn_3d = flops.resnext101_3d() * seconds * 1.5
     training = 3 * flops.avlnet() * n_clips
-    step_s = figures["train_step_full"]["ours"] / STEP_CLIPS["n_clips"]
+    step_s = figures["train_step_full"]["ours"] / _STEP_CLIPS
 
     def gpu_h(flop: float) -> float:
         return flop / gpu_flop_per_s / 3600
@@ -131,10 +132,20 @@ def main() -> None:
         f"frame of {_FRAME[0]} x {_FRAME[1]}; ResNeXt-101 3D "
         f"{flops.resnext101_3d() / 1e9:.1f} for 16 frames."
     )
+    print(training_rate(rate))
     theirs = 3 * flops.avlnet() * 30 * 32 * CORPORA["1.2M"] / (_AUTHORS_GPU_H * 3600)
     print(
         f"The authors report 2 V100 for about 2 days: {theirs / 1e12:.0f} TFLOP/s each "
         f"by this count, {theirs / 1.25e12:.0f} % of a V100's peak."
+    )
+
+
+def training_rate(flop_per_s: float) -> str:
+    """Says how many clips and steps a second such a rate is."""
+    clips = flop_per_s / (3 * flops.avlnet())
+    return (
+        f"Training at that rate: {clips:,.0f} clips of {_CLIP_S} s a second, "
+        f"{clips / _STEP:.1f} steps of {_STEP}."
     )
 
 

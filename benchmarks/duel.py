@@ -7,7 +7,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,17 +18,17 @@ from benchmarks.rows import Row, brief
 
 _ROOT = pathlib.Path(__file__).parent.parent
 
-Run = dict[str, float]
+Run = dict[str, Any]
 
 
 class Side:
     """A program of benchmarks/sides/ in a process of its own; a context manager.
 
     All sides have the same cores: n_cores of this machine's, or all of them. Thread
-    pools take their size from that. No GPU is visible.
+    pools take their size from that. With n_cores no GPU is visible.
 
     Attributes:
-        ready: the first answer (side.serve).
+        ready: the first answer (side.serve), and ready_s, from the process's start.
     """
 
     def __init__(self, program: str, n_cores: int | None = None, **settings):
@@ -41,11 +43,12 @@ class Side:
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": str(len(given)),
-            "CUDA_VISIBLE_DEVICES": "-1",
+            **({"CUDA_VISIBLE_DEVICES": "-1"} if self.n_cores else {}),
             "TF_CPP_MIN_LOG_LEVEL": "2",
         }
         module = f"benchmarks.sides.{self.program}"
         self._log = tempfile.TemporaryFile("w+")
+        started = time.perf_counter()
         # The process inherits the cores; libraries look at them when imported.
         os.sched_setaffinity(0, given)
         try:
@@ -62,6 +65,7 @@ class Side:
             os.sched_setaffinity(0, cores)
         try:
             self.ready = self._answer()
+            self.ready["ready_s"] = time.perf_counter() - started
         except BaseException:
             self.__exit__()
             raise
@@ -71,6 +75,11 @@ class Side:
         self._process.kill()
         self._process.communicate()
         self._log.close()
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it computes on a GPU, whose products are of shorter numbers."""
+        return "GPU" in self.ready.get("device", "")
 
     def repeat(self) -> Run:
         """Does the work once more; ValueError with its last words if it fails."""
@@ -115,7 +124,7 @@ def compare(
 
     The note gets the figures' ranges.
     """
-    figures = [[figure(run) for run in runs] for runs in (ours, other)]
+    figures = [tuple(figure(run) for run in runs) for runs in (ours, other)]
     ranges = [f"{brief(min(f))}-{brief(max(f))}" for f in figures]
     spread = f"{len(ours)} runs: ours {ranges[0]}, other {ranges[1]}"
     return Row(
@@ -125,6 +134,9 @@ def compare(
         other_name=other_name,
         unit=unit,
         note="; ".join(filter(None, [spread, note])),
+        ours_repeats=figures[0],
+        other_repeats=figures[1],
+        device=str(ours[0].get("device", "")),
     )
 
 

@@ -3,13 +3,17 @@
 import dataclasses
 import json
 import os
+import statistics
 from collections.abc import Iterable, Sequence
 
 from avl_tf.errors import UserError
 from avl_tf.manifest import write_text
 
+RESULTS = os.path.join(os.path.dirname(__file__), "results.json")
 HEADER = ("name", "ours", "other", "other_name", "unit", "ratio")
 _NUMBERS = ("ours", "other", "ratio")
+# Beyond it the two runs of a row say different things.
+MOST_APART = 1.15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +21,9 @@ class Row:
     """One figure of ours beside the same figure of an alternative.
 
     note: the ranges of the repeats, what was checked and what else to know of the row;
-    it is printed, and not kept in results.json.
+    it is printed, and not kept in results.json. ours_repeats, other_repeats: the
+    figures that ours and other are the medians of, in their order; device: what ours
+    was computed on, if it was told.
     """
 
     name: str
@@ -26,6 +32,20 @@ class Row:
     other_name: str
     unit: str
     note: str = ""
+    ours_repeats: tuple[float, ...] = ()
+    other_repeats: tuple[float, ...] = ()
+    device: str = ""
+
+    @property
+    def apart(self) -> float | None:
+        """How many times apart the row's two runs are, of the side that moved more.
+
+        A run is the median of the first half of the repeats, and of the second; None
+        where there are no two.
+        """
+        both = (self.ours_repeats, self.other_repeats)
+        found = [apart(repeats) for repeats in both if len(repeats) > 1]
+        return max(found, default=None)
 
     @property
     def ratio(self) -> float:
@@ -35,7 +55,22 @@ class Row:
 
     def to_json(self) -> dict:
         """Returns the row as results.json holds it."""
-        return {key: getattr(self, key) for key in HEADER}
+        both = (self.ours_repeats, self.other_repeats)
+        ranges = [[min(of), max(of)] if of else None for of in both]
+        return {
+            **{key: getattr(self, key) for key in HEADER},
+            "repeats": [max(1, len(of)) for of in both],
+            "range": ranges,
+            "apart": self.apart,
+            "device": self.device,
+        }
+
+
+def apart(repeats: Sequence[float]) -> float:
+    """How many times the medians of the first and the second half are apart."""
+    half = len(repeats) // 2
+    low, high = sorted(map(statistics.median, (repeats[:half], repeats[-half:])))
+    return high / low
 
 
 def write(path: str, rows: Iterable[dict]) -> None:
@@ -54,7 +89,8 @@ def read(path: str) -> list[dict]:
         raise FileNotFoundError(f"{path}: not there. `make bench` writes it.")
     with open(path) as stream:
         try:
-            return [{key: row[key] for key in HEADER} for row in json.load(stream)]
+            found = json.load(stream)
+            return [{key: row[key] for key in HEADER} | row for row in found]
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path}: not a file of results ({error!r}). Delete it and run "
@@ -70,12 +106,23 @@ def merged(before: Iterable[dict], new: Iterable[dict]) -> list[dict]:
 
 
 def table(rows: Iterable[dict]) -> str:
-    """Formats rows as a Markdown table."""
+    """Formats rows as a Markdown table, with a line on those that moved."""
+    rows = list(rows)
+    moved = [row["name"] for row in rows if (row.get("apart") or 1) > MOST_APART]
     cells = [
         [brief(row[key]) if key in _NUMBERS else row[key] for key in HEADER]
         for row in rows
     ]
-    return markdown(HEADER, cells, right=_NUMBERS)
+    for cell in cells:
+        if cell[0] in moved:
+            cell[0] += " *"
+    text = markdown(HEADER, cells, right=_NUMBERS)
+    if moved:
+        text += (
+            f"\n\n*: its two runs, the halves of its repeats, are more than "
+            f"{100 * MOST_APART - 100:.0f} % apart. Measure again on a quiet machine."
+        )
+    return text
 
 
 def markdown(

@@ -7,44 +7,32 @@ beside it spoils the figures: keep the machine quiet. With --only the other grou
 stay as they are.
 """
 
+import importlib
 import os
-import pathlib
-import platform
+import time
 
 from absl import flags, logging
 
 from avl_tf import program
 from avl_tf.errors import UserError
-from benchmarks import (
-    bilingual,
-    export,
-    extraction,
-    help,
-    indexing,
-    log_mel,
-    ranks,
-    reading,
-    rows,
-    search,
-    steps,
-    sweep,
+from benchmarks import machine, rows, search
+from benchmarks.rows import RESULTS
+
+# Modules of this folder, imported when they are wanted: most import TensorFlow.
+GROUPS = (
+    "log_mel",
+    "reading",
+    "steps",
+    "bilingual",
+    "ranks",
+    "export",
+    "extraction",
+    "help",
+    "indexing",
+    "search",
 )
 
-GROUPS = {
-    "log_mel": log_mel.measure,
-    "reading": reading.measure,
-    "steps": steps.measure,
-    "bilingual": bilingual.measure,
-    "ranks": ranks.measure,
-    "export": export.measure,
-    "extraction": extraction.measure,
-    "help": help.measure,
-    "indexing": indexing.measure,
-    "search": search.measure,
-    "sweep": sweep.measure,
-}
-RESULTS = str(pathlib.Path(__file__).with_name("results.json"))
-
+flags.adopt_module_key_flags(search)
 _ONLY = flags.DEFINE_list(
     "only", [], f"Groups to measure, of {', '.join(GROUPS)}; all if empty."
 )
@@ -70,32 +58,32 @@ def main() -> None:
     if _SHOW.value:
         print(rows.table(rows.read(out or RESULTS)))
         return
-    logging.info("on %s", machine())
+    about = machine.describe()
+    logging.info(
+        "on %s (%s), %d cores, load before %.1f",
+        about["cpu"],
+        about["instruction_set"],
+        about["cores"],
+        machine.load(),
+    )
     kept = rows.read(out) if _ONLY.value and out and os.path.exists(out) else []
     for group in _ONLY.value or GROUPS:
         logging.info("measuring %s", group)
-        found = GROUPS[group](_QUICK.value)
+        started, load_before = time.monotonic(), machine.load()
+        found = importlib.import_module(f"benchmarks.{group}").measure(_QUICK.value)
+        of_group = {
+            "group": group,
+            "group_s": round(time.monotonic() - started, 1),
+            "load": [load_before, machine.load()],
+            "machine": about,
+        }
+        logging.info("%s took %.0f s", group, of_group["group_s"])
         for row in found:
             logging.info("%s: %s", row.name, row.note)
-        kept = rows.merged(kept, [row.to_json() for row in found])
+        kept = rows.merged(kept, [row.to_json() | of_group for row in found])
         if out:  # after each group: the next may fail
             rows.write(out, kept)
     print(rows.table(kept))
-
-
-def machine() -> str:
-    """The processor, its cores and how busy they are."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = pathlib.Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        models = [
-            line.partition(":")[2].strip()
-            for line in cpuinfo.read_text().splitlines()
-            if line.startswith("model name")
-        ]
-        name = models[0] if models else name
-    cores = len(os.sched_getaffinity(0))
-    return f"{name}, {cores} cores, load before {os.getloadavg()[0]:.1f}"
 
 
 def cli() -> None:

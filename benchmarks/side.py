@@ -13,12 +13,12 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
 
-Facts = dict[str, float]
+Facts = dict[str, Any]
 Work = Callable[[], Facts]
 
 
@@ -30,8 +30,8 @@ def serve(prepare: Callable[[dict], Work]) -> None:
             known of it (a loss, how many clips it was).
 
     The setting n_warm_ups is 2 if it is not there. The first answer has prepare_s,
-    warm_up_s (of each, the first of which traces and compiles) and the last one's
-    facts. Each answer after has wall_s and cpu_s (user +
+    warm_up_s (of each, the first of which traces and compiles), device and the last
+    one's facts. Each answer after has wall_s and cpu_s (user +
     system of all threads), peak_mb (the process's largest resident size so far) and
     the repeat's facts.
     """
@@ -46,13 +46,14 @@ def serve(prepare: Callable[[dict], Work]) -> None:
         started = time.perf_counter()
         ready.update(work())
         ready["warm_up_s"].append(time.perf_counter() - started)
-    _answer(answers, ready)
+    device = {"device": _device()}
+    _answer(answers, ready | device)
     for _ in sys.stdin:
         wall, cpu = time.perf_counter(), time.process_time()
         facts = work()
         wall_s, cpu_s = time.perf_counter() - wall, time.process_time() - cpu
         answer = {"wall_s": wall_s, "cpu_s": cpu_s, "peak_mb": _peak_mb()}
-        _answer(answers, answer | facts)
+        _answer(answers, answer | facts | device)
 
 
 def save_once(path: str, **arrays: npt.ArrayLike) -> None:
@@ -62,6 +63,21 @@ def save_once(path: str, **arrays: npt.ArrayLike) -> None:
     """
     if not os.path.exists(path):
         np.savez(path, **arrays)
+
+
+def _device() -> str:
+    """What this side's library computes on, as in "1 GPU (Tesla T4)"; "" of neither."""
+    if "torch" in sys.modules:
+        import torch
+
+        if torch.cuda.is_available():
+            return f"1 GPU ({torch.cuda.get_device_name(0)})"
+        return "the CPU"
+    if "tensorflow" in sys.modules:
+        from avl_tf import processors
+
+        return processors.describe()[0]
+    return ""
 
 
 def _peak_mb() -> float:

@@ -15,7 +15,7 @@ PAGES = [
     "docs/units.md",
     *("docs/concepts.md", "docs/matchmaps.md"),
     *(f"docs/{name}.md" for name in ("remote", "reproduce", "reliability")),
-    "docs/performance.md",
+    *("docs/performance.md", "docs/gpu.md"),
     "CONTRIBUTING.md",
 ]
 KINDS = {"sh", "python", "json", "text"}

@@ -2,13 +2,17 @@
 
 import importlib.util
 import json
+import os
+import pathlib
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from programs import fails_in_one_line, run
+from programs import environment, fails_in_one_line, run
 
-from benchmarks import cost_model, duel, export, flops, rows, search, steps
+from benchmarks import cost_model, duel, export, flops, machine, rows, search, steps
 from benchmarks.duel import Side
 from benchmarks.rows import Row
 
@@ -22,7 +26,12 @@ def _check_rows(path, *names):
     by_name = {row["name"]: row for row in found}
     assert set(names) <= set(by_name)
     for row in found:
-        assert list(row) == ["name", "ours", "other", "other_name", "unit", "ratio"]
+        assert tuple(row)[:6] == rows.HEADER
+        assert {"repeats", "range", "apart", "device"} <= set(row)
+        if "machine" in row:
+            assert row["machine"]["cpu"] and row["machine"]["cores"]
+            assert {"python", "numpy"} <= set(row["machine"]["versions"])
+            assert len(row["load"]) == 2 and row["group_s"] >= 0
         assert row["ours"] > 0 and row["other"] > 0
         ratio = row["ours"] / row["other"]
         if not row["unit"].endswith(("/s", "/CPU-s")):
@@ -61,6 +70,37 @@ def test_rows_of_a_later_run_replace_those_of_the_same_name(tmp_path):
     (tmp_path / "results.json").write_text('[{"name": "a"}]')
     with pytest.raises(ValueError, match="not a file of results"):
         rows.read(path)
+
+
+def test_a_row_whose_two_runs_are_apart_is_marked():
+    steady = Row("a", 1, 2, "theirs", "s", "", (1, 1.1, 1.14), (2, 2))
+    moved = Row("b", 1, 2, "theirs", "s", "", (1, 1, 1), (2.0, 3.5, 2.4))
+    once = Row("c", 1, 2, "theirs", "s")
+    assert steady.apart == pytest.approx(1.14) and moved.apart == pytest.approx(1.2)
+    found = [row.to_json() for row in (steady, moved, once)]
+    assert [one["repeats"] for one in found] == [[3, 2], [3, 3], [1, 1]]
+    assert found[1]["range"] == [[1, 1], [2.0, 3.5]] and once.apart is None
+    table = rows.table(found)
+    assert "| b *  |" in table and "more than 15 % apart" in table
+    assert "| a    |" in table and "| c    |" in table
+    assert "apart" not in rows.table(found[::2])
+
+
+def test_the_machine_of_a_row_is_named():
+    found = machine.describe()
+    assert found["cpu"] and found["cores"] == len(os.sched_getaffinity(0))
+    assert found["versions"]["tensorflow"] and machine.load() >= 0
+    if "avx2" in pathlib.Path("/proc/cpuinfo").read_text():
+        assert found["instruction_set"] in ("AVX2", "AVX-512")
+
+
+@pytest.mark.parametrize("module", ["benchmarks.run", "benchmarks.cost_model"])
+def test_flags_are_read_without_tensorflow(module):
+    code = f"import sys, {module}; print('tensorflow' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_check_equal_refuses_other_work():
@@ -151,6 +191,7 @@ def test_cost_model_reckons_from_rows(tmp_path):
     done = run("benchmarks.cost_model", f"--results={tmp_path}/results.json")
     assert not done.returncode, done.stderr
     assert "1.2M" in done.stdout and "8,400" in done.stdout
+    assert "1,549 clips of 10 s a second, 12.1 steps of 128." in done.stdout
     del figures["log_mel"]
     del figures["extract_cpu"]  # the one that need not be there
     with pytest.raises(ValueError, match="no row log_mel"):

@@ -37,6 +37,7 @@ from avl_tf.training import (
 )
 from avl_tf.training.checkpoints import Checkpoints
 from avl_tf.training.loop import Loop
+from avl_tf.training.start_up import StartUp
 from avl_tf.training.tensorboard_log import TensorBoardLog
 
 
@@ -105,6 +106,7 @@ def train_stage(
     stage = stage.with_loss_settings()
     strategy = devices.strategy()
     index, n_workers = devices.worker(strategy)
+    clock = StartUp()
     processors.log("training", strategy.num_replicas_in_sync)
     with contextlib.nullcontext() if index else lock.sole_process(run_dir):
         admitted = admission.admit(
@@ -124,6 +126,7 @@ def train_stage(
                 "%s: %s", run_dir, branches.summary(info.model.branches, starts, frozen)
             )
         layers = admission.frozen_layers(stage, info.model, starts)
+        clock.mark("records")
         state = _make_state(strategy, stage, info, frozen, layers)
         take_step = steps.train_step(strategy, state, stage, steps_per_epoch)
         checkpoints = Checkpoints(run_dir, state, stage.keep_checkpoints, index == 0)
@@ -139,6 +142,7 @@ def train_stage(
             )
         source = init_from or stage.image_weights
         divergence.require_finite(state, checkpoints.latest or source or run_dir)
+        clock.mark("model")
         at = int(state.step.numpy())
         if n_workers > 1:
             seen = (flags_text, info.records_fingerprint, init_from, at, resumed)
@@ -153,6 +157,7 @@ def train_stage(
             )
             chosen_by = stage.best_metric.partition("/")[0]
             history.shared = overlap.tell(learnt, sets, chosen_by)
+        clock.mark("overlap")
         # Nothing is written before all that can be wrong has been looked at.
         log = TensorBoardLog(run_dir if index == 0 else None)
         if index == 0:
@@ -212,6 +217,9 @@ def train_stage(
                 n_candidates=stage.n_candidates,
             )
             dealt = _distribute(strategy, dataset.read(batches, records), n_workers)
+            clock.mark("first evaluation")
+            if index == 0:
+                take_step = clock.watched(take_step, run_dir)
             loop.train(take_step, dealt, steps_per_epoch, strategy)
         if index == 0:
             with checkpoints.writing():

@@ -13,9 +13,9 @@ from benchmarks.sides.torch_model import Avlnet, masked_margin_softmax
 
 def prepare(settings: dict) -> Work:
     config = settings["model"]
-    batch = {
-        k: torch.from_numpy(v) for k, v in random_clips(**settings["clips"]).items()
-    }
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    made = random_clips(**settings["clips"])
+    batch = {k: torch.from_numpy(v).to(device) for k, v in made.items()}
     model = Avlnet(
         batch["log_mel"].shape[2],
         config["audio_widths"],
@@ -23,6 +23,7 @@ def prepare(settings: dict) -> Work:
         config["embedding_dim"],
     )
     model.load_state_dict(torch.load(settings["weights"], weights_only=True))
+    model.to(device)
     if settings["work"] == "training":
         return _training(model, batch)
     return _embedding(model, batch, settings["found"])
@@ -47,7 +48,7 @@ def _embedding(model: Avlnet, batch: dict, found: str) -> Work:
 
     def work():
         with torch.inference_mode():
-            audio, visual = (value.numpy() for value in model(**batch))
+            audio, visual = (value.cpu().numpy() for value in model(**batch))
         save_once(found, audio_embedding=audio, visual_embedding=visual)
         return {"n_clips": len(audio)}
 
