@@ -1,5 +1,6 @@
 """The losses against the authors' values and against their formulas in NumPy."""
 
+import inspect
 import itertools
 import pathlib
 
@@ -222,6 +223,50 @@ def test_half_precision_embeddings_have_a_float32_loss(name):
     assert float(found) == pytest.approx(FORMULAS[name][1](), rel=0.02)
 
 
+LARGE = (200 * np.random.default_rng(2).normal(size=(2, 5, 99))).astype("f2")
+
+
+@pytest.mark.parametrize("name", [*FORMULAS, "mil_nce"])
+def test_products_of_half_precision_embeddings_do_not_overflow(name):
+    def loss(audio, visual):
+        if name == "mil_nce":
+            return losses.mil_nce(visual, audio[:, None])
+        return FORMULAS[name][0](audio, visual)
+
+    # Their products are above 65504, the largest float16.
+    assert np.abs(LARGE[0].astype("f") @ LARGE[1].astype("f").T).max() > 1e5
+    found = loss(*LARGE)
+    assert float(found) == pytest.approx(float(loss(*LARGE.astype("f"))), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mms", "bce", "max_margin", "mil_nce"])
+def test_losses_are_traced_without_knowing_a_shape(name):
+    loss, other = getattr(losses, name), VISUAL
+    if name == "mil_nce":
+        other = np.random.default_rng(1).normal(size=(5, 2, 3))
+    unknown = [tf.TensorSpec(None, tf.float64)] * 2
+    traced = tf.function(loss, input_signature=unknown)
+    assert float(traced(AUDIO, other)) == pytest.approx(float(loss(AUDIO, other)))
+
+
+def test_losses_name_what_they_take():
+    for name in set(losses.__all__) - {"at_least_float32", "mil_nce"}:
+        loss = getattr(losses, name)
+        if name in ("distillation", "nearest_neighbors"):
+            continue
+        assert list(inspect.signature(loss).parameters)[:2] == ["audio", "visual"]
+        assert "audio, visual: float [B, D]" in inspect.getdoc(loss)
+    by_name = losses.mms(audio=AUDIO, visual=VISUAL, margin=0.3)
+    assert float(by_name) == float(losses.mms(AUDIO, VISUAL, 0.3))
+
+
+def test_what_bce_learns_may_be_of_another_type():
+    learnt = tf.constant(3.0), tf.constant(-0.5)
+    found = losses.bce(AUDIO, VISUAL, *learnt, "all")
+    assert found.dtype == tf.float64
+    assert float(found) == pytest.approx(_bce("all"), rel=1e-12)
+
+
 def test_masked_pairs_pull_nothing():
     loss = FORMULAS["mms_masked"][0]
     _, (of_audio, _) = _differentiate(loss, AUDIO, VISUAL)
@@ -350,6 +395,7 @@ def test_wrong_arguments_are_an_error():
         (lambda: losses.triplet(AUDIO, VISUAL, "easy"), "got 'easy'"),
         (lambda: losses.mms_masked(AUDIO, VISUAL, GROUPS[:4]), "a group for each"),
         (lambda: losses.max_margin(AUDIO, VISUAL, 0.1, None, 0.5), "a group for each"),
+        (lambda: losses.max_margin(AUDIO, VISUAL, 0.1, GROUPS, 1.5), "0 to 1, got 1.5"),
         (lambda: losses.bce(AUDIO, VISUAL, negatives="few"), "got 'few'"),
         (lambda: losses.mil_nce(VISUAL, AUDIO), r"candidates \[B, K, D\]"),
         (lambda: losses.mil_nce(VISUAL, AUDIO[:4, None]), r"candidates \[B, K, D\]"),

@@ -50,6 +50,7 @@ def bce(
         raise ValueError(
             f"negatives: expected {' or '.join(NEGATIVES)}; got '{negatives}'."
         )
+    scale, offset = (tf.cast(one, similarity.dtype) for one in (scale, offset))
     logits = scale * similarity + offset
     match = tf.linalg.diag_part(logits)
     n_pairs = tf.shape(logits)[0]

@@ -34,8 +34,8 @@ def mil_nce(
         f"{visual.shape} {visual.dtype.name} and {candidates.shape} "
         f"{candidates.dtype.name}"
     )
-    n_items, n_candidates, dim = (*candidates.shape, None, None, None)[:3]
-    fits = visual.shape.rank in (2, None) and candidates.shape.rank in (3, None)
+    fits = candidates.shape.is_compatible_with([None, None, None])
+    n_items, n_candidates, dim = candidates.shape.with_rank(3) if fits else [None] * 3
     if not (fits and visual.shape.is_compatible_with([n_items, dim])):
         raise ValueError(
             f"expected embeddings [B, D] and candidates [B, K, D]; got {both}."
@@ -44,8 +44,10 @@ def mil_nce(
         raise ValueError(f"expected embeddings of one floating type; got {both}.")
     if 0 in (n_items, n_candidates):
         raise ValueError(f"this loss needs a pair and a candidate or more; got {both}.")
+    # Before the products, which half precision may not hold.
+    visual, candidates = at_least_float32(visual), at_least_float32(candidates)
     found = tf.einsum("id,jkd->ijk", visual, candidates)
-    return of_similarities(at_least_float32(found), count_positives_twice)
+    return of_similarities(found, count_positives_twice)
 
 
 def of_similarities(

@@ -32,13 +32,18 @@ def max_margin(
         hard_negative_rate: 0 is without weights; the authors' default is 0.5.
 
     Raises:
-        ValueError: there is not one group for each pair, though weights need them.
+        ValueError: there is not one group for each pair, though weights need them, or
+            the rate is not of 0 to 1.
 
     Source: Miech et al. 2019 (HowTo100M) loss.py, its negative_weighting by groups.
     Differs: recordings may have unlike numbers of pairs; of V recordings with as many
         each the weights are theirs, V * h and V * (1 - h) / (V - 1). A batch of one
         recording has the weight h.
     """
+    if not 0 <= hard_negative_rate <= 1:
+        raise ValueError(
+            f"expected a hard_negative_rate from 0 to 1, got {hard_negative_rate}."
+        )
     match = tf.linalg.diag_part(similarity)
     in_rows = tf.nn.relu(margin + similarity - match[:, None])
     in_columns = tf.nn.relu(margin + similarity - match[None, :])

@@ -1,16 +1,14 @@
 """What all losses look at: the inner products of two batches of embeddings."""
 
+import inspect
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec
 
 import tensorflow as tf
 
-P = ParamSpec("P")
-
 
 def of_embeddings(
-    loss: Callable[Concatenate[tf.Tensor, P], tf.Tensor], at_least: int = 1
-) -> Callable[Concatenate[tf.Tensor, tf.Tensor, P], tf.Tensor]:
+    loss: Callable[..., tf.Tensor], at_least: int = 1
+) -> Callable[..., tf.Tensor]:
     """Makes a loss of embeddings from one of their similarities.
 
     Args:
@@ -23,11 +21,19 @@ def of_embeddings(
         It raises ValueError if the embeddings are known not to fit each other.
     """
 
-    def of_both(audio, visual, /, *args, **kwargs):
+    def of_both(audio, visual, *args, **kwargs):
         found, _ = of_pairs(audio, visual, at_least)
         return loss(found, *args, **kwargs)
 
-    of_both.__name__, of_both.__doc__ = loss.__name__, loss.__doc__
+    signature = inspect.signature(loss)
+    either = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    both = [inspect.Parameter(name, either) for name in ("audio", "visual")]
+    given = [*both, *list(signature.parameters.values())[1:]]
+    of_both.__signature__ = signature.replace(parameters=given)  # type: ignore[attr-defined]
+    of_both.__name__ = loss.__name__
+    of_both.__doc__ = (loss.__doc__ or "").replace(
+        "similarity: [B, B]", "audio, visual: float [B, D]"
+    )
     return of_both
 
 
@@ -60,7 +66,9 @@ def of_pairs(
     n_known = (audio.shape[:1] or [None])[0]
     if n_known is not None and n_known < at_least:
         raise ValueError(f"this loss needs {at_least} pairs or more; got {both}.")
-    similarity = at_least_float32(tf.matmul(audio, visual, transpose_b=True))
+    # Before the products, which half precision may not hold.
+    audio, visual = at_least_float32(audio), at_least_float32(visual)
+    similarity = tf.matmul(audio, visual, transpose_b=True)
     return similarity, tf.shape(similarity)[0]
 
 
