@@ -38,7 +38,7 @@ def measure(quick: bool) -> list[Row]:
         return [
             *_against_the_floor(video, seconds, scratch, 2 if quick else 7),
             _memory(video, long, long_seconds, scratch),
-            _two_workers(video, seconds, scratch, 1 if quick else 7),
+            _two_workers(video, seconds, scratch, 1 if quick else 5),
         ]
 
 

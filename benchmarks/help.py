@@ -15,7 +15,7 @@ _OTHER = "importing TensorFlow"
 
 def measure(quick: bool) -> list[Row]:
     programs = re.findall(r"^ +avl-.* = (.*):cli$", _setup(), re.MULTILINE)
-    n_repeats = 1 if quick else 5
+    n_repeats = 1 if quick else 3
     other = _median_s(["-c", "import tensorflow"], 1 if quick else 3)
     rows = []
     for name, argument in (("help", "--help"), ("help_slip", "--no_such_flag")):

@@ -224,10 +224,35 @@ print(json.dumps(output["audio_embedding"][0].numpy().tolist()))
     assert np.abs(found - _expected(run_dir, waveform)).max() < 1e-3
 
 
-def test_a_second_export_stands_beside_the_first(run_dir):
+def test_a_second_export_stands_beside_the_first(run_dir, monkeypatch):
+    """It takes one tracing a signature, and one process."""
+    traced, started = [], []
+
+    def counted(name, function):
+        def trace(*arguments):
+            traced.append(name)
+            return function(*arguments)
+
+        return trace
+
+    for maker in ("of_audio", "of_features"):
+        make = getattr(serving.signatures, maker)
+
+        def made(*arguments, make=make):
+            found = make(*arguments).items()
+            return {name: (counted(name, of), given) for name, (of, given) in found}
+
+        monkeypatch.setattr(serving.signatures, maker, made)
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *a, **k: started.append(a) or popen(*a, **k)
+    )
     first = (run_dir / "export" / "1" / "saved_model.pb").read_bytes()
     assert serving.export(str(run_dir)) == f"{run_dir}/export/2"
     assert sorted(p.name for p in run_dir.glob("export*/*")) == ["1", "2"]
+    loaded = tf.saved_model.load(str(run_dir / "export" / "2")).signatures
+    assert sorted([*traced, "serving_default"]) == sorted(loaded)
+    assert len(started) == 1
     assert (run_dir / "export" / "1" / "saved_model.pb").read_bytes() == first
 
 
