@@ -1,6 +1,7 @@
 """Speech is found where it is, and neither in noise nor in music."""
 
 import importlib.util
+import json
 import pathlib
 import subprocess
 import sys
@@ -9,8 +10,9 @@ import time
 import narrated
 import numpy as np
 import pytest
-from programs import environment
+from programs import environment, run
 
+from avl_tf import manifest, media
 from data_prep.builder import segmenter_process, segmenters
 
 _TOLERANCE_S = 0.35
@@ -144,3 +146,32 @@ def test_join_bridges_pauses_up_to_the_limit(pause_s, expected):
 
 def test_join_keeps_the_later_end_of_spans_that_overlap():
     assert segmenters.join([(0, 4), (1, 2), (3, 5)], 0) == [(0, 5)]
+
+
+def test_a_manifest_is_told_how_much_speech_is_in_its_clips(tmp_path):
+    waveform, spans = narrated.scene()
+    media.write_wav(tmp_path / "scene.wav", waveform, media.SAMPLE_RATE)
+    start_s, end_s = spans[0]
+    clips = [{"start_s": a, "end_s": b} for a, b in (spans[0], (end_s + 1, end_s + 6))]
+    clips[0] |= {"label": "é, b", "end_s": start_s + 2}
+    lines = [
+        {"id": "r0", "media": "scene.wav", "clips": clips, "duration_s": 9.5},
+        {"id": "r1", "media": "scene.wav", "labels": {"a": [1]}},
+        {"id": "r2", "media": "scene.wav", "start_s": end_s + 1, "end_s": end_s + 6},
+        {"id": "r3", "media": "gone.wav", "clips": clips},
+    ]
+    given, out = tmp_path / "m.jsonl", tmp_path / "out" / "m.jsonl"
+    manifest.write_manifest(str(given), lines)
+    out.parent.mkdir()
+    done = run("data_prep.speech", f"--manifest={given}", f"--out={out}")
+    assert "r3: no speech_s" in done.stderr and "1 of 4 recordings" in done.stderr
+    assert done.returncode == 1
+    made = [json.loads(line) for line in out.read_text().splitlines()]
+    speech, noise = (clip.pop("speech_s") for clip in made[0]["clips"])
+    assert speech == pytest.approx(2, abs=_TOLERANCE_S) and noise == 0
+    whole = made[1]["labels"].pop("speech_s")
+    expected = sum(b - a for a, b in spans)
+    assert whole == pytest.approx(expected, abs=_TOLERANCE_S * len(spans))
+    assert made[2].pop("labels") == {"speech_s": 0}
+    for line, one in zip(lines, made, strict=True):
+        assert line | {"media": str(tmp_path / line["media"])} == one
