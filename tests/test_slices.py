@@ -15,10 +15,10 @@ from avl_tf.records import open_records
 from avl_tf.settings.slices import SliceConfig
 
 CLIPS = [
-    {"id": "a", "kind": "talk", "loud": True, "n": 3, "odd": "1", "tags": ["x"]},
+    {"id": "a", "kind": "talk", "loud": True, "n": 3, "odd": "1", "tags": ["x", "y"]},
     {"id": "b", "kind": "a, b", "loud": False, "n": 0, "odd": 1, "tags": []},
-    {"id": "c", "kind": "", "loud": True, "n": 7.5, "odd": None, "tags": []},
-    {"id": "d", "kind": "talk", "n": None, "odd": None, "tags": []},
+    {"id": "c", "kind": "", "loud": True, "n": 7.5, "odd": None, "tags": ["y"]},
+    {"id": "d", "kind": "talk", "n": None, "odd": None, "spans": [[0, 1]]},
 ]
 
 
@@ -39,6 +39,8 @@ def cut(*items, clips=CLIPS):
             ["n=0", "3", "7.5"],
             {"n 0 to 3": [1], "n 3 to 7.5": [0], "n 7.5 or more": [2], "n=(none)": [3]},
         ),
+        (["tags"], {"tags=x": [0], "tags=y": [0, 2], "tags=(none)": [1, 3]}),
+        (["tags=y", "tags=(none)"], {"tags=y": [0, 2], "tags=(none)": [1, 3]}),
         (["n=2,8"], {"n below 2": [1], "n 2 to 8": [0, 2], "n=(none)": [3]}),
         (
             ["n=3", "loud=true"],
@@ -61,7 +63,7 @@ def test_clips_are_told_apart_by_a_field(items, expected):
     [
         (
             ["speach"],
-            "x: no clip has a field 'speach'. There are id, kind, loud, n, odd, tags. ",
+            "clip has a field 'speach'. There are id, kind, loud, n, odd, spans, tags",
         ),
         (
             ["kind=song"],
@@ -76,7 +78,11 @@ def test_clips_are_told_apart_by_a_field(items, expected):
         (["n=1e999,2e999"], "the edges must rise"),
         (["n=many"], "--slices=n=many: 'n' holds numbers"),
         (["odd"], "x: 'odd' is of several types: 1 in record a, 1 in record b"),
-        (["tags"], "x: 'tags' holds lists"),
+        (["spans"], "x: 'spans' holds lists of other things than texts"),
+        (
+            ["tags=z"],
+            "no clip has tags=z, .* values: y \\(2\\), \\(none\\) \\(2\\), x",
+        ),
         (["kind", "kind"], "--slices: 'kind' stands twice"),
         (["kind="], "--slices: expected FIELD"),
         (["5"], "no clip has a field '5'"),

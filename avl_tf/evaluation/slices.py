@@ -30,8 +30,9 @@ def cut(
         place: what messages begin with.
 
     Returns:
-        The places of the clips by the name of the slice, in the order of wanted. Clips
-        without the field are "FIELD=(none)".
+        The places of the clips by the name of the slice, in the order of wanted. A clip
+        with a list of texts is in the slice of each. Clips without the field, or with
+        an empty list, are "FIELD=(none)".
 
     Raises:
         UserError: a field is unknown or of several types, or a slice has no clip.
@@ -56,7 +57,8 @@ def draw_sounds(
 
     Args:
         clips, place: as of cut.
-        field, value: what clips without a word have; "" is an empty text, or no field.
+        field, value: what clips without a word have; "" is an empty text or list, or no
+            field.
         seed: of the draw.
 
     Returns:
@@ -70,7 +72,8 @@ def draw_sounds(
         drawn too.
     """
     values = _values(clips, field, place)
-    _kind(clips, values, f"{place}: '{field}'")
+    if value not in ("", NONE):  # of what a list is does not matter if it is empty
+        _kind(clips, values, f"{place}: '{field}'")
     silent = np.array([_is(one, value) for one in values])
     if silent.all() or not silent.any():
         which = "every" if silent.all() else "no"
@@ -97,11 +100,11 @@ def _values(clips: Sequence[Fields], field: str, place: str) -> list[Any]:
             "come from the manifest, --manifest=SET=PATH."
         )
     values = [clip.get(field) for clip in clips]
-    return [None if value in ("", NONE) else value for value in values]
+    return [None if value in ("", NONE, []) else value for value in values]
 
 
 def _kind(clips: Sequence[Fields], values: Sequence[Any], place: str) -> type:
-    """The one type of values that are there: bool, float (of all numbers) or str."""
+    """The one type of values: bool, float (of all numbers), str or list (of texts)."""
     kinds: dict[type, tuple[str, Any]] = {}
     for clip, value in zip(clips, values, strict=True):
         if value is not None:
@@ -114,16 +117,18 @@ def _kind(clips: Sequence[Fields], values: Sequence[Any], place: str) -> type:
             f"record {b}. A field makes slices if it is of one."
         )
     kind = next(iter(kinds), str)
-    if kind is list:
+    if kind is list and not all(
+        isinstance(one, str) for value in values if value for one in value
+    ):
         raise UserError(
-            f"{place} holds lists. Slices are made by texts, numbers, or true and "
-            "false."
+            f"{place} holds lists of other things than texts. Slices are made by "
+            "texts, lists of texts, numbers, or true and false."
         )
     return kind
 
 
 def _each(values: Sequence[Any], field: str, kind: type, place: str) -> Slices:
-    there = sorted({value for value in values if value is not None})
+    there = sorted({one for value in values for one in _items(value)} - {None})
     if len(there) > _MOST:
         advice = f"--slices={field}=0,5,10 names edges of numbers"
         if kind is not float:
@@ -190,13 +195,19 @@ def _binned(
 
 
 def _where(values: Sequence[Any], wanted: Any) -> np.ndarray:
-    return np.flatnonzero([value == wanted for value in values])
+    return np.flatnonzero([wanted in _items(value) for value in values])
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _is(value: Any, text: str) -> bool:
     """Whether a value is what a user writes for it."""
     if value is None:
         return text in ("", NONE)
+    if isinstance(value, list):
+        return text in value
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             return value == float(text)
@@ -207,7 +218,8 @@ def _is(value: Any, text: str) -> bool:
 
 def _told(values: Sequence[Any]) -> str:
     """The most frequent values of a field, with how often each is there."""
-    counts = collections.Counter(NONE if v is None else _text(v) for v in values)
+    every = (one for value in values for one in _items(value))
+    counts = collections.Counter(NONE if one is None else _text(one) for one in every)
     shown = [f"{_shown(text)} ({n})" for text, n in counts.most_common(5)]
     more = len(counts) - len(shown)
     others = f" and {counted(more, 'other')}" if more else ""
