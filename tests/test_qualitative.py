@@ -157,7 +157,8 @@ def test_queries_are_drawn_or_named():
     [
         (["--queries=r1@2.00-4.01"], "'r1@2.00-4.01'. The nearest are r1@2.00-4.00"),
         (["--manifest=m.jsonl"], "m.jsonl"),
-        (["--models=x=a,x=b"], "--models: expected PATH or NAME=PATH"),
+        (["--models=a/seed0,b/seed0"], "a/seed0 and b/seed0 are both called 'seed0'"),
+        (["--models=x="], "--models: expected PATH or NAME=PATH"),
         (["--models=gone"], "gone"),
     ],
     ids=str,

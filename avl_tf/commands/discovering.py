@@ -161,13 +161,14 @@ def _warn_of_few(
     for span in itertools.chain(*words):
         length_s = min(span.end_s, _LONG_S) - span.start_s
         spoken[span.text] += 1 + int(length_s / config.window_s)
-    if 0 < (times := max(spoken.values(), default=0)) < config.k:
+    k = min(config.k, max(heard))
+    if 0 < (times := max(spoken.values(), default=0)) < k:
         logging.warning(
-            "no word is spoken more than about %d times: with --k=%d no dimension's "
+            "no word is spoken more than about %d times: of %d inputs no dimension's "
             "audio can be much purer than %.2f.",
             times,
-            config.k,
-            times / config.k,
+            k,
+            times / k,
         )
 
 

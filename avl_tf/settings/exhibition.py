@@ -43,10 +43,13 @@ class ExhibitionConfig:
             name, equals, path = item.partition("=")
             if not equals or os.path.exists(item):
                 name, path = os.path.basename(item.rstrip("/")), item
-            if not name.strip() or not path.strip() or name.strip() in found:
+            name, path = name.strip(), path.strip()
+            if not name or not path:
+                raise UserError(f"--models: expected PATH or NAME=PATH, got '{item}'.")
+            if name in found:
                 raise UserError(
-                    f"--models: expected PATH or NAME=PATH with each name once, got "
-                    f"'{item}'."
+                    f"--models: {found[name]} and {path} are both called '{name}'. "
+                    "Name them, NAME=PATH."
                 )
-            found[name.strip()] = path.strip()
+            found[name] = path
         return found
