@@ -18,8 +18,9 @@ from avl_tf.model import build_model, filters_well, visual_input
 from avl_tf.runs import RunInfo, Weights
 from avl_tf.settings import branches
 from avl_tf.trained import hearing, identity
-from avl_tf.trained.embedder import Embedder, InvalidItem, Tower
+from avl_tf.trained.embedder import Embedder
 from avl_tf.trained.hearing import StepTower
+from avl_tf.trained.towers import InvalidItem, Tower
 
 _Towers = dict[str, Tower]
 _Steps = dict[str, StepTower]

@@ -1,13 +1,11 @@
 """Embeds files, waveforms and frames with a trained model."""
 
 import functools
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 from avl_tf import evaluation
 from avl_tf.backbones import Backbone
@@ -17,21 +15,10 @@ from avl_tf.evaluation.embedded import EmbeddedSet
 from avl_tf.media import Wanted
 from avl_tf.runs import RunInfo
 from avl_tf.settings.evaluation import EvaluationConfig
-from avl_tf.trained import hearing, identity, sources, streams
+from avl_tf.trained import hearing, identity, sources, streams, towers
 from avl_tf.trained.hearing import StepTower
 from avl_tf.trained.sources import Source
-
-# As evaluation's; InvalidItem if an item has no embedding.
-Tower = evaluation.Tower
-_BATCH = 64
-
-
-class InvalidItem(UserError):
-    """An item of a batch that a tower cannot embed: which, and why."""
-
-    def __init__(self, index: int, reason: str):
-        super().__init__(f"item {index} of the batch cannot be embedded: {reason}.")
-        self.index, self.reason = index, reason
+from avl_tf.trained.towers import InvalidItem, Tower
 
 
 class Embedder:
@@ -278,29 +265,8 @@ class Embedder:
         read: Callable[[Source], dict[str, Any]],
     ) -> np.ndarray:
         listed = given if isinstance(given, list) else [given]
-        for number, source in enumerate(listed):
-            sources.check(source, f"source {number} of {len(listed)}")
-        many = tqdm.tqdm(listed, unit="file", disable=None if len(listed) > 1 else True)
-        found = [np.zeros((0, self.embedding_dim), np.float32)]
-        for number, batch in enumerate(_batches(read(source) for source in many)):
-            try:
-                embedded = self._towers[branch](batch)
-            except InvalidItem as error:
-                index = number * _BATCH + error.index
-                raise UserError(
-                    f"source {index} of {len(listed)} ({sources.name(listed[index])}) "
-                    f"cannot be embedded: {error.reason}."
-                ) from error
-            found.append(embedded.numpy().astype(np.float32))
-        embeddings = np.concatenate(found)
-        sources.require_finite(listed, embeddings)
-        return embeddings
+        return towers.embed(self._towers[branch], listed, read, self.embedding_dim)
 
     def _hear(self, source: Source, wanted: Wanted, longest_s: float | None = None):
         config, alone = self._info.model.audio, self._hears_clips_alone
         return hearing.read(source, config, self.clip_s, alone, wanted, longest_s)
-
-
-def _batches(inputs: Iterator[dict[str, Any]]) -> Iterator[dict[str, tf.Tensor]]:
-    while batch := list(itertools.islice(inputs, _BATCH)):
-        yield {name: tf.stack([one[name] for one in batch]) for name in batch[0]}

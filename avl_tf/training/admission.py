@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import logging
 
-from avl_tf import comma_lists, evaluation, files, metrics, runs, settings
+from avl_tf import comma_lists, evaluation, files, metrics, runs
 from avl_tf.dataset import (
     ClipConfig,
     Records,
@@ -21,12 +21,12 @@ from avl_tf.dataset import (
 )
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig, caveats, clip_lengths
-from avl_tf.model import ModelConfig, codebooks, image_encoder
+from avl_tf.model import ModelConfig, image_encoder
 from avl_tf.records import RecordSet, ShardSpec, split_of
 from avl_tf.settings import branches, terms
 from avl_tf.settings.branches import Start
 from avl_tf.settings.stage import StageConfig
-from avl_tf.training import history
+from avl_tf.training import history, parents
 
 # Training records whose headers are read at the start, for the lengths of clips.
 _MOST_TOLD = 100_000
@@ -226,9 +226,9 @@ def run_info(
             f"{records.name} has no frozen features: give an --image_encoder for its "
             "images, or run data_prep.extract with a --backbone_2d."
         )
-    parents = {start.run: runs.read_info(start.run) for start in starts.values()}
-    for run, parent in parents.items():
-        _require_fitting(run, parent, records, model_config, starts)
+    notes = {start.run: runs.read_info(start.run) for start in starts.values()}
+    for run, parent in notes.items():
+        parents.require_fitting(run, parent, records, model_config, starts)
         if note := history.unfinished(run):
             logging.warning("%s: %s; its weights so far are taken.", run, note)
         if parent.log_mel_reference != heard:
@@ -251,65 +251,12 @@ def run_info(
         records_fingerprint=records.fingerprint,
         languages=spec.languages,
         parent=init_from,
-        synthetic=spec.synthetic or any(one.synthetic for one in parents.values()),
+        synthetic=spec.synthetic or any(one.synthetic for one in notes.values()),
         evaluation_fingerprints={k: v.fingerprint for k, v in evaluation_sets.items()},
     )
     for one in (records, *evaluation_sets.values()):
         runs.check_records(info, one, run_dir)
     return info
-
-
-# Settings that shape the weights of the one branch only, or of the others.
-_SEEN = ("image_encoder", "image_width", "visual_head")
-_OF_BOTH = ("embedding_dim", "head_hidden_dim", "similarity")
-
-
-def _require_fitting(
-    run: str,
-    parent: runs.RunInfo,
-    records: Records,
-    model_config: ModelConfig,
-    starts: Mapping[str, Start],
-) -> None:
-    """Raises ValueError if branches cannot start from a run."""
-    taken = {
-        branches.source_of(name, start, parent.model.branches, records.spoken)
-        for name, start in starts.items()
-        if start.run == run
-    }
-    sees, hears = "visual" in taken, bool(taken - {"visual"})
-    before = _as_trainable(parent, model_config.image_encoder)
-    if hears:
-        model = codebooks.grown(before.model, model_config)
-        before = dataclasses.replace(before, model=model)
-    for name in settings.shaping(ModelConfig):
-        ours, theirs = getattr(model_config, name), getattr(before.model, name)
-        shapes = name in _OF_BOTH or (sees if name in _SEEN else hears)
-        if shapes and ours != theirs:
-            raise UserError(
-                f"{run} holds a model with --{name}={_shown(theirs)}, this stage asks "
-                f"for {_shown(ours)}. Leave the flag out to take the parent's, or give "
-                "the same."
-            )
-    spec = records.spec
-    if not sees:
-        before = dataclasses.replace(
-            before,
-            features_2d=spec.features_2d,
-            features_3d=spec.features_3d,
-            model=dataclasses.replace(before.model, image_encoder=""),
-        )
-    if not hears:
-        audio = dataclasses.replace(before.model, audio=spec.audio)
-        before = dataclasses.replace(before, model=audio)
-    runs.check_records(before, records, run)
-
-
-def _shown(value: Any) -> str:
-    """A setting's value as its flag has it."""
-    if isinstance(value, tuple):
-        return comma_lists.to_text(value)
-    return str(value).lower() if isinstance(value, bool) else str(value or "none")
 
 
 def tell(
@@ -340,15 +287,3 @@ def tell(
         n = n or sets[stage.best_metric.partition("/")[0]].n_clips
         if note := caveats.of_metric(stage.best_metric, n):
             logging.warning("%s", note)
-
-
-def _as_trainable(parent: runs.RunInfo, encoder: str) -> runs.RunInfo:
-    """The parent, its frozen features those of an encoder that is now to be trained.
-
-    Source: AVLnet section 3.3, which goes on so from HowTo100M to Places.
-    """
-    frozen = parent.features_2d and parent.features_2d.backbone
-    if not encoder or frozen != encoder or parent.features_3d:
-        return parent
-    model = dataclasses.replace(parent.model, image_encoder=encoder)
-    return dataclasses.replace(parent, model=model, features_2d=None)
