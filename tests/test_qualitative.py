@@ -6,6 +6,7 @@ import shutil
 from html import unescape
 
 import corpus
+import index_model
 import narrated
 import numpy as np
 import pytest
@@ -14,12 +15,11 @@ from programs import fails_in_one_line, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from avl_tf import evaluation, media, trained
-from avl_tf.commands import exhibiting
+from avl_tf.commands import cascading, exhibiting
 from avl_tf.errors import UserError
 from avl_tf.evaluation import similarity_image
 from avl_tf.records import open_records
 from avl_tf.settings.exhibition import ExhibitionConfig
-from avl_tf.training.tensorboard_log import TensorBoardLog
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -47,15 +47,10 @@ def folder(tmp_path_factory):
         lines.append(json.dumps({**line, "clips": clips}))
     (folder / "manifest.jsonl").write_text("\n".join(lines))
     for name, seed in (("before", 0), ("after", 1)):
-        done = run(
-            "avl_tf.train",
-            f"--records={folder}/records/train",
-            f"--evaluate=x={folder}/records/train",
-            f"--run_dir={folder}/{name}",
-            *("--audio_widths=8,8,16", "--embedding_dim=16", "--batch_size=16"),
-            *("--clip_s=2", "--clips_per_recording=8", "--epochs=0", f"--seed={seed}"),
+        made_in, _ = index_model.make_run(
+            folder / "made", records=f"{folder}/records/train", seed=seed
         )
-        assert done.returncode == 0, done.stderr
+        shutil.move(made_in, folder / name)
     return folder
 
 
@@ -186,17 +181,21 @@ def test_models_are_called_as_their_folders(tmp_path):
 
 @pytest.fixture(scope="module")
 def projector(folder):
-    """Written twice: the second replaces the first."""
-    for manifest in ([], [f"--manifest=x={folder}/manifest.jsonl"]):
-        done = run(
-            "avl_tf.evaluate",
-            f"--run_dir={folder}/before",
-            f"--output={folder}/out.json",
-            f"--projector={folder}/before/projector",
-            *("--resamples=5", *manifest),
-        )
-        assert done.returncode == 0, done.stderr
-    return folder / "before" / "projector"
+    """Written by the program, in place of an earlier one."""
+    earlier = folder / "before" / "projector"
+    earlier.mkdir()
+    for name in ("projector_config.pbtxt", "earlier.tsv"):
+        (earlier / name).write_text("")
+    done = run(
+        "avl_tf.evaluate",
+        f"--run_dir={folder}/before",
+        f"--output={folder}/out.json",
+        f"--projector={earlier}",
+        *("--resamples=5", f"--manifest=x={folder}/manifest.jsonl"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (earlier / "earlier.tsv").exists()
+    return earlier
 
 
 def test_the_projector_has_points_metadata_and_pictures(folder, projector):
@@ -259,10 +258,13 @@ def test_stages_are_drawn_one_behind_the_other(tmp_path):
         }
         for epoch in (0, 3)
     ]
-    log = TensorBoardLog(str(tmp_path))
-    log.stage(history, begins=7)
-    log.close()
-    events = EventAccumulator(str(tmp_path), {"tensors": 0}).Reload()
+    # Whatever stages are called, none writes into the folder of another.
+    (tmp_path / "stages" / "checkpoints").mkdir(parents=True)
+    for _ in range(2):  # a cascade that is resumed draws anew
+        assert cascading.draw_stage(str(tmp_path / "checkpoints"), history, 7) == 10
+    assert [path.name for path in tmp_path.glob("stages/*")] == ["checkpoints"]
+    (folder,) = (tmp_path / "checkpoints").iterdir()
+    events = EventAccumulator(str(folder), {"tensors": 0}).Reload()
     drawn = [
         (event.step, float(tf.make_ndarray(event.tensor_proto)))
         for event in events.Tensors("all stages/es/A->V R@10")

@@ -65,7 +65,9 @@ def train(
         if info.weights and info.weights.metric:
             notes.append(runs.weights.warning(stage.name, info.weights, parent))
         lines[stage.name] = (*(before | lines)[stage.parent], this)
-        ends[stage.name] = _draw(run_dir, stage, result["history"], ends)
+        ends[stage.name] = draw_stage(
+            stage_dir, result["history"], ends.get(stage.parent, 0)
+        )
         rows += lineage.stage_rows(stage.name, stage.parent, result, sets)
         if export and info.model.has_maps:
             kind = info.model.similarity
@@ -88,14 +90,12 @@ def train(
     print(f"{text}\n\nThe curves: {page}")
 
 
-def _draw(
-    run_dir: str, stage: CascadeStage, history: list[dict], ends: dict[str | None, int]
-) -> int:
+def draw_stage(stage_dir: str, history: list[dict], begins: int) -> int:
     """Draws a stage in the charts of all; returns at which epoch it ends."""
-    folder = files.join(run_dir, "stages", stage.name)
+    # A stage may have any name, so that what is of it lies in its own folder.
+    folder = files.join(stage_dir, "stage")
     if tf.io.gfile.exists(folder):
         tf.io.gfile.rmtree(folder)
-    begins = ends.get(stage.parent, 0)
     log = TensorBoardLog(folder)
     log.stage(history, begins)
     log.close()
