@@ -7,6 +7,7 @@ import json
 import corpus
 import numpy as np
 import pytest
+from offline_pages import read_textgrid
 from programs import fails_in_one_line, run
 
 from avl_tf import runs, training
@@ -120,6 +121,13 @@ def test_words_are_read_however_the_labels_have_them(field, values):
     assert words.timed("none", _annotated(**values)) == ("none", [[]])
 
 
+def test_words_that_have_no_times_do_not_hide_those_that_have():
+    found = words.timed(
+        "auto", _annotated(words="a dog runs", text_alignment="0.5__DOG__1")
+    )
+    assert found == ("text_alignment", [[Span(0.5, 1.0, "dog")]])
+
+
 def test_words_without_times_are_none():
     assert words.timed("auto", _annotated(names=["dog"])) == ("none", [[]])
     assert words.timed("auto", _annotated()) == ("none", [[]])
@@ -145,6 +153,8 @@ def made(tmp_path_factory):
     """Records with words, and untrained models with codebooks and without."""
     folder = tmp_path_factory.mktemp("units")
     records = [_words(corpus.make_record(f"a/r{i}")) for i in range(8)]
+    later = {"start_s": 3.5, "end_s": 11.5}
+    records[0] = dataclasses.replace(records[0], **later)
     path = corpus.write_records(str(folder / "records"), records)
     for name, encoder in (("vq", "resdavenet_vq"), ("plain", "resdavenet")):
         stage = StageConfig(records=path, epochs=0, batch_size=8)
@@ -188,7 +198,10 @@ def test_the_program_writes_codes_and_words_of_each_layer(made, tmp_path):
     assert len(grids) == 8 and "a_r0" in grids[0].name
     text = grids[0].read_text()
     assert text.index('name = "words"') < text.index('name = "quant2"')
-    assert "xmax = 8\n" in text
+    # In the media, where this record begins after 3.5 s.
+    assert "xmax = 11.5\n" in text
+    _, tiers = read_textgrid(text)
+    assert [next(t for t in tier if t[2])[0] for tier in tiers.values()] == [3.5] * 3
     assert "quant3" in (out / "index.html").read_text()
     # Of the labels' words nothing is asked: codes only.
     done = run(*command, f"--out_dir={out}", "--audio_labels=none")

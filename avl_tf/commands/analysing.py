@@ -63,7 +63,11 @@ def analyse(
     for record_id, of_layers in tiers.items():
         header = listed[record_id]
         own = {writing.WORDS: of_record[record_id]} if worded else {}
-        named[record_id] = header.end_s - header.start_s, {**own, **of_layers}
+        in_media = {
+            tier: [Span(header.start_s + a, header.start_s + b, c) for a, b, c in spans]
+            for tier, spans in {**own, **of_layers}.items()
+        }
+        named[record_id] = header.end_s, in_media
     with exhibits.replacing(out_dir) as folder:
         writing.write(folder, layers, named, config, told)
     print(writing.terminal(layers, config, worded))

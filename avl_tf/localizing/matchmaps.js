@@ -2,7 +2,7 @@
 // The heat map of a step over its image; the step is the slider's, or where the sound is.
 const maps = JSON.parse(document.getElementById("matchmaps").textContent);
 for (const section of document.querySelectorAll(".matchmap")) {
-  const { height, width, step_s, heat } = maps[Number(section.dataset.number)];
+  const { height, width, start_s, step_s, heat } = maps[Number(section.dataset.number)];
   const canvas = section.querySelector("canvas"), slider = section.querySelector("input");
   const line = section.querySelector(".curve line"), output = section.querySelector("output");
   const player = section.querySelector("audio");
@@ -18,7 +18,7 @@ for (const section of document.querySelectorAll(".matchmap")) {
     const x = 600 * (step + 0.5) / heat.length;
     line.setAttribute("x1", x);
     line.setAttribute("x2", x);
-    output.textContent = `${(step * step_s).toFixed(2)} s`;
+    output.textContent = `${(start_s + step * step_s).toFixed(2)} s`;
   };
   slider.addEventListener("input", () => {
     if (player) player.currentTime = Number(slider.value) * step_s;

@@ -48,6 +48,7 @@ def _data(one: Matched) -> dict[str, Any]:
     return {
         "height": height,
         "width": width,
+        "start_s": one.start_s,
         "step_s": one.step_s,
         "heat": heat.reshape(len(heat), -1).tolist(),
     }

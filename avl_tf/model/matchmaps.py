@@ -35,13 +35,13 @@ def similarity(
 
     Args:
         image_map: float [B, H, W, D].
-        audio_map: float [A, T, D], of one type with it.
+        audio_map: float [A, T, D].
         n_steps: int32 [A], the steps of each caption that hold audio; from 1 to T is
             taken of it, and steps behind have no influence.
         kind: one of KINDS.
 
     Returns:
-        Float [A, B], rows audio.
+        Float32 [A, B], rows audio.
 
     Raises:
         ValueError: there is no such kind, or the maps are known not to fit each other.
@@ -50,7 +50,7 @@ def similarity(
     Differs: with 0 steps the authors score by one step in evaluation, and their loss
         leaves the pair out; here it is one step always.
     """
-    image_map, audio_map = map(tf.convert_to_tensor, (image_map, audio_map))
+    image_map, audio_map = (tf.cast(x, tf.float32) for x in (image_map, audio_map))
     shapes = f"{image_map.shape} and {audio_map.shape}"
     if image_map.shape.rank not in (4, None) or audio_map.shape.rank not in (3, None):
         raise ValueError(f"expected maps [B, H, W, D] and [A, T, D]; got {shapes}.")
@@ -91,6 +91,8 @@ def of_regions(
     # A gradient of its own: one of the loop would keep the matchmaps of all pairs.
     @tf.custom_gradient
     def by_caption(regions, audio_map):
+        # Nor is an eager tape to keep them: it records what is called in here.
+        regions, audio_map = map(tf.stop_gradient, (regions, audio_map))
         found = tf.map_fn(
             lambda one: scores(one[0], one[1], regions, kind),
             (audio_map, n_steps),

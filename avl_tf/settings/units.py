@@ -13,7 +13,7 @@ class UnitsConfig:
         "auto",
         "Where the words and their times are: a field of the labels of the records or "
         "the manifest, none, or auto, the first of words, text_alignment, slides and "
-        "names.",
+        "names that has times.",
     )
     half_window_s: float = setting(
         0.04,

@@ -19,7 +19,7 @@ def timed(field: str, recordings: Sequence[Annotated]) -> tuple[str, list[list[S
     Args:
         field: of the labels, as discovery.labels.spoken has them; text_alignment, as
             that of Places: "0.1__A__0.2 0.2__DOG__0.6"; "none"; or "auto", the first of
-            words, text_alignment, slides and names that there is.
+            words, text_alignment, slides and names that has times.
         recordings: all of a set.
 
     Returns:
@@ -30,7 +30,11 @@ def timed(field: str, recordings: Sequence[Annotated]) -> tuple[str, list[list[S
     """
     if field == labels.AUTO:
         held = {name for one in recordings for name in one.labels}
-        field = next((name for name in _KNOWN if name in held), labels.NONE)
+        for name in filter(held.__contains__, _KNOWN):
+            field, found = timed(name, recordings)
+            if any(found):
+                return field, found
+        field = labels.NONE
     if field == ALIGNMENT:
         return field, [_aligned(one.id, one.labels) for one in recordings]
     field, found = labels.spoken(field, recordings)

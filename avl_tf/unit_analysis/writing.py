@@ -91,7 +91,8 @@ def write(
     Args:
         folder: an empty one.
         layers: by name.
-        tiers: of each recording its seconds, and the spans of its layers and words.
+        tiers: of each record where it ends in its media, in seconds, and the spans of
+            its layers and words there.
         config: settings.
         told: what was analysed, for units.json and the page.
     """
