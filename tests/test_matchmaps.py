@@ -27,6 +27,7 @@ from avl_tf.losses import ranking
 from avl_tf.manifest import write_manifest
 from avl_tf.model import ModelConfig, audio_steps, matchmaps
 from avl_tf.model.davenet import davenet
+from avl_tf.model.heads import MeanPool
 from avl_tf.records import open_records
 from avl_tf.retrieval.embedding import RecordEmbedder
 from avl_tf.settings.localization import LocalizationConfig
@@ -84,12 +85,14 @@ def test_davenet_of_full_width_equals_the_authors():
     _equal(found, GOLDEN["full/audio_map_eval"].transpose(0, 2, 1))
 
 
-@pytest.mark.parametrize("n_frames", [1, 15, 16, 17, 33])
+@pytest.mark.parametrize("n_frames", [9, 15, 16, 17, 33, 200, 449])
 def test_davenet_has_a_step_every_sixteen_frames(n_frames):
     log_mel = keras.Input((None, 40))
     built = keras.Model(log_mel, davenet(log_mel, (4, 4, 4, 4, 6)))
     found = built(np.zeros([2, n_frames, 40], np.float32))
     assert found.shape == (2, -(-n_frames // 16), 6)
+    taken, _ = MeanPool.steps(np.array([n_frames] * 2), n_frames, found.shape[1])
+    assert int(taken) == 16
 
 
 def test_davenet_is_an_audio_encoder_of_its_authors_widths():

@@ -53,10 +53,20 @@ class MeanPool(keras.layers.Layer):
 
     @staticmethod
     def steps(n_frames, most_frames, n_steps):
-        """How many frames a step takes [], and how many steps hold audio [B]."""
+        """How many frames a step takes [], and how many steps hold audio [B].
+
+        Of 200 frames in 13 steps each takes 16, as encoders halve and round up; the
+        authors count with round(200 / 13), which is 15.
+        """
+        halved = tf.constant([2**n for n in range(31)], tf.int64)
+        short = halved * tf.cast(n_steps, tf.int64) < tf.cast(most_frames, tf.int64)
+        taken = halved[tf.math.count_nonzero(short)]
         ratio = tf.cast(tf.round(most_frames / n_steps), n_frames.dtype)
         valid = tf.maximum(1, n_frames // ratio)
-        return ratio, tf.minimum(valid, tf.cast(n_steps, valid.dtype))
+        return (
+            tf.cast(taken, n_frames.dtype),
+            tf.minimum(valid, tf.cast(n_steps, valid.dtype)),
+        )
 
     def compute_output_shape(self, audio_map_shape, n_frames_shape, log_mel_shape):
         """[B, C]."""
