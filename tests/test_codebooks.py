@@ -139,8 +139,8 @@ def records(tmp_path_factory):
 
 
 def _train(run_dir, records, init_from=None, after=lambda entry: None, **changes):
-    epochs = changes.pop("epochs", 1)
-    stage = StageConfig(records=records, epochs=epochs, batch_size=32)
+    epochs, seed = changes.pop("epochs", 0), changes.pop("seed", 0)
+    stage = StageConfig(records=records, epochs=epochs, batch_size=32, seed=seed)
     clips = ClipConfig(clip_s=2.0, clips_per_recording=4, shuffle_clips=64)
     evaluated = EvaluationConfig((f"x={records}",), evaluation_clip_s=2.0)
     base = training.base_model_config(stage, init_from)
@@ -158,10 +158,10 @@ VQ = {"audio_encoder": "resdavenet_vq"}
 
 @pytest.fixture(scope="module")
 def stages(records, tmp_path_factory):
-    """Without a codebook, with one, with two: each from the one before."""
+    """Without a codebook, and with one from it; each draws values of its own."""
     folder = tmp_path_factory.mktemp("runs")
-    _train(folder / "base", records, **VQ, vq_layers=())
-    _train(folder / "one", records, str(folder / "base"), vq_layers=(3,))
+    _train(folder / "base", records, **VQ, vq_layers=(), seed=1)
+    _train(folder / "one", records, str(folder / "base"), vq_layers=(3,), seed=2)
     return folder
 
 
@@ -169,7 +169,7 @@ def test_a_child_may_have_codebooks_that_its_parent_has_not(
     stages, records, tmp_path, caplog
 ):
     caplog.set_level("INFO", logger="absl")
-    _train(tmp_path / "two", records, str(stages / "one"), vq_layers=(2, 3), epochs=0)
+    _train(tmp_path / "two", records, str(stages / "one"), vq_layers=(2, 3))
     assert "audio: the codebooks quant2 are new" in caplog.text
     parent, child = (
         {x.name: x for x in runs.load_model(str(run))[0].layers if x.weights}
@@ -184,8 +184,8 @@ def test_a_child_may_have_codebooks_that_its_parent_has_not(
 
 
 def test_a_parent_without_the_encoder_of_codebooks_will_do(records, tmp_path):
-    _train(tmp_path / "plain", records, epochs=0)
-    _train(tmp_path / "vq", records, str(tmp_path / "plain"), epochs=0, **VQ)
+    _train(tmp_path / "plain", records)
+    _train(tmp_path / "vq", records, str(tmp_path / "plain"), **VQ)
     assert runs.read_info(str(tmp_path / "vq")).model.codebooks == (3,)
 
 
@@ -193,6 +193,7 @@ def test_a_parent_without_the_encoder_of_codebooks_will_do(records, tmp_path):
     ("changes", "message"),
     [
         ({"vq_layers": (2,)}, "--vq_layers=3, this stage asks for 2"),
+        ({"vq_layers": ()}, "--vq_layers=3, this stage asks for none"),
         ({"vq_layers": (2, 3), "codebook_size": 7}, "--codebook_size=6, this stage"),
         ({"audio_encoder": "resdavenet"}, "--audio_encoder=resdavenet_vq, this stage"),
     ],

@@ -60,7 +60,7 @@ def require_fitting(
 def _shown(value: Any) -> str:
     """A setting's value as its flag has it."""
     if isinstance(value, tuple):
-        return comma_lists.to_text(value)
+        return comma_lists.to_text(value) or "none"
     return str(value).lower() if isinstance(value, bool) else str(value or "none")
 
 
