@@ -194,14 +194,18 @@ def test_a_warm_start_that_hears_the_same_does_not_warn(sets, tmp_path, caplog):
         caplog.clear()
 
 
-def test_another_model_than_the_parents_is_an_error(trained, sets, tmp_path):
-    with pytest.raises(ValueError, match="--embedding_dim=32, this stage asks for 64"):
-        _train(
-            tmp_path / "child",
-            _stage(sets),
-            init_from=str(trained[0]),
-            embedding_dim=64,
-        )
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"embedding_dim": 64}, "--embedding_dim=32, this stage asks for 64"),
+        ({"head_hidden_dim": 8}, "--head_hidden_dim=0, this stage asks for 8"),
+    ],
+)
+def test_another_model_than_the_parents_is_an_error(
+    trained, sets, tmp_path, changes, said
+):
+    with pytest.raises(ValueError, match=said):
+        _train(tmp_path / "child", _stage(sets), init_from=str(trained[0]), **changes)
     assert not (tmp_path / "child").exists()
 
 

@@ -61,7 +61,7 @@ def _shown(value: Any) -> str:
     """A setting's value as its flag has it."""
     if isinstance(value, tuple):
         return comma_lists.to_text(value) or "none"
-    return str(value).lower() if isinstance(value, bool) else str(value or "none")
+    return str(value).lower() if isinstance(value, bool) else str(value) or "none"
 
 
 def _as_trainable(parent: runs.RunInfo, encoder: str) -> runs.RunInfo:
