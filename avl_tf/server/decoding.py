@@ -220,7 +220,11 @@ def _preview(job: Job) -> dict[str, Any]:
     """A picture of the middle of a span, and the peaks of its sound."""
     found: dict[str, Any] = {"by": "preview", "seconds": job.end_s - job.start_s}
     middle_s = (job.start_s + job.end_s) / 2
-    if (picture := exhibits.picture(job.path, middle_s, PREVIEW_SIDE)) is not None:
+    picture = None
+    # Behind the end exhibits show the last picture, which would be of another span.
+    if media.is_image(job.path) or job.start_s < media.duration_s(job.path):
+        picture = exhibits.picture(job.path, middle_s, PREVIEW_SIDE)
+    if picture is not None:
         media.write_image(job.out, picture)
         found["has_picture"] = True
     if not media.is_image(job.path) and media.has_sound(job.path):
