@@ -63,7 +63,7 @@ ROOMS = [
     ),
 ]
 # Closed wings of data_prep: the programs that come in.
-WINGS = {"builder": ["build"], "demo_videos": ["stamps", "stamp_images"]}
+WINGS = {"builder": ["build", "speech"], "demo_videos": ["stamps", "stamp_images"]}
 
 
 def _name(path):

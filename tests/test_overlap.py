@@ -24,6 +24,7 @@ from avl_tf.overlap import Learnt, contents, log_mels, trained_on
 from avl_tf.records import open_records
 from avl_tf.settings import stage_flags
 from avl_tf.settings.evaluation import ResamplingConfig
+from avl_tf.settings.slices import SliceConfig
 from avl_tf.settings.stage import StageConfig
 
 RATE = narrated.RATE
@@ -258,7 +259,7 @@ def family(paths, tmp_path_factory):
 
 def _evaluate(path, sets, tmp_path, **settings_of):
     flag_values = flags.FlagValues()
-    for config in (EvaluationConfig, ResamplingConfig):
+    for config in (EvaluationConfig, ResamplingConfig, SliceConfig):
         settings.define_flags(config, flag_values)
     items = ",".join(f"{name}={one}" for name, one in sets.items())
     flag_values(["", f"--evaluate={items}", "--resamples=100"])

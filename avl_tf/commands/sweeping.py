@@ -88,7 +88,7 @@ def _admit(plan: Plan) -> None:
             clips = from_flags(ClipConfig, flag_values)
             evaluated = from_flags(EvaluationConfig, flag_values)
             training.admission.admit(one.name, stage, clips, evaluated, model, start)
-        except UserError as error:
+        except (UserError, FileNotFoundError) as error:
             raise UserError(f"{one.name}: {error}") from None
 
 
@@ -172,6 +172,7 @@ def _write(
     files.write_text(files.join(run_dir, "sweep.tex"), latex)
     _log(run_dir, plan, values, text)
     print(text)
+    logging.info("Written: %s, .md, .csv, .tex.", files.join(run_dir, "sweep.json"))
 
 
 def _rows(ranked: _Ranked) -> list[dict]:

@@ -52,6 +52,14 @@ def build_model(
     Differs: visual_scale, mask_padding_in_training, pad_db, audio_attention and
     normalize_embeddings, each off by default; several languages.
     """
+    check(config)
+    policy = "float32" if mixed_precision == "off" else f"mixed_{mixed_precision}"
+    with dtype_policy(policy):
+        return _build(config, initialize, sync_batch_norm, minimal_filtering, frozen)
+
+
+def check(config: ModelConfig) -> None:
+    """Raises UserError for a model that cannot be built; nothing is made."""
     if not config.image_encoder and not sum(config.visual_dims):
         raise UserError(
             "the model has nothing to see by: neither visual features (their widths, "
@@ -77,9 +85,6 @@ def build_model(
             f"dimensions need {needed / 1e9:.0f} GB, and this machine has "
             f"{memory / 1e9:.0f} GB of memory. Lower --audio_widths or --embedding_dim."
         )
-    policy = "float32" if mixed_precision == "off" else f"mixed_{mixed_precision}"
-    with dtype_policy(policy):
-        return _build(config, initialize, sync_batch_norm, minimal_filtering, frozen)
 
 
 def _check_similarity(config: ModelConfig) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import logging
 
-from avl_tf import comma_lists, evaluation, files, metrics, runs
+from avl_tf import comma_lists, evaluation, files, metrics, model, runs
 from avl_tf.dataset import (
     ClipConfig,
     Records,
@@ -89,6 +89,7 @@ def admit(
         require_apart(path, one, sets)
     n_steps = steps_per_epoch(records, clips, stage.batch_size, n_workers)
     info = run_info(run_dir, records, clips, sets, model_config, init_from, starts)
+    model.check(info.model)
     heard = {
         name: evaluation.heard(one, info.model.branches, name)
         for name, one in sets.items()
