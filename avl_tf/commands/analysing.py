@@ -15,6 +15,7 @@ from avl_tf.trained import Trained
 from avl_tf.unit_analysis import coding, counting, words, writing
 from avl_tf.unit_analysis.counting import Counts
 from avl_tf.unit_analysis.writing import Layer
+from avl_tf.wording import counted
 
 
 def analyse(
@@ -73,7 +74,7 @@ def analyse(
     print(writing.terminal(layers, config, worded))
     if not worded:
         print("\nThe labels have no words with times: codes are counted only.")
-    print(f"\n{out_dir}: {len(named)} TextGrids, and tables.")
+    print(f"\n{out_dir}: index.html, tables, {counted(len(named), 'TextGrid')}.")
 
 
 def _require_codebooks(model: Trained) -> None:

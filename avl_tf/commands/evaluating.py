@@ -167,6 +167,8 @@ def evaluate(
             "whole; name another place for the files by --output."
         )
     logging.info("Written: %s and %s.", output, ranks_path)
+    if projector:
+        logging.info("Points: tensorboard --logdir=%s", projector)
 
 
 @contextlib.contextmanager

@@ -122,9 +122,10 @@ def train_stage(
         settled = evaluation.by_set(sets, evaluated, told=index == 0)
 
         if index == 0:
-            logging.info(
-                "%s: %s", run_dir, branches.summary(info.model.branches, starts, frozen)
-            )
+            begun = branches.summary(info.model.branches, starts, frozen)
+            if stage.image_weights and "visual" not in starts:
+                begun += f", its image encoder from {stage.image_weights}"
+            logging.info("%s: %s", run_dir, begun)
         layers = admission.frozen_layers(stage, info.model, starts)
         clock.mark("records")
         state = _make_state(strategy, stage, info, frozen, layers)
