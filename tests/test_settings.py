@@ -26,7 +26,7 @@ PROGRAM_OF = {
 # The corpora's go with test_path.py and test_stamp_images.py.
 OTHERS = re.compile("|".join([*PROGRAM_OF.values(), "_corpus"]))
 # What several stages share, and systems for a language that their comparison names.
-WITHOUT_RECORDS = re.compile("^demo|bilingual|^places_|^harwath|^ohishi|^distill")
+WITHOUT_RECORDS = re.compile("^demo|bilingual|^places_|^harwath|^ohishi|^dist|^davenet")
 PROGRAM_FILES = [
     path
     for package in ("avl_tf", "data_prep", "benchmarks")
@@ -223,6 +223,7 @@ def test_a_setting_that_shapes_weights_is_marked_at_its_field():
     unmarked = {"visual_scale", "mask_padding_in_training", "pad_db", "shared_audio"}
     unmarked |= {"normalize_embeddings", "jitter", "vq_compat"}
     unmarked |= {"commitment_cost", "codebook_decay"}
+    unmarked |= {"visual_streams", "visual_pooling"}
     names = {f.name for f in dataclasses.fields(ModelConfig) if "help" in f.metadata}
     assert set(settings.shaping(ModelConfig)) == names - unmarked
 
