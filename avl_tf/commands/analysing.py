@@ -9,7 +9,6 @@ from avl_tf.exhibits.spans import Span
 from avl_tf.model import audio_codes
 from avl_tf.records import RecordSet, headers, open_records
 from avl_tf.records.headers import Header
-from avl_tf.settings.evaluation import EvaluationConfig
 from avl_tf.settings.units import UnitsConfig
 from avl_tf.trained import Trained
 from avl_tf.unit_analysis import coding, counting, words, writing
@@ -113,21 +112,12 @@ def _count(
     config: UnitsConfig,
 ) -> tuple[dict[str, Layer], dict[str, dict[str, list[Span]]]]:
     """The layers by name, and of each record the spans of its layers."""
-    settled = evaluation.by_set(
-        {"records": records}, model.evaluation or EvaluationConfig(), told=False
-    )["records"]
-    batches = dataset.evaluation_batches(
-        records,
-        settled.evaluation_clip_s,
-        settled.evaluation_batch_size,
-        model.log_mel_reference,
-    )
     counts = {
         layer: Counts(one.n_codes, config.half_window_s)
         for layer, one in audio_codes.codebooks(network, heard).items()
     }
     tiers: dict[str, dict[str, list[Span]]] = {}
-    for coded in coding.code(network, heard, records, batches):
+    for coded in coding.code(network, heard, records, model.batches(records)):
         layer, record_id, start_s, codes, step_s = coded
         end_s = start_s + len(codes) * step_s
         within = [

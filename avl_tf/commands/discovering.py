@@ -15,14 +15,12 @@ from avl_tf.discovery.concepts import Discovered
 from avl_tf.discovery.embedding import Found
 from avl_tf.discovery.labels import Annotated
 from avl_tf.errors import UserError
-from avl_tf.exhibits import page, sources
+from avl_tf.exhibits import page, sources, texts
 from avl_tf.exhibits.spans import Span
 from avl_tf.manifest import Recording
 from avl_tf.records import headers, open_records
 from avl_tf.records.headers import Header
 from avl_tf.settings.discovery import DiscoveryConfig
-from avl_tf.settings.evaluation import EvaluationConfig
-from avl_tf.whole_files import replacing
 from avl_tf.wording import counted
 
 _LONG_S = 1e6
@@ -79,15 +77,7 @@ def discover(
             "sounds alike without words."
         )
     processors.log("concepts")
-    settled = evaluation.by_set(
-        {"records": records}, model.evaluation or EvaluationConfig(), told=False
-    )["records"]
-    batches = dataset.evaluation_batches(
-        records,
-        settled.evaluation_clip_s,
-        settled.evaluation_batch_size,
-        model.log_mel_reference,
-    )
+    batches = model.batches(records)
     found = embedding.embed(model.load(), heard, records, listed, batches, config)
     _require_heard(found, records_path)
     result = Discovered(found, listed, words, seen, config)
@@ -112,9 +102,8 @@ def discover(
         }
         writing.write(folder, result, config, head)
         shown = showing.parts(folder, result, config, recordings, told)
-        with replacing(os.path.join(folder, exhibits.INDEX)) as path:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(page.html(f"Concepts of {model_path}", shown))
+        text = page.html(f"Concepts of {model_path}", shown)
+        texts.write(folder, exhibits.INDEX, text)
     _print(result, config)
     print(os.path.join(out_dir, exhibits.INDEX))
 

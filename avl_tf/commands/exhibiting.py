@@ -13,12 +13,11 @@ from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig, clip_fields
 from avl_tf.evaluation.embedded import EmbeddedSet
 from avl_tf.evaluation.rankings import RankedSet
-from avl_tf.exhibits import media, page, sources
+from avl_tf.exhibits import media, page, sources, texts
 from avl_tf.manifest import Recording
 from avl_tf.records import open_records
 from avl_tf.settings.exhibition import ExhibitionConfig
 from avl_tf.trained import Trained
-from avl_tf.whole_files import replacing
 from avl_tf.wording import counted
 
 _SYNTHETIC = "Synthetic corpus: what is heard and seen was generated."
@@ -94,9 +93,8 @@ def exhibit(
         parts = _head(found, records_path, records.spec.synthetic)
         for number, query in enumerate(queries, 1):
             parts += _query(number, query, clips, found, config)
-        with replacing(os.path.join(folder, exhibits.INDEX)) as path:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(page.html(f"What {' and '.join(models)} find", parts))
+        text = page.html(f"What {' and '.join(models)} find", parts)
+        texts.write(folder, exhibits.INDEX, text)
     print(os.path.join(out_dir, exhibits.INDEX))
 
 

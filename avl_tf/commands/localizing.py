@@ -12,7 +12,7 @@ from avl_tf import dataset, evaluation, exhibits, media, processors, runs, train
 from avl_tf.discovery import labels
 from avl_tf.discovery.labels import Annotated
 from avl_tf.errors import UserError
-from avl_tf.exhibits import sources
+from avl_tf.exhibits import sources, texts
 from avl_tf.exhibits.media import excerpt, file_name
 from avl_tf.exhibits.spans import Span
 from avl_tf.localizing import Matched, files, localize, page
@@ -22,7 +22,6 @@ from avl_tf.model.heads import MeanPool
 from avl_tf.records import headers, open_records
 from avl_tf.records.headers import Header
 from avl_tf.runs import RunInfo
-from avl_tf.settings.evaluation import EvaluationConfig
 from avl_tf.settings.localization import LocalizationConfig
 from avl_tf.wording import counted
 
@@ -69,12 +68,7 @@ def show(
     (records,) = dataset.plain_sets(look.as_read(opened))
     chosen = _choose(list(headers.read(records)), records_path, manifest, config)
     processors.log("matchmaps")
-    settled = evaluation.by_set(
-        {"records": records}, look.evaluation or EvaluationConfig()
-    )["records"]
-    batches = dataset.evaluation_batches(
-        records, settled.evaluation_clip_s, 1, look.log_mel_reference
-    )
+    batches = look.batches(records, batch_size=1, told=True)
     wanted: dict[str, Batch] = {}
     for batch in dataset.read(batches, records):
         clip_id = batch["clip_id"].numpy()[0].decode()
@@ -93,8 +87,7 @@ def show(
             "Threshold": f"{config.threshold:g} of each clip's highest value",
         }
         shown = page.html(f"Matchmaps of {run_dir}", facts, found)
-        with open(os.path.join(folder, exhibits.INDEX), "w", encoding="utf-8") as file:
-            file.write(shown)
+        texts.write(folder, exhibits.INDEX, shown)
     n_spans = sum(len(one.spans) for one in found)
     print(f"{counted(len(found), 'clip')}, {counted(n_spans, 'span')}.")
     print(os.path.join(out_dir, exhibits.INDEX))

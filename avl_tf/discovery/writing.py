@@ -5,19 +5,16 @@ import csv
 import dataclasses
 import io
 import json
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from avl_tf.discovery.concepts import Discovered
-from avl_tf.exhibits import spans
-from avl_tf.exhibits.media import file_name
+from avl_tf.exhibits import texts
 from avl_tf.exhibits.spans import Span
 from avl_tf.settings.discovery import DiscoveryConfig
-from avl_tf.whole_files import replacing
 
 CONCEPTS, EXCITATIONS, CLUSTERS = "concepts.tsv", "excitations.tsv", "clusters.tsv"
-SUMMARY, TEXTGRID, WEBVTT = "summary.json", "textgrid", "webvtt"
+SUMMARY = "summary.json"
 
 
 def name(label: str, kind: str, number: int) -> str:
@@ -59,9 +56,9 @@ def write(
         }
         for number, (cluster, label) in enumerate(result.clusters)
     ]
-    _table(os.path.join(folder, CONCEPTS), dimensions)
-    _table(os.path.join(folder, EXCITATIONS), _excitations(result))
-    _table(os.path.join(folder, CLUSTERS), _spans_of_clusters(result))
+    _table(folder, CONCEPTS, dimensions)
+    _table(folder, EXCITATIONS, _excitations(result))
+    _table(folder, CLUSTERS, _spans_of_clusters(result))
     summary = {
         **head,
         "settings": dataclasses.asdict(config),
@@ -70,7 +67,7 @@ def write(
         "clusters": clusters,
     }
     text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
-    _text(os.path.join(folder, SUMMARY), text + "\n")
+    texts.write(folder, SUMMARY, text + "\n")
     _tiers(folder, result, config)
 
 
@@ -142,19 +139,11 @@ def _tiers(folder: str, result: Discovered, config: DiscoveryConfig) -> None:
                 )
                 for span in words
             ]
-        base = file_name(header.id)
-        end_s = max(header.end_s, 0.001)
-        _text(
-            os.path.join(folder, TEXTGRID, f"{base}.TextGrid"),
-            spans.textgrid(end_s, tiers),
-        )
-        _text(
-            os.path.join(folder, WEBVTT, f"{base}.vtt"),
-            spans.webvtt([*concepts[record], *clusters[record]]),
-        )
+        found = [*concepts[record], *clusters[record]]
+        texts.write_spans(folder, header.id, header.end_s, tiers, found)
 
 
-def _table(path: str, rows: Sequence[dict[str, Any]]) -> None:
+def _table(folder: str, name: str, rows: Sequence[dict[str, Any]]) -> None:
     out = io.StringIO()
     writer = csv.writer(out, "excel-tab", lineterminator="\n")
     if rows:
@@ -164,10 +153,4 @@ def _table(path: str, rows: Sequence[dict[str, Any]]) -> None:
             f"{value:.4f}" if isinstance(value, float) else value
             for value in row.values()
         )
-    _text(path, out.getvalue())
-
-
-def _text(path: str, text: str) -> None:
-    with replacing(path) as temporary:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
+    texts.write(folder, name, out.getvalue())

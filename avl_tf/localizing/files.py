@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from avl_tf.exhibits import spans
-from avl_tf.exhibits.media import file_name
+from avl_tf.exhibits import texts
 from avl_tf.exhibits.spans import Span
 from avl_tf.localizing import Matched
 
-SPANS, MAPS, TEXTGRID, WEBVTT = "spans.tsv", "matchmaps.npz", "textgrid", "webvtt"
+SPANS, MAPS = "spans.tsv", "matchmaps.npz"
 _HEADER = ("clip_id", "start_s", "end_s", "top", "left", "bottom", "right", "value")
 
 
@@ -26,8 +25,6 @@ def write(folder: str, matched: Sequence[Matched]) -> None:
     out = io.StringIO()
     writer = csv.writer(out, "excel-tab", lineterminator="\n")
     writer.writerow(_HEADER)
-    for name in (TEXTGRID, WEBVTT):
-        os.makedirs(os.path.join(folder, name))
     for one in matched:
         height, width, _ = one.matchmap.shape
         named = []
@@ -43,18 +40,8 @@ def write(folder: str, matched: Sequence[Matched]) -> None:
         tiers = {"matchmap": named}
         if one.words:
             tiers["words"] = [Span(*word) for word in one.words]
-        base = file_name(one.clip_id)
-        _text(
-            os.path.join(folder, TEXTGRID, f"{base}.TextGrid"),
-            spans.textgrid(max(one.end_s, 0.001), tiers),
-        )
-        _text(os.path.join(folder, WEBVTT, f"{base}.vtt"), spans.webvtt(named))
-    _text(os.path.join(folder, SPANS), out.getvalue())
+        texts.write_spans(folder, one.clip_id, one.end_s, tiers, named)
+    texts.write(folder, SPANS, out.getvalue())
     arrays = {one.clip_id: one.matchmap for one in matched}
     with open(os.path.join(folder, MAPS), "wb") as file:
         np.savez_compressed(file, **arrays)
-
-
-def _text(path: str, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)

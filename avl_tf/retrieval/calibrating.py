@@ -21,7 +21,6 @@ from avl_tf.retrieval.entries import Embedded, Source
 from avl_tf.retrieval.finding import Finder
 from avl_tf.retrieval.windows import WindowConfig
 from avl_tf.retrieval.writing import Writer
-from avl_tf.settings.evaluation import EvaluationConfig
 from avl_tf.trained import Trained
 from avl_tf.trained.embedder import Embedder
 
@@ -93,15 +92,7 @@ def read(embedder: RecordEmbedder, looked: Trained, path: str) -> Iterator[Clip]
     seen = _seen(embedder, found)
     model = embedder.embedder
     heard = evaluation.heard(found, model.branches, path, "validation")
-    config = looked.evaluation or EvaluationConfig()
-    (settled,) = evaluation.by_set({path: found}, config, told=False).values()
-    batches = dataset.evaluation_batches(
-        found,
-        settled.evaluation_clip_s,
-        settled.evaluation_batch_size,
-        looked.log_mel_reference,
-    )
-    for batch in dataset.read(batches, found):
+    for batch in dataset.read(looked.batches(found), found):
         audio, steps = _heard(model, batch, heard["audio"])
         ids = [one.decode().rpartition("@")[0] for one in batch["clip_id"].numpy()]
         for index, record_id in enumerate(ids):

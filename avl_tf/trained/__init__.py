@@ -9,7 +9,7 @@ import os
 
 import tensorflow as tf
 
-from avl_tf import evaluation, files, overlap, runs, settings
+from avl_tf import dataset, evaluation, files, overlap, runs, settings
 from avl_tf.dataset import ClipConfig, Records
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig
@@ -82,6 +82,25 @@ class Trained:
         records = runs.as_read(records, self.info.model)
         runs.check_records(self.info, records, self.path)
         return records
+
+    def batches(
+        self, records: Records, batch_size: int = 0, told: bool = False
+    ) -> tf.data.Dataset:
+        """The clips of a set, cut and batched as for the model's evaluation.
+
+        Args:
+            records: from as_read.
+            batch_size: 0 is that of its evaluation.
+            told: log how much of the clips is heard; see evaluation.by_set.
+        """
+        config = self.evaluation or EvaluationConfig()
+        (settled,) = evaluation.by_set({"records": records}, config, told).values()
+        return dataset.evaluation_batches(
+            records,
+            settled.evaluation_clip_s,
+            batch_size or settled.evaluation_batch_size,
+            self.log_mel_reference,
+        )
 
     def learnt(self) -> list[overlap.Learnt]:
         """What it and its parents were trained on, as far as that is known."""

@@ -4,19 +4,17 @@ import csv
 import dataclasses
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from avl_tf import exhibits
 from avl_tf.discovery import tables
-from avl_tf.exhibits import page, spans
-from avl_tf.exhibits.media import file_name
+from avl_tf.exhibits import page, texts
 from avl_tf.exhibits.spans import Span
 from avl_tf.settings.units import UnitsConfig
 from avl_tf.unit_analysis.counting import Summary, Unit
 
-UNITS, SUMMARY, TEXTGRID = "units.tsv", "units.json", "textgrid"
+UNITS, SUMMARY = "units.tsv", "units.json"
 WORDS = "words"
 _UNITS = ["code", "word", "F1", "precision", "recall", "steps of it", "words with it"]
 _LAYERS = ["layer", "codes used", "of", "perplexity", "steps"]
@@ -108,18 +106,17 @@ def write(
             if shown[unit.code] <= _MOST:
                 cells = [f"{x:.6g}" if isinstance(x, float) else x for x in unit]
                 writer.writerow([name, *cells])
-    _write(folder, UNITS, out.getvalue())
+    texts.write(folder, UNITS, out.getvalue())
     value = {
         **told,
         "settings": dataclasses.asdict(config),
         "layers": {name: layer.summary._asdict() for name, layer in layers.items()},
     }
-    _write(folder, SUMMARY, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-    os.makedirs(os.path.join(folder, TEXTGRID))
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    texts.write(folder, SUMMARY, text + "\n")
     for record_id, (length_s, of_record) in tiers.items():
-        name = f"{TEXTGRID}/{file_name(record_id)}.TextGrid"
-        _write(folder, name, spans.textgrid(max(length_s, 0.001), of_record))
-    _write(folder, exhibits.INDEX, _page(layers, config, told, worded))
+        texts.write_spans(folder, record_id, length_s, of_record)
+    texts.write(folder, exhibits.INDEX, _page(layers, config, told, worded))
 
 
 def _page(
@@ -140,8 +137,3 @@ def _page(
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], n_left: int):
     cells = [[(cell, "") for cell in row] for row in rows]
     return page.Table(header, cells, n_left, [False] * len(rows))
-
-
-def _write(folder: str, name: str, text: str) -> None:
-    with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-        file.write(text)
