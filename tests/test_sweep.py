@@ -221,7 +221,7 @@ def test_settings_and_seeds_are_added_and_changed_ones_refused(folder, done):
         ),
         (("a: --batch_size=64",), {}, ["a/seed0/pre: ", "fewer than one batch of 64"]),
         (("a: --best_metric=y/MRR",), {}, ["a/seed0/pre: --best_metric=y/MRR"]),
-        (("a: --records=none",), {}, ["a/seed0/pre: none: no records here"]),
+        (("a: --records=none",), {}, ["a, stage pre: none: no records here"]),
         (("a:", "b: --similarity=misa"), {}, ["b/seed0/pre: --similarity=misa is of"]),
         (("a: --flagfile=none.flags",), {}, ["none.flags: no such flagfile"]),
         (("a:",), {"grid": "clip_s"}, ["--grid: expected flag=a,b,c"]),

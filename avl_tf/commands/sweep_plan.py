@@ -203,7 +203,10 @@ def _parse(
     flag_values = Training(name, setting.name, arguments, ()).flag_values()
     if not flag_values["records"].value:
         raise UserError(f"{name}: --records is missing: name the training records.")
-    stage_flags.require_paths(flag_values)
+    try:
+        stage_flags.require_paths(flag_values)
+    except FileNotFoundError as error:
+        raise UserError(f"{name}: {error}") from None
     return flag_values
 
 
