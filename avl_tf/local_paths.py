@@ -20,8 +20,13 @@ NO_RECORDS = (
 
 def require_file(flag: str, path: str | None) -> None:
     """Raises FileNotFoundError for a file that is not there; None, "" is none."""
-    if path and "://" not in path and not os.path.exists(path):
+    if path and lacks_file(path):
         raise FileNotFoundError(f"--{flag}={path}: no such file.")
+
+
+def lacks_file(path: str) -> bool:
+    """Whether require_file would raise."""
+    return bool(path) and "://" not in path and not os.path.exists(path)
 
 
 def require_run(path: str | None) -> None:
@@ -56,12 +61,15 @@ def require_folder(path: str | None, what: str) -> None:
 
 def require_records(path: str | None) -> None:
     """Raises FileNotFoundError for no records, DIR or DIR/SPLIT; None, "" is none."""
-    if not path or "://" in path:
-        return
-    path = path.rstrip("/")
-    if not holds_records(path):
+    if path and lacks_records(path):
+        path = path.rstrip("/")
         looked_for = os.path.join(_folder(path), "spec.json")
         raise FileNotFoundError(NO_RECORDS.format(path, looked_for))
+
+
+def lacks_records(path: str) -> bool:
+    """Whether require_records would raise."""
+    return bool(path) and "://" not in path and not holds_records(path)
 
 
 def holds_records(path: str) -> bool:

@@ -70,7 +70,10 @@ _AT_ONCE = flags.DEFINE_integer(
     1000,
 )
 _DRY_RUN = flags.DEFINE_boolean(
-    "dry_run", False, "Look for mistakes and print what would be trained; no more."
+    "dry_run",
+    False,
+    "Look for mistakes and print what would be trained, what of it is finished, and in "
+    "which flags each differs from its stage's flagfile; no more.",
 )
 settings.define_flags(ResamplingConfig, heading="Paired test and intervals")
 
@@ -95,6 +98,9 @@ def main() -> None:
             curve=_CURVE.value,
         )
     )
+
+    if plan.absent and not _DRY_RUN.value:
+        raise UserError(plan.absent)
 
     from avl_tf.commands import sweeping
 

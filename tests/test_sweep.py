@@ -45,6 +45,8 @@ def folder(tmp_path_factory):
     train = corpus.make_set(str(folder / "train"), 4)
     corpus.make_set(str(folder / "eval"), 4, seed=1)
     (folder / "small.flags").write_text(f"{SMALL}--records={train}\n")
+    named = "--records=data/missing\n--evaluate=x=y/val\n"
+    (folder / "absent.flags").write_text(SMALL + named)
     return folder
 
 
@@ -221,7 +223,19 @@ def test_settings_and_seeds_are_added_and_changed_ones_refused(folder, done):
         ),
         (("a: --batch_size=64",), {}, ["a/seed0/pre: ", "fewer than one batch of 64"]),
         (("a: --best_metric=y/MRR",), {}, ["a/seed0/pre: --best_metric=y/MRR"]),
-        (("a: --records=none",), {}, ["a, stage pre: none: no records here"]),
+        (("a: --records=none",), {}, ["not there: none (a)", "docs/corpora.md"]),
+        (
+            ("a:",),
+            {"stages": "x=absent.flags", "evaluate": ""},
+            ["not there: data/missing (absent.flags), y/val (absent.flags)"],
+        ),
+        (
+            ("a: --loss=infonce --temperature=2", "b: fine/--temperature=2"),
+            {},
+            ["b: --temperature changes nothing here: --loss=mms has none"],
+        ),
+        (("a:",), {"grid": "nn_weight=1,2"}, ["a+nn_weight=1: --nn_weight changes"]),
+        (("a: --nonn_until_full",), {}, ["changes nothing", "there is no --nn_queue"]),
         (("a:", "b: --similarity=misa"), {}, ["b/seed0/pre: --similarity=misa is of"]),
         (("a: --flagfile=none.flags",), {}, ["none.flags: no such flagfile"]),
         (("a:",), {"grid": "clip_s"}, ["--grid: expected flag=a,b,c"]),
@@ -253,13 +267,33 @@ def test_a_dry_run_lists_the_trainings_of_a_grid(folder, tmp_path):
     assert done.returncode == 0, done.stderr
     first, *rest = done.stdout.splitlines()
     assert first == "8 settings x 2 seeds x 2 stages: 32 trainings"
-    at = rest.index(
-        "h/b+fraction=0.5+audio_widths=8-16-16/seed4/fine from "
-        "h/b+fraction=0.5+audio_widths=8-16-16/seed4/pre"
-    )
-    assert "--audio_widths=8,16,16 " in rest[at + 1]
-    assert "fraction" not in rest[at + 1] and rest[at + 1].endswith("--seed=4")
+    folder_of = "h/b+fraction=0.5+audio_widths=8-16-16/seed4"
+    assert [line.split() for line in rest if line.startswith(folder_of)] == [
+        [f"{folder_of}/pre", "new", "--fraction=0.5", "--audio_widths=8,16,16"],
+        [f"{folder_of}/fine", "new", "from", "pre", "--audio_widths=8,16,16"],
+    ]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_lists_what_could_be_trained_if_its_records_were_there(
+    folder, tmp_path
+):
+    absent = f"--stages=pre={folder}/absent.flags"
+    arguments = [absent, f"--run_dir={tmp_path}/run", "--setting=a: --clip_s=3"]
+    done = run("avl_tf.sweep", *arguments, "--dry_run")
+    fails_in_one_line(done, f"not there: data/missing ({folder}/absent.flags), y/val")
+    assert done.stdout.split("\n")[1:] == ["a/seed0/pre  new       --clip_s=3", ""]
+
+
+@pytest.mark.slow
+def test_a_dry_run_tells_what_is_finished(folder, done):
+    listed = run("avl_tf.sweep", *_arguments(folder, *SETTINGS), "--dry_run")
+    assert [line.split()[:2] for line in listed.stdout.splitlines()[1:]] == [
+        ["AVLnet/seed0/pre", "finished"],
+        ["AVLnet/seed0/fine", "finished"],
+        ["loss/rate/seed0/fine", "finished"],
+        ["loss/diverges/seed0/fine", "stopped"],
+    ]
 
 
 def _ranked(*ranks):

@@ -63,8 +63,7 @@ def agreed(run_dir: str, plan: Plan, held: Held) -> Plan:
     """The plan with the names that its trainings have in the folder.
 
     Raises:
-        UserError: the folder has a training of that name with other settings, or of
-            records that have changed since.
+        UserError: the folder has a training of that name with other settings.
     """
     known = sweep_plan.identities(list(held.trainings.values()))
     names_of = {identity: name for name, identity in known.items()}
@@ -92,8 +91,8 @@ def agreed(run_dir: str, plan: Plan, held: Held) -> Plan:
     return plan.renamed(names)
 
 
-def write(run_dir: str, plan: Plan, held: Held) -> None:
-    """Notes a plan before its trainings, beside what was planned before.
+def fingerprints(run_dir: str, plan: Plan, held: Held) -> dict[str, str]:
+    """Those of all records of a plan, by path.
 
     Raises:
         UserError: records have changed since an earlier call.
@@ -106,6 +105,14 @@ def write(run_dir: str, plan: Plan, held: Held) -> None:
                 f"{run_dir} holds a sweep of other records: those in {path} have "
                 "changed since. Use another --run_dir."
             )
+    return records
+
+
+def write(run_dir: str, plan: Plan, held: Held, records: Mapping[str, str]) -> None:
+    """Notes a plan before its trainings, beside what was planned before.
+
+    records: as of fingerprints.
+    """
     planned = {one.name: one for one in plan.trainings}
     left = [name for name in held.trainings if name not in planned]
     if left:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from absl import flags
 
 from avl_tf import comma_lists, local_paths, settings
-from avl_tf.commands import sweep_settings
+from avl_tf.commands import sweep_checks, sweep_settings
 from avl_tf.commands.sweep_settings import Setting
 from avl_tf.comparing import trainings
 from avl_tf.comparing.trainings import System, Training
@@ -58,6 +58,7 @@ class Plan:
         sets: names of the evaluation sets of each stage.
         columns: (direction or "" for all, k) of the table.
         curve: flag over which a curve is drawn, or "".
+        absent: says which records are not there, so that nothing can be trained; or "".
         varied: by setting, the values of the flags in which settings differ, for
             TensorBoard.
     """
@@ -71,6 +72,7 @@ class Plan:
     columns: tuple[tuple[str, int], ...]
     curve: str
     varied: Mapping[str, Mapping[str, bool | float | str]]
+    absent: str
 
     def told(self) -> str:
         """How much is to be trained, in a line."""
@@ -115,7 +117,7 @@ def _identity(one: Training, known: Mapping[str, str]) -> str:
 
 
 def make(given: Flags) -> Plan:
-    """Reads the flags, the flagfiles they name, and looks whether all is there.
+    """Reads the flags, the flagfiles they name, and looks for what is wrong with them.
 
     Raises:
         UserError, FileNotFoundError: something is missing or contradicts another; says
@@ -134,7 +136,11 @@ def make(given: Flags) -> Plan:
         for stage in stages
     }
     for stage in stages:
-        _require_comparable(chosen, stage, parsed)
+        sweep_checks.require_comparable(chosen, stage.name, parsed)
+    for setting in chosen:
+        sweep_checks.require_use(
+            setting, {name: parsed[setting.name, name] for name in names}
+        )
     if not any(map(_sets, parsed.values())):
         raise UserError("Give --evaluate=NAME=RECORDS: settings are compared on a set.")
     planned: dict[str, Training] = {}  # by identity
@@ -148,7 +154,7 @@ def make(given: Flags) -> Plan:
                     f"{setting.name}/seed{seed}/{stage.name}",
                     stage.name,
                     (*_arguments(flag_values), f"--seed={seed}"),
-                    _paths(flag_values),
+                    stage_flags.record_paths(flag_values),
                     of_stage.get(stage.parent, ""),
                     "" if stage.parent in of_stage else stage.parent,
                 )
@@ -167,6 +173,7 @@ def make(given: Flags) -> Plan:
         columns,
         curve,
         sweep_settings.varied(chosen, names, parsed),
+        sweep_checks.absent_records(chosen, stages, parsed, given.evaluate),
     )
 
 
@@ -203,10 +210,6 @@ def _parse(
     flag_values = Training(name, setting.name, arguments, ()).flag_values()
     if not flag_values["records"].value:
         raise UserError(f"{name}: --records is missing: name the training records.")
-    try:
-        stage_flags.require_paths(flag_values)
-    except FileNotFoundError as error:
-        raise UserError(f"{name}: {error}") from None
     return flag_values
 
 
@@ -224,31 +227,8 @@ def _arguments(flag_values: flags.FlagValues) -> tuple[str, ...]:
     )
 
 
-def _paths(flag_values: flags.FlagValues) -> tuple[str, ...]:
-    records = comma_lists.parse_records(flag_values["records"].value or "")
-    every = [records, *_sets(flag_values).values()]
-    return tuple(path for paths in every for path in paths.values())
-
-
 def _sets(flag_values: flags.FlagValues) -> dict[str, dict[str, str]]:
     return comma_lists.parse_evaluate(flag_values["evaluate"].value or [])
-
-
-def _require_comparable(
-    chosen: Sequence[Setting],
-    stage: System,
-    parsed: Mapping[tuple[str, str], flags.FlagValues],
-) -> None:
-    first = chosen[0].name
-    for name in ("evaluate", "evaluation_clip_s", "evaluation_population"):
-        ours = parsed[first, stage.name][name].value
-        for other in chosen[1:]:
-            theirs = parsed[other.name, stage.name][name].value
-            if ours != theirs:
-                raise UserError(
-                    f"{first} has --{name}={ours}, {other.name} {theirs}: their ranks "
-                    "cannot be compared. Give both the same."
-                )
 
 
 def _columns(texts: Sequence[str]) -> tuple[tuple[str, int], ...]:

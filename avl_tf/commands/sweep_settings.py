@@ -30,12 +30,14 @@ class Setting:
     """A setting: its name, STUDY/NAME or NAME, and the flags in which it differs.
 
     overrides: (stage, argument) in order, a later one wins; stage "" is all.
+    given: (stage, name) of the flags that stand in it by themselves, in no flagfile.
     values: the values of the grid's flags, as texts.
     """
 
     name: str
     overrides: tuple[tuple[str, str], ...] = ()
     values: tuple[tuple[str, str], ...] = ()
+    given: tuple[tuple[str, str], ...] = ()
 
     @property
     def study(self) -> str:
@@ -102,15 +104,16 @@ def _setting(item: str, stages: Sequence[str]) -> Setting:
         words = shlex.split(text)
     except ValueError as error:
         raise UserError(f"--setting={name}: {error}: '{text}'.") from None
-    overrides = []
+    overrides, given = [], []
     for word in words:
         stage, dashes, flag = word.partition("--")
         stage = stage.removesuffix("/")
         if not dashes or not flag or stage and f"{stage}/--{flag}" != word:
             raise UserError(f"{name}: '{word}' is not a flag. Write --flag=value.")
-        _check(name, stage, flag.partition("=")[0], stages)
+        given.append((stage, flag.partition("=")[0]))
+        _check(name, *given[-1], stages)
         overrides += [(stage, each) for each in flagfiles.expand([f"--{flag}"])]
-    return Setting(name, tuple(overrides))
+    return Setting(name, tuple(overrides), given=tuple(given))
 
 
 def _axis(item: str, stages: Sequence[str]) -> tuple[str, str, list[str]]:
@@ -148,7 +151,8 @@ def _joined(setting: Setting, points: Sequence[tuple[str, str, str]]) -> Setting
     name = "+".join([setting.name, *parts] if setting.name else parts)
     overrides = tuple((stage, f"--{flag}={text}") for stage, flag, text in points)
     values = tuple((flag, text) for _, flag, text in points)
-    return Setting(name, setting.overrides + overrides, values)
+    given = tuple((stage, flag) for stage, flag, _ in points)
+    return Setting(name, setting.overrides + overrides, values, setting.given + given)
 
 
 def _part(flag: str, text: str) -> str:

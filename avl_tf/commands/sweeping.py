@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from absl import logging
 
 from avl_tf import files, metrics, training
-from avl_tf.commands import sweep_folder
+from avl_tf.commands import sweep_folder, sweep_listing
 from avl_tf.commands.sweep_plan import Plan
 from avl_tf.comparing import curve, hparams, running, seeds, studies, study_tables
 from avl_tf.comparing.studies import Column
@@ -39,17 +39,22 @@ def sweep(
         dry_run: print what would be trained, and write nothing.
 
     Raises:
-        UserError: the folder is of other settings, or trainings failed; the table is
-            then of the others.
+        UserError: the folder is of other settings, records are not there, or trainings
+            failed; the table is then of the others.
     """
     held = sweep_folder.read(run_dir)
     plan = sweep_folder.agreed(run_dir, plan, held)
+    if plan.absent:
+        print(sweep_listing.listed(run_dir, plan, ()))
+        raise UserError(plan.absent)
     _admit(plan)
+    records = sweep_folder.fingerprints(run_dir, plan, held)
     if dry_run:
-        print(_listed(plan))
+        finished = running.finished(run_dir, plan.trainings)
+        print(sweep_listing.listed(run_dir, plan, finished))
         return
     logging.info("%s", plan.told())
-    sweep_folder.write(run_dir, plan, held)
+    sweep_folder.write(run_dir, plan, held, records)
     # TensorBoard wants to know beforehand what there will be.
     hparams.write(run_dir, plan.varied, _tags(plan, metrics.DIRECTIONS), {})
     failure = None
@@ -90,19 +95,6 @@ def _admit(plan: Plan) -> None:
             training.admission.admit(one.name, stage, clips, evaluated, model, start)
         except (UserError, FileNotFoundError) as error:
             raise UserError(f"{one.name}: {error}") from None
-
-
-def _listed(plan: Plan) -> str:
-    """The trainings, each with what it starts from and the flags that it has."""
-    lines = [plan.told()]
-    for one in plan.trainings:
-        places = [p for p in plan.places if p.training == one.name]
-        names = list(dict.fromkeys(place.setting for place in places))
-        shared = f" for {', '.join(names)}" if len(names) > 1 else ""
-        start = one.parent or one.init_from
-        lines.append(f"\n{one.name}{shared}{f' from {start}' if start else ''}")
-        lines.append(f"    {' '.join(one.arguments)}")
-    return "\n".join(lines)
 
 
 def _by_setting(plan: Plan, ranks: Mapping[str, Mapping[str, RankedSet]]) -> _Ranked:

@@ -61,8 +61,8 @@ def train_all(
             others are finished, and kept.
         UserError: another process uses the folder.
     """
-    digests = _digests(trainings)
-    waiting = [t for t in trainings if not _is_finished(folder, t, digests)]
+    done = finished(folder, trainings)
+    waiting = [t for t in trainings if t.name not in done]
     logging.info(
         "%s: %d finished before",
         counted(len(trainings), "training"),
@@ -72,12 +72,18 @@ def train_all(
         n = min(at_once or default_at_once(), len(waiting))
         try:
             with lock.sole_process(folder), _Workers(n) as workers:
-                _Progress(folder, trainings, waiting, digests, workers).run()
+                _Progress(folder, trainings, waiting, workers).run()
         except TrainingsFailed as error:
-            finished = [t for t in trainings if _is_finished(folder, t, digests)]
-            error.ranks = _ranks(folder, finished)
+            of = finished(folder, trainings)
+            error.ranks = _ranks(folder, [t for t in trainings if t.name in of])
             raise
     return _ranks(folder, trainings)
+
+
+def finished(folder: str, trainings: Sequence[Training]) -> set[str]:
+    """Names of the trainings that train_all would skip."""
+    digests = _digests(trainings)
+    return {t.name for t in trainings if _is_finished(folder, t, digests)}
 
 
 def _ranks(
@@ -124,8 +130,9 @@ def _is_finished(folder: str, training: Training, digests: Mapping[str, str]) ->
 class _Progress:
     """Trainings under way; what waits for a parent starts when that is finished."""
 
-    def __init__(self, folder, trainings, waiting, digests, workers: "_Workers"):
-        self._folder, self._digests, self._workers = folder, digests, workers
+    def __init__(self, folder, trainings, waiting, workers: "_Workers"):
+        self._folder, self._workers = folder, workers
+        self._digests = _digests(trainings)
         self._waiting: list[Training] = list(waiting)
         self._n, self._n_done = len(trainings), len(trainings) - len(waiting)
         self._undone = [training.name for training in waiting]

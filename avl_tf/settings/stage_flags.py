@@ -69,11 +69,16 @@ def check(flag_values: flags.FlagValues) -> None:
 
 def require_paths(flag_values: flags.FlagValues) -> None:
     """Raises FileNotFoundError if local records or weights are not there."""
-    stage = settings.from_flags(StageConfig, flag_values)
-    evaluated = settings.from_flags(EvaluationConfig, flag_values).evaluate
-    named = comma_lists.parse_evaluate(evaluated)
-    for paths in (comma_lists.parse_records(stage.records), *named.values()):
-        for path in paths.values():
-            local_paths.require_records(path)
-    if stage.image_weights != "imagenet":
-        local_paths.require_file("image_weights", stage.image_weights)
+    for path in record_paths(flag_values):
+        local_paths.require_records(path)
+    if flag_values["image_weights"].value != "imagenet":
+        local_paths.require_file("image_weights", flag_values["image_weights"].value)
+
+
+def record_paths(flag_values: flags.FlagValues) -> tuple[str, ...]:
+    """The records that a stage reads, those that it is evaluated on too."""
+    records = comma_lists.parse_records(flag_values["records"].value or "")
+    named = comma_lists.parse_evaluate(flag_values["evaluate"].value or [])
+    return tuple(
+        path for paths in (records, *named.values()) for path in paths.values()
+    )

@@ -93,6 +93,24 @@ def check_loss(stage: StageConfig, clips: ClipConfig) -> None:
         )
 
 
+def unused(stage: StageConfig) -> dict[str, str]:
+    """The settings that its losses have no use for, each with why.
+
+    check_loss refuses those of one loss; these stand in flagfiles that losses share.
+    """
+    found = {}
+    if not stage.nn_queue:
+        if stage.loss != "infonce":
+            found["temperature"] = f"--loss={stage.loss} has none"
+        for name in ("nn_weight", "nn_until_full"):
+            found[name] = "there is no --nn_queue"
+    if not stage.distill_weight:
+        found["distill_temperature"] = "there is no --distill_weight"
+    if stage.loss != "triplet":
+        found["triplet_imposters"] = "it is for --loss=triplet"
+    return found
+
+
 def _check_loss(stage: StageConfig) -> None:
     """Raises UserError for settings that the loss has no use for."""
     if stage.margin is not None and stage.loss not in MARGINS:
