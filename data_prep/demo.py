@@ -15,6 +15,8 @@ where it was.
 --bilingual compares systems for low-resource languages instead, on images with spoken
 captions: data_prep.stamp_images makes data/bilingual, avl_tf.bilingual runs/bilingual,
 by bilingual_corpus.flags and bilingual_demo.flags. It takes up to half an hour.
+
+The last line says how many seconds each step took; downloads are the stamps'.
 """
 
 import contextlib
@@ -60,17 +62,16 @@ def main() -> None:
             "avl_tf.cascade", "--flagfile=cascade_demo.flags", "--run_dir=runs/demo"
         )
         indexes, times_s["index"] = _index()
-    print(", ".join(f"{name} {time_s:.0f} s" for name, time_s in times_s.items()))
-    if _BILINGUAL.value:
-        return
-    page = os.path.join(out_dir, "runs", "demo", "report", "index.html")
-    print(f"Look at {page} in a browser: the table and the curves of every stage.")
-    if indexes:
-        python = _python()
-        print(
-            "Speak, and find the clip, on the page that this serves:\n"
-            f"    {python} -m avl_tf.app --index_dir={indexes}"
-        )
+        page = os.path.join(out_dir, "runs", "demo", "report", "index.html")
+        print(f"Look at {page} in a browser: the table and the curves of every stage.")
+        if indexes:
+            python = _python()
+            print(
+                "Speak, and find the clip, on the page that this serves:\n"
+                f"    {python} -m avl_tf.app --index_dir={indexes}"
+            )
+    parts = ", ".join(f"{name} {time_s:.0f} s" for name, time_s in times_s.items())
+    print(f"This took {sum(times_s.values()):.0f} s: {parts}")
 
 
 def _prepare(maker: str, flagfile: str) -> dict[str, float]:
@@ -79,7 +80,14 @@ def _prepare(maker: str, flagfile: str) -> dict[str, float]:
     stamps = [f"--flagfile={flagfile}", f"--out_dir={corpus}"]
     if _STAMPS_DIR.value:
         stamps.append(f"--stamps_dir={os.path.abspath(_STAMPS_DIR.value)}")
-    times_s = {"corpus": _run(maker, *stamps), "extraction": 0.0}
+    started = time.time()
+    corpus_s = _run(maker, *stamps)
+    download_s = _seconds_until_there(f"{corpus}/stamps", started)
+    times_s = {
+        "downloads": download_s,
+        "corpus": corpus_s - download_s,
+        "extraction": 0.0,
+    }
     manifests = glob.glob(f"{corpus}/*/manifest.jsonl", root_dir=_OUT_DIR.value)
     for manifest in sorted(manifests):
         times_s["extraction"] += _run(
@@ -89,6 +97,13 @@ def _prepare(maker: str, flagfile: str) -> dict[str, float]:
             "--backbone_2d=efficientnet_lite0",
         )
     return times_s
+
+
+def _seconds_until_there(folder: str, started: float) -> float:
+    """From a time on until a folder got its name; 0 if it had it, or is not there."""
+    path = os.path.join(_OUT_DIR.value, folder)
+    there = os.stat(path).st_ctime if os.path.isdir(path) else started
+    return max(0.0, there - started)
 
 
 def _python() -> str:

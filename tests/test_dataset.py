@@ -92,6 +92,15 @@ def test_shuffled_clips_mix_recordings_in_a_batch(train_set):
         assert fewest <= n_recordings <= most
 
 
+def test_an_iterator_that_is_let_go_of_waits_for_no_tuning(train_set):
+    clips = ClipConfig(clips_per_recording=2, clip_s=4)
+    batches = [
+        dataset.train_batches(train_set, clips, 4, 0),
+        dataset.evaluation_batches(train_set, 4, 4),
+    ]
+    assert [one.options().autotune.enabled for one in batches] == [False, False]
+
+
 def test_annotated_clips_are_all_there_once(train_set):
     clips = ClipConfig("annotated", clip_s=3.0)
     assert clips.n_clips(train_set) == 32

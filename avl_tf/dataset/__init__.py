@@ -127,7 +127,7 @@ def train_batches(
         )
 
     epochs = tf.data.Dataset.range(first_epoch, 2**31)
-    return epochs.flat_map(epoch_batches).prefetch(_PREFETCHED)
+    return _untuned(epochs.flat_map(epoch_batches).prefetch(_PREFETCHED))
 
 
 def steps_per_epoch(
@@ -193,7 +193,18 @@ def evaluation_batches(
     else:
         serialized = tf.data.TFRecordDataset(records.paths)
         cut_clips = serialized.map(cut, tf.data.AUTOTUNE)
-    return cut_clips.rebatch(batch_size).map(as_float).prefetch(_PREFETCHED)
+    return _untuned(cut_clips.rebatch(batch_size).map(as_float).prefetch(_PREFETCHED))
+
+
+def _untuned(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Has as many threads as cores, and none that tunes their number.
+
+    That one looks at the pipeline at most once a minute, and where an iterator is let
+    go of, TensorFlow 2.16 may wait until it looks again.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.with_options(options)
 
 
 def read(batches: Iterable, records: Records) -> Iterator:
