@@ -76,8 +76,9 @@ def _entry(flag: flags.Flag) -> str:
     """A flag, what it takes, and what it does, in lines of _WIDTH."""
     name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
     facts = "; ".join(filter(None, (_need(flag), _taken(flag), _default(flag))))
-    # absl begins the help of a choice with the choices.
-    said = re.sub(r"^<[^>]*>: ", "", flag.help or "")
+    # absl begins that of a choice with the choices, and ends that of a flag which may
+    # stand several times with words of its own.
+    said = re.sub(r"^<[^>]*>: |;\s+repeat this option .*", "", flag.help or "")
     return (
         f"{_wrapped(f'{name}  ({facts})' if facts else name, 2)}\n{_wrapped(said, 6)}"
     )
@@ -95,6 +96,8 @@ def _wrapped(said: str, indent: int) -> str:
 
 def _taken(flag: flags.Flag) -> str:
     """Which values a flag takes; "" if its help says it all."""
+    if isinstance(flag, flags.MultiFlag):
+        return "several times, if need be"
     if isinstance(flag.parser, flags.EnumParser):
         return "one of " + ", ".join(filter(None, flag.parser.enum_values))
     lower = getattr(flag.parser, "lower_bound", None)
@@ -106,7 +109,7 @@ def _taken(flag: flags.Flag) -> str:
 
 def _default(flag: flags.Flag) -> str:
     """What holds where a flag is left out, as a user would write it."""
-    default = re.sub(r"\.0$", "", (flag.default_as_str or "").strip("'"))
+    default = re.sub(r"\.0$|^\[\]$", "", (flag.default_as_str or "").strip("'"))
     if flag.boolean:
         default = {"true": "yes", "false": "no"}.get(default, default)
     return f"default: {default}" if default else ""

@@ -55,6 +55,7 @@ def run(main: Callable[..., None], n_arguments: int = 0) -> None:
         quiet_log()
         try:
             main(*arguments)
+            sys.stdout.flush()
         except KeyboardInterrupt:
             _stopped()
         except Exception as error:
@@ -69,7 +70,7 @@ def run(main: Callable[..., None], n_arguments: int = 0) -> None:
                 _fail(f"{argument!a}: not UTF-8, which every name must be. Rename it.")
         if {"--help", "--helpshort", "-h"}.intersection(argv):
             module = main.__module__
-            print(flag_help.text(sys.modules[module].__doc__ or "", module))
+            print(flag_help.text(sys.modules[module].__doc__ or "", module), flush=True)
             sys.exit(0)
         return _parse(argv)
 

@@ -8,6 +8,7 @@ letters, halves of characters that no stream can encode.
 import contextlib
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,8 @@ _OF_TEXT = (
     "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
     "\ud800-\udfff"
 )
+# As a shell tells of a process that was ended by SIGPIPE.
+_UNREAD = 128 + signal.SIGPIPE
 _IN_TEXT = re.compile(f"[{_OF_TEXT}]")
 _IN_LINE = re.compile(f"[{_OF_TEXT}\t\n]")
 
@@ -43,18 +46,36 @@ def _escape(match: re.Match[str]) -> str:
 class VisibleStream:
     """A stream of text that writes visible_lines of what it is given.
 
-    On a terminal a carriage return at the start of a text stays: a progress bar's.
+    On a terminal a carriage return at the start of a text stays: a progress bar's. What
+    nobody reads any more, as behind `| head`, ends the process without a word if it is
+    standard output, and is lost if it is standard error.
     """
 
-    def __init__(self, stream: Any):
-        self._stream = stream
+    def __init__(self, stream: Any, ends: bool = False):
+        self._stream, self._ends = stream, ends
         self._bar = "\r" if stream.isatty() else ""
 
     def write(self, text: str) -> int:
         """Writes a text, and returns the length that was given."""
         bar = self._bar if self._bar and text.startswith(self._bar) else ""
-        self._stream.write(bar + visible_lines(text[len(bar) :]))
+        try:
+            self._stream.write(bar + visible_lines(text[len(bar) :]))
+        except BrokenPipeError:
+            self._close()
         return len(text)
+
+    def flush(self) -> None:
+        """Writes what is held back."""
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._close()
+
+    def _close(self) -> None:
+        # What is still held back would be tried again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        if self._ends:
+            raise SystemExit(_UNREAD)
 
     def writelines(self, lines) -> None:
         """Writes several texts."""
@@ -90,4 +111,4 @@ def protect() -> None:
             continue
         with contextlib.suppress(AttributeError):  # a stream of a notebook, of a test
             stream.reconfigure(errors="backslashreplace")
-        setattr(sys, name, VisibleStream(stream))
+        setattr(sys, name, VisibleStream(stream, ends=name == "stdout"))

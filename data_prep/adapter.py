@@ -11,9 +11,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-from tqdm import tqdm
-
-from avl_tf import json_text, manifest
+from avl_tf import json_text, manifest, progress
 from avl_tf.errors import UserError
 from avl_tf.manifest.findings import Finding, summary, to_lines
 from avl_tf.manifest.media_files import MediaFiles
@@ -257,7 +255,7 @@ def _examine(lines, drop, report, limits) -> list[Line]:
 
     usable = []
     found_before = checks.unusable_files(lines)
-    bar = tqdm(lines, unit="file", desc="checking media", disable=None)
+    bar = progress.Bar(lines, "checking media")
     for index, line in enumerate(bar):
         if index in found_before:
             usable.append(line)

@@ -4,9 +4,8 @@ import dataclasses
 from collections.abc import Iterator
 
 import tensorflow as tf
-from tqdm import tqdm
 
-from avl_tf import dataset, records
+from avl_tf import dataset, progress, records
 from data_prep import jobs, shards
 
 
@@ -23,7 +22,7 @@ def convert(path: str, storage: str, folder: str) -> None:
     job = jobs.Job(spec, jobs.digest(read), {}, lambda: repr((*read, storage)))
     jobs.claim(folder, job)
     results = []
-    for name in tqdm(source.shards, unit="shard", disable=None):
+    for name in progress.Bar(source.shards, unit="shard"):
         result = shards.read_result(folder, name)
         if not result:
             result = shards.write(folder, name, _encoded(source, name, storage))

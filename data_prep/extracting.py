@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from absl import logging
-from tqdm import tqdm
 
-from avl_tf import extraction, files, processors, settings
+from avl_tf import extraction, files, processors, progress, settings
 from avl_tf.errors import UserError
 from avl_tf.manifest import Fault, Recording
 from avl_tf.manifest.failures import Failure
@@ -133,9 +132,7 @@ def _make(
     """Makes the missing shards of n_recordings in all, with a progress bar."""
     made = {}
     n_done = n_recordings - sum(len(task.recordings) for task in missing)
-    with tqdm(
-        total=n_recordings, initial=n_done, unit="recording", disable=None
-    ) as bar:
+    with progress.Bar(total=n_recordings, initial=n_done, unit="recording") as bar:
         for result in pool.make_shards(missing):
             made[result.name] = result
             bar.update(result.spec.n_records + len(result.failures))

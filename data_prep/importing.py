@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from absl import logging
-from tqdm import tqdm
 
-from avl_tf import records
+from avl_tf import progress, records
 from avl_tf.manifest import failures
 from data_prep import howto100m, jobs, released_pickles, shards
 from data_prep.captions import find_captions, read_captions
@@ -98,7 +97,7 @@ def _import(
     missing = [name for name in dealt if name not in results]
     if missing:
         logging.info("%s: %d of %d shards to make", folder, len(missing), len(dealt))
-    with tqdm(total=len(source.ids), unit="recording", disable=None) as bar:
+    with progress.Bar(total=len(source.ids), unit="recording") as bar:
         bar.update(sum(len(dealt[name]) for name in results))
         for name in missing:
             results[name] = _make_shard(source, output, name, dealt[name], in_order)

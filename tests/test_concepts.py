@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import re
 import types
 
 import corpus
@@ -384,6 +385,12 @@ def test_a_language_without_words(run, concepts):
     done = concepts(*none)
     assert done.returncode == 0, done.stderr
     assert "in the order of their agreement" in done.stdout
+    assert re.match(r"\| dimension \| agreement \|", done.stdout)
+    page = (out / "index.html").read_text()
+    assert "purity" not in page.partition("Clusters of spans")[0]
+    # A card is named by its record, once.
+    first, second = re.search(r"<li><p>(.*?)</p><p>(.*?)</p>", page).groups()
+    assert first.startswith("r/") and first not in second
     rows = _rows(out / "clusters.tsv")
     assert len(rows) >= 3 and not any(row["labels"] for row in rows)
     text = next((out / "textgrid").iterdir()).read_text("utf-8")

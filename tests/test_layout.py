@@ -27,6 +27,7 @@ ROOMS = [
         "media",
         "flag_help",
         "program",
+        "progress",
         "files",
         "processors",
         "manifest",

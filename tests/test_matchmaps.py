@@ -22,7 +22,7 @@ from avl_tf.commands import localizing
 from avl_tf.dataset import ClipConfig
 from avl_tf.errors import UserError
 from avl_tf.evaluation import EvaluationConfig, map_ranks
-from avl_tf.localizing import localize
+from avl_tf.localizing import Matched, localize
 from avl_tf.losses import ranking
 from avl_tf.manifest import write_manifest
 from avl_tf.model import ModelConfig, audio_steps, matchmaps
@@ -299,7 +299,11 @@ def test_spans_are_runs_above_the_threshold_with_the_box_around_them():
     first, second = localize(found, 0.6)
     assert first[:6] == (2, 3, 1, 1, 2, 2) and first.value == 1
     assert second[:6] == (6, 6, 0, 0, 0, 0)
-    assert first.region == "rows 2-3, columns 2-3"
+    one = Matched("c", found, 0, 0, 1, 0.1, [first, second], [], "", "")
+    assert one.box(first) == pytest.approx(
+        {"top": 1 / 3, "left": 1 / 4, "bottom": 1, "right": 3 / 4}
+    )
+    assert one.region(first) == "top 0.33, left 0.25, bottom 1.00, right 0.75 (1)"
     assert localize(-found, 0.6) == []
 
 
@@ -394,7 +398,13 @@ def test_the_page_has_the_maps_of_the_model(shown, trained_run):
     assert end == pytest.approx(3.0, abs=0.02)
     assert (1.5, 1.9, "<b>dog</b>") in tiers["words"]
     named = [one for one in tiers["matchmap"] if one[2]]
-    assert named and all("rows" in text for _, _, text in named)
+    boxes = {
+        "top {:.2f}, left {:.2f}, bottom {:.2f}, right {:.2f} ({:.3g})".format(
+            *map(float, line.split("\t")[3:])
+        )
+        for line in lines[1:]
+    }
+    assert named and {text for *_, text in named} <= boxes
     text = (shown / "index.html").read_text()
     assert "&lt;b&gt;dog" in text and "<b>dog" not in text
     assert "<h2>r<" not in text

@@ -1,8 +1,13 @@
 """Foreign text made visible, and a stream that writes no other."""
 
+import contextlib
 import io
+import os
+import subprocess
+import sys
 
 import pytest
+from programs import ROOT, environment
 
 from avl_tf.terminal import VisibleStream, visible, visible_lines
 
@@ -37,3 +42,33 @@ def test_a_progress_bar_may_return_to_the_start_of_a_terminals_line():
         stream = VisibleStream(under)
         stream.writelines(["\r 3 of 4", "\rx\r\x1b[1A", "\n"])
         assert under.getvalue() == f"{returned} 3 of 4{returned}x\\x0d\\x1b[1A\n"
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_nobody_reads_any_more_is_lost_or_ends_the_program(ends):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "w") as under:
+        stream = VisibleStream(under, ends)
+        stream.write("a")
+        given = pytest.raises(SystemExit) if ends else contextlib.nullcontext()
+        with given as found:
+            stream.flush()
+        assert not ends or found.value.code == 141
+        stream.write("b")
+        stream.flush()
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["avl_tf.configs", "avl_tf.sweep --helpshort", "avl_tf.configs demo.flags"],
+)
+def test_a_listing_behind_head_ends_without_a_word(program):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-m", *program.split()]
+    done = subprocess.run(
+        command, stdout=write_end, stderr=subprocess.PIPE, env=environment(), cwd=ROOT
+    )
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (141, b"")

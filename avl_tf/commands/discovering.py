@@ -163,8 +163,7 @@ def _warn_of_few(
 
 def _print(result: Discovered, config: DiscoveryConfig) -> None:
     best = result.concepts[: config.n_dimensions]
-    rows = [tables.concept_cells(result, concept) for concept in best]
-    print(tables.markdown(tables.CONCEPT_HEADER, rows))
+    print(tables.markdown(*tables.concept_table(result, best)))
     if result.rows:
         cells = [tables.row_cells(row) for row in result.rows]
         print(f"\n{tables.markdown(tables.ROW_HEADER, cells)}")

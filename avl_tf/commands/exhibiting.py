@@ -99,7 +99,7 @@ def exhibit(
 
 
 def _embed(name: str, model: Trained, records) -> _Found:
-    sets = {"records": records}
+    sets = {records.name: records}
     settled = evaluation.by_set(sets, model.evaluation or EvaluationConfig())
     ((_, embedded),) = model.load().embed_sets(sets, settled, model.log_mel_reference)
     return _Found(name, model.path, embedded, embedded.ranked())

@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 
 from absl import logging
 from distributed import KilledWorker
-from tqdm import tqdm
 
-from avl_tf import offspring
+from avl_tf import offspring, progress
 from avl_tf.commands.index_summary import Updated, summarise
 from avl_tf.manifest.failures import Failure
 from avl_tf.retrieval import changes, merging, milvus, origins, tasks, vectors
@@ -22,12 +21,10 @@ from avl_tf.retrieval.windows import WindowConfig
 from avl_tf.retrieval.writing import Writer, writing
 from avl_tf.settings.limits import Limits
 from avl_tf.spreading.processes import Processes
-from avl_tf.wording import span
 
 _Result = TypeVar("_Result")
 # What a killed run has to make again, at most.
 _COMMIT_S, _COMMIT_WINDOWS = 15.0, 4096
-_LOG_EVERY_S = 30.0
 
 
 class Indexer:
@@ -252,16 +249,7 @@ def _outcomes(pool: Processes, to_do: Sequence[Task]) -> Iterator[Embedded | Fai
 def _shown(
     outcomes: Iterable[Embedded | Failed], total: int
 ) -> Iterator[Embedded | Failed]:
-    """A progress bar on a terminal, else a line now and then."""
-    begun = logged = time.monotonic()
-    with tqdm(total=total, unit="recording", disable=None) as bar:
-        for number, one in enumerate(outcomes, 1):
+    with progress.Bar(total=total, unit="recording") as bar:
+        for one in outcomes:
             yield one
             bar.update()
-            now = time.monotonic()
-            if bar.disable and now - logged > _LOG_EVERY_S:
-                logged = now
-                left_s = (now - begun) / number * (total - number)
-                logging.info(
-                    "%d of %d recordings, about %s left", number, total, span(left_s)
-                )

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
-import tqdm
 
-from avl_tf import dataset
+from avl_tf import dataset, progress
 from avl_tf.discovery import peaks
 from avl_tf.discovery.peaks import Highest, Peak
 from avl_tf.errors import UserError
@@ -197,7 +196,7 @@ def _clips(
     embedder: Embedder, tower: StepTower, batches: tf.data.Dataset, records: RecordSet
 ) -> Iterator[_Clip]:
     rate = records.spec.audio.frame_rate
-    with tqdm.tqdm(total=records.n_clips, unit="clip", disable=None) as bar:
+    with progress.Bar(total=records.n_clips, unit="clip") as bar:
         for batch in dataset.read(batches, records):
             visual = embedder.embed(batch, {"visual": "visual"})["visual"].numpy()
             heard = {name: batch[name] for name in ("log_mel", "n_frames")}

@@ -9,9 +9,8 @@ from avl_tf.discovery.embedding import MODEL
 from avl_tf.discovery.peaks import Peak
 from avl_tf.discovery.purity import Concept, Purity
 from avl_tf.discovery.tables import (
-    CONCEPT_HEADER,
     ROW_HEADER,
-    concept_cells,
+    concept_table,
     row_cells,
 )
 from avl_tf.exhibits import media
@@ -23,7 +22,10 @@ from avl_tf.wording import counted
 _LONGEST_S = 10.0
 _PURITY = (
     "Purity: the fraction of the inputs that contain the label, which is their most "
-    "frequent one. Agreement: how high the other modality stands in the same clips, 0 "
+    "frequent one. "
+)
+_AGREEMENT = (
+    "Agreement: how high the other modality stands in the same clips, 0 "
     "to 1; 0.5 is chance."
 )
 _RANDOM = (
@@ -93,7 +95,9 @@ def parts(
         moments = [m for section in sections for _, row in section.rows for m in row]
         made = _cut(folder, moments, recordings)
     found: list[Part] = [Paragraph("; ".join(f"{k}: {v}" for k, v in told.items()))]
-    found += [Heading("Dimensions"), _dimensions(result, len(best)), Paragraph(_PURITY)]
+    found += [Heading("Dimensions"), _dimensions(result, len(best))]
+    has_labels = any(one.audio.label or one.visual.label for one in best)
+    found.append(Paragraph(_PURITY * has_labels + _AGREEMENT))
     if result.rows:
         found += [Heading("Against chance"), _comparison(result), Paragraph(_RANDOM)]
     for section in of_dimensions:
@@ -165,7 +169,7 @@ def _dimension(
                 end_s,
                 False,
                 ", ".join(labels) or header.id,
-                (f"{header.id}, {_clock(*moment_s)}", f"{peak.value:.3g}"),
+                _lines(header.id, moment_s, f"{peak.value:.3g}", bool(labels)),
                 concept.visual.label in labels,
             )
         )
@@ -197,16 +201,25 @@ def _spoken(
     record, at_s = result.place(peak.input)
     said = result.said(peak.input)
     header = result.headers[record]
-    _, *span = result.span(peak)
+    _, first_s, last_s = result.span(peak)
     return _Moment(
         record,
         max(header.start_s, at_s - config.window_s / 2),
         min(header.end_s, at_s + config.window_s / 2),
         True,
         ", ".join(said) or header.id,
-        tuple(filter(None, (f"{header.id}, {_clock(*span)}", value))),
+        _lines(header.id, (first_s, last_s), value, bool(said)),
         label in said,
     )
+
+
+def _lines(
+    record_id: str, span: tuple[float, float], value: str, is_named: bool
+) -> tuple[str, ...]:
+    """Below a title, which is the record's id unless the moment is named."""
+    times = _clock(*span)
+    where = f"{record_id}, {times}" if is_named else times
+    return tuple(filter(None, (where, value)))
 
 
 def _row(what: str, found: Purity) -> str:
@@ -229,12 +242,11 @@ def _parts(section: _Section, made: Mapping[str, tuple[str, str]]) -> list[Part]
 
 
 def _dimensions(result: Discovered, n: int) -> Table:
-    rows = [
-        [(str(cell), "") for cell in concept_cells(result, concept)]
-        for concept in result.concepts[:n]
-    ]
+    header, lines = concept_table(result, result.concepts[:n])
+    rows = [[(cell, "") for cell in line] for line in lines]
     anchors = [f"d{concept.dimension}" for concept in result.concepts[:n]]
-    return Table(CONCEPT_HEADER, rows, 3, [False] * n, anchors)
+    n_left = 1 + sum(name in ("heard", "seen") for name in header)
+    return Table(header, rows, n_left, [False] * n, anchors)
 
 
 def _clusters(result: Discovered, n: int) -> Table:

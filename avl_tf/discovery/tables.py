@@ -5,15 +5,28 @@ from collections.abc import Sequence
 from avl_tf.discovery.concepts import Discovered, Row
 from avl_tf.discovery.purity import Concept
 
-CONCEPT_HEADER = [
+_CONCEPT_HEADER = (
     *("dimension", "heard", "seen", "audio purity", "visual purity"),
     *("geometric mean", "agreement"),
-]
+)
 ROW_HEADER = ["dimensions", "best", "audio", "visual", "geometric mean", "same label"]
 
 
-def concept_cells(result: Discovered, concept: Concept) -> list[str]:
-    """The cells of a dimension."""
+def concept_table(
+    result: Discovered, concepts: Sequence[Concept]
+) -> tuple[list[str], list[list[str]]]:
+    """Header and lines of dimensions, without columns that have no value at all."""
+    lines = [_concept_cells(result, concept) for concept in concepts]
+    kept = [
+        place
+        for place in range(len(_CONCEPT_HEADER))
+        if any(line[place] != "-" for line in lines)
+    ]
+    header = [_CONCEPT_HEADER[place] for place in kept]
+    return header, [[line[place] for place in kept] for line in lines]
+
+
+def _concept_cells(result: Discovered, concept: Concept) -> list[str]:
     heard, seen = concept.audio, concept.visual
     return [
         str(concept.dimension),

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import tqdm
 
-from avl_tf import media, offspring
+from avl_tf import media, offspring, progress
 from avl_tf.errors import UserError
 from avl_tf.media import View, Wanted
 from avl_tf.media.tracks import ANY
@@ -162,10 +161,7 @@ def at_once(tasks: Iterable[Callable[[], str]], what: str) -> list[str]:
         # FFmpeg works without Python's lock.
         futures = [pool.submit(task) for task in listed]
         try:
-            return [
-                future.result()
-                for future in tqdm.tqdm(futures, what, unit="file", disable=None)
-            ]
+            return [future.result() for future in progress.Bar(futures, what)]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -25,13 +25,6 @@ class Localized(NamedTuple):
     right: int
     value: float
 
-    @property
-    def region(self) -> str:
-        """As in "rows 2-3, columns 1-4", counted from 1."""
-        return f"rows {self.top + 1}-{self.bottom + 1}, columns " + (
-            f"{self.left + 1}-{self.right + 1}"
-        )
-
 
 def localize(matchmap: np.ndarray, threshold: float) -> list[Localized]:
     """Finds the spans in which a matchmap is high, in the order of time.
@@ -99,3 +92,18 @@ class Matched(NamedTuple):
             for step in (span.first, span.last + 1)
         )
         return start, end
+
+    def box(self, span: Localized) -> dict[str, float]:
+        """Where a span's region lies, in parts of the image's sides."""
+        height, width, _ = self.matchmap.shape
+        return {
+            "top": span.top / height,
+            "left": span.left / width,
+            "bottom": (span.bottom + 1) / height,
+            "right": (span.right + 1) / width,
+        }
+
+    def region(self, span: Localized) -> str:
+        """Box and value as a text: "top 0.21, left 0.00, ... (0.83)"."""
+        box = ", ".join(f"{k} {v:.2f}" for k, v in self.box(span).items())
+        return f"{box} ({span.value:.3g})"

@@ -26,17 +26,12 @@ def write(folder: str, matched: Sequence[Matched]) -> None:
     writer = csv.writer(out, "excel-tab", lineterminator="\n")
     writer.writerow(_HEADER)
     for one in matched:
-        height, width, _ = one.matchmap.shape
         named = []
         for span in one.spans:
-            box = (
-                *(span.top / height, span.left / width),
-                *((span.bottom + 1) / height, (span.right + 1) / width),
-            )
-            times = one.times(span)
-            numbers = (f"{value:.4f}" for value in (*times, *box, span.value))
+            times, box = one.times(span), one.box(span)
+            numbers = (f"{x:.4f}" for x in (*times, *box.values(), span.value))
             writer.writerow([one.clip_id, *numbers])
-            named.append(Span(*times, f"{span.region} ({span.value:.3g})"))
+            named.append(Span(*times, one.region(span)))
         tiers = {"matchmap": named}
         if one.words:
             tiers["words"] = [Span(*word) for word in one.words]

@@ -16,7 +16,8 @@ _ABOUT = (
     "The brighter a place, the better what is heard at that moment fits it. The curve "
     "is the best place's value over time, shaded where it reaches the threshold. Play "
     "a caption, or move its slider by mouse or arrow keys. A step is heard within its "
-    "surroundings, so that spans are wider than words."
+    "surroundings, so that spans are wider than words. Boxes are in parts of the "
+    "image's sides."
 )
 _STILLS = 6
 _WIDTH, _HEIGHT = 600, 80  # of the curve
@@ -65,7 +66,7 @@ def _section(number: int, one: Matched) -> str:
             f'aria-label="{label}"></audio>'
         )
     spans = "".join(
-        f"<li>{start:.2f}-{end:.2f} s: {span.region} ({span.value:.3g})</li>"
+        f"<li>{start:.2f}-{end:.2f} s: {one.region(span)}</li>"
         for span, (start, end) in ((span, one.times(span)) for span in one.spans)
     )
     words = ", ".join(f"{text} ({start:.1f} s)" for start, _, text in one.words)

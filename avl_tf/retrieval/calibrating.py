@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
-import tqdm
 from absl import logging
 
-from avl_tf import dataset, evaluation, overlap, trained
+from avl_tf import dataset, evaluation, overlap, progress, trained
 from avl_tf.errors import UserError
 from avl_tf.records import RecordSet, open_records, record_index
 from avl_tf.retrieval import calibration
@@ -63,7 +62,7 @@ def calibrate(store: Writer, path: str, model: str = "") -> Kept:
     sample = finder.sample()
     asked: dict[str, list[Asked]] = defaultdict(list)
     clips = list(read(embedder, looked, path))
-    for clip in tqdm.tqdm(clips, unit="query", disable=None):
+    for clip in progress.Bar(clips, "queries", unit="clip"):
         for name, one in ask(finder, clip, sample):
             asked[name].append(one)
     searches: dict[str, Calibration] = {

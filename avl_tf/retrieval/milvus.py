@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import tqdm
 
+from avl_tf import progress
 from avl_tf.errors import UserError
 from avl_tf.retrieval.entries import SIDES, Segment
 from avl_tf.retrieval.vector_building import read
@@ -206,7 +206,7 @@ def _write(
 ) -> int:
     n = 0
     total = sum(one.n_windows for one in segments)
-    with tqdm.tqdm(total=total, unit="window", disable=None) as bar:
+    with progress.Bar(total=total, unit="window") as bar:
         for ids, rows in read(store, side, segments):
             for start in range(0, len(ids), _ROWS_AT_ONCE):
                 part = slice(start, start + _ROWS_AT_ONCE)

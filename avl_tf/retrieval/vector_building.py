@@ -11,7 +11,8 @@ from typing import Any
 
 import faiss
 import numpy as np
-import tqdm
+
+from avl_tf import progress
 
 FLAT = 250_000
 # Recall is measured at so many of the best, with so many audio queries.
@@ -61,7 +62,7 @@ def build(store: Any, side: str, flat_up_to: int = FLAT) -> Built:
     if kind == "reduced":
         filled = _empty_reduced(store, side, segments, heard, random)
     best = _Best(queries)
-    with tqdm.tqdm(total=n, unit="window", disable=None) as bar:
+    with progress.Bar(total=n, unit="window") as bar:
         for ids, rows in read(store, side, segments):
             filled.add_with_ids(rows, ids)
             best.update(rows)

@@ -94,7 +94,7 @@ class Trained:
             told: log how much of the clips is heard; see evaluation.by_set.
         """
         config = self.evaluation or EvaluationConfig()
-        (settled,) = evaluation.by_set({"records": records}, config, told).values()
+        (settled,) = evaluation.by_set({records.name: records}, config, told).values()
         return dataset.evaluation_batches(
             records,
             settled.evaluation_clip_s,

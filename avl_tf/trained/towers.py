@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tqdm
 
-from avl_tf import evaluation
+from avl_tf import evaluation, progress
 from avl_tf.errors import UserError
 from avl_tf.trained import sources
 from avl_tf.trained.sources import Source
@@ -48,7 +47,7 @@ def embed(
     """
     for number, source in enumerate(given):
         sources.check(source, f"source {number} of {len(given)}")
-    many = tqdm.tqdm(given, unit="file", disable=None if len(given) > 1 else True)
+    many = progress.Bar(given) if len(given) > 1 else given
     found = [np.zeros((0, dim), np.float32)]
     for number, batch in enumerate(_batches(read(source) for source in many)):
         try:

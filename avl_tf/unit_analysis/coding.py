@@ -6,9 +6,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
-import tqdm
 
-from avl_tf import dataset
+from avl_tf import dataset, progress
 from avl_tf.model import audio_codes
 from avl_tf.records import RecordSet
 
@@ -43,7 +42,7 @@ def code(
     """
     coder = audio_codes.build(model, branch)
     rate = records.spec.audio.frame_rate
-    with tqdm.tqdm(total=records.n_clips, unit="clip", disable=None) as bar:
+    with progress.Bar(total=records.n_clips, unit="clip") as bar:
         for batch in dataset.read(batches, records):
             heard = {name: batch[name] for name in ("log_mel", "n_frames")}
             found = coder(heard)

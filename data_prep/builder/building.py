@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import logging
-from tqdm import tqdm
 
-from avl_tf import manifest, media, whole_files
+from avl_tf import manifest, media, progress, whole_files
 from avl_tf.errors import UserError
 from avl_tf.manifest import failures, findings, media_files
 from avl_tf.manifest.failures import Failure
@@ -162,7 +161,7 @@ def _work(
     job: BuildJob, function: Callable, tasks: Sequence
 ) -> Iterator[tuple[Any, Any]]:
     """Runs a task a video on worker processes, with a bar on a terminal."""
-    with tqdm(total=len(tasks), unit="video", disable=None) as bar:
+    with progress.Bar(total=len(tasks), unit="video") as bar:
         for task, result in processes.run(function, tasks, job.n_workers):
             bar.update()
             yield task, result

@@ -6,9 +6,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-import tqdm
-
-from avl_tf import offspring
+from avl_tf import offspring, progress
 
 
 def make_all(
@@ -39,7 +37,7 @@ def make_all(
                 futures = [pool.submit(_make, job) for job in jobs]
             done = as_completed(futures)
             try:
-                for one in tqdm.tqdm(done, total=len(jobs), unit=unit, disable=None):
+                for one in progress.Bar(done, total=len(jobs), unit=unit):
                     one.result()
             except KeyboardInterrupt:
                 for process in multiprocessing.active_children():
