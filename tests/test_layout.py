@@ -105,6 +105,11 @@ def test_imports_point_one_way(path):
             assert not any(name.startswith(f"data_prep.{wing}") for name in imported)
 
 
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_files_are_short(path):
+    assert len(path.read_text().splitlines()) <= 300
+
+
 def test_every_room_is_on_the_list():
     rooms = {_name(p).split(".")[1] for p in MODULES if _name(p).startswith("avl_tf.")}
     programs = {name.split(".")[1] for name in PROGRAMS if name.startswith("avl_tf.")}

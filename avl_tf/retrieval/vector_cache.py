@@ -16,6 +16,8 @@ from avl_tf.manifest.media_files import sha256
 from avl_tf.retrieval.vector_building import Built
 from avl_tf.retrieval.writing import Writer
 
+# The share of windows that are new or dead from which a cache is made anew.
+_STALE = 0.1
 # Changes with what the file or the note holds.
 FORMAT = 1
 
@@ -151,6 +153,19 @@ def read(store: Any, side: str) -> Cached | None:
         logging.warning("%s: cannot be read (%s).", name, " ".join(str(error).split()))
         return None
     return Cached(index, note)
+
+
+def is_stale(store: Any, side: str) -> bool:
+    """Whether a cache is missing, or a tenth of the windows is new or dead."""
+    note = fitting(store, side)
+    if note is None:
+        return True
+    listed = sum(one.n_windows for one in store.segments)
+    covered = sum(
+        one.n_windows for one in store.segments if one.number in set(note.segments)
+    )
+    new, dead = listed - covered, listed - store.n_windows - note.n_dead
+    return new + dead > _STALE * max(1, listed)
 
 
 def _status(name: str) -> tuple[int, int, int]:

@@ -29,8 +29,6 @@ from avl_tf.wording import counted
 _LOOKED_AT_AGAIN = 300
 # More and more lists are looked through, until recall@10 is this.
 _FEWEST_LISTS, _WANTED = 8, 0.987
-# The share of windows that are new or dead from which a cache is made anew.
-_STALE = 0.1
 # Of the largest score: so much do two ways of adding up its products differ.
 _ROUNDING = 1e-5
 
@@ -287,18 +285,5 @@ def refresh(store: Writer, flat_up_to: int = FLAT) -> list[Report] | list[str]:
     return [
         build(store, side, flat_up_to)
         for side in SIDES
-        if store.segments and is_stale(store, side)
+        if store.segments and vector_cache.is_stale(store, side)
     ]
-
-
-def is_stale(store: Any, side: str) -> bool:
-    """Whether a cache is missing, or a tenth of the windows is new or dead."""
-    note = vector_cache.fitting(store, side)
-    if note is None:
-        return True
-    listed = sum(one.n_windows for one in store.segments)
-    covered = sum(
-        one.n_windows for one in store.segments if one.number in set(note.segments)
-    )
-    new, dead = listed - covered, listed - store.n_windows - note.n_dead
-    return new + dead > _STALE * max(1, listed)
