@@ -1,5 +1,6 @@
 """Rows of the retrieval ranks: counting, against sorting the similarity matrix."""
 
+import contextlib
 import os
 import tempfile
 
@@ -29,35 +30,45 @@ def measure(quick: bool) -> list[Row]:
 def _duel(
     name: str, settings: dict, n_repeats: int, n_queries: int | None = None
 ) -> list[Row]:
-    """A row of the time; if the ranks are of embeddings, one of the memory as well.
+    """A row of the time; if the ranks are of embeddings, also where TensorFlow is not.
 
-    With n_queries the other side sorts the rows of so many, and the whole is reckoned.
+    There the memory is measured as well. With n_queries the other side sorts the rows
+    of so many, and the whole is reckoned.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        found = [os.path.join(folder, f"{of}.npz") for of in ("ours", "other")]
-        partly = {"n_queries": n_queries} if n_queries else {}
-        with (
-            Side("ranks_counted", **settings, found=found[0], n_warm_ups=0) as ours,
-            Side(
-                "ranks_sorted", **settings, **partly, found=found[1], n_warm_ups=0
-            ) as other,
-        ):
-            runs = in_turns(n_repeats, ours, other)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as sides:
+
+        def side(of: str, **more) -> Side:
+            found.append(os.path.join(folder, f"{len(found)}.npz"))
+            given = {**settings, **more, "found": found[-1], "n_warm_ups": 0}
+            return sides.enter_context(Side(of, **given))
+
+        found: list[str] = []
+        of_embeddings = settings["dim"] > 0
+        ours = [side("ranks_counted", with_tensorflow=of_embeddings)]
+        if of_embeddings and not n_queries:
+            ours.append(side("ranks_counted"))
+        other = side("ranks_sorted", **({"n_queries": n_queries} if n_queries else {}))
+        *runs, of_other = in_turns(n_repeats, *ours, other)
         note = _check(found, settings["dim"])
-    if settings["dim"]:
+    if of_embeddings:
         note += f"; embeddings of {settings['dim']}, both directions"
     if n_queries:
         note += f"; the other's time is that of {n_queries} queries, multiplied"
-    rows = [compare(name, "s", _seconds, *runs, _SORTING, note)]
-    if settings["dim"] and not n_queries:
+    rows = [compare(name, "s", _seconds, runs[0], of_other, _SORTING, note)]
+    for bare in runs[1:]:
+        of_bare = bare, of_other, _SORTING
+        alone = f"{note}; without TensorFlow in the process"
+        rows.append(compare(f"{name}_numpy", "s", _seconds, *of_bare, alone))
         inputs_mb = 2 * settings["n"] * settings["dim"] * 4 / 1e6
-        note = f"whole process, {inputs_mb:.0f} MB of it the embeddings"
-        rows.append(compare(f"{name}_memory", "MB", _peak_mb, *runs, _SORTING, note))
+        whole = f"whole process, {inputs_mb:.0f} MB of it the embeddings, no TensorFlow"
+        rows.append(compare(f"{name}_memory", "MB", _peak_mb, *of_bare, whole))
     return rows
 
 
 def _check(found: list[str], dim: int) -> str:
-    ours, other = (np.load(path)["rank"] for path in found)
+    ours, *more, other = (np.load(path)["rank"] for path in found)
+    for same in more:
+        check_equal("ranks with TensorFlow and without", ours, same, 0)
     # In single precision two similarities that are nearly the same may change places.
     tolerance = 0.001 * ours.shape[1] if dim else 0
     return check_equal("ranks", ours[:, : other.shape[1]], other, tolerance)

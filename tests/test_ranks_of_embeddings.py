@@ -1,12 +1,28 @@
 """embedding_ranks decides as double precision does, and mostly by single."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from avl_tf import metrics
-from avl_tf.metrics import of_embeddings
+from avl_tf.metrics import of_embeddings, single_products
 
-N = 600  # more than a block
+N = 600  # more than a block of either kind
+
+
+@pytest.fixture(params=["NumPy", "TensorFlow"], autouse=True)
+def library(request, monkeypatch):
+    """Small blocks, so that there are several, multiplied by each library."""
+    monkeypatch.setattr(of_embeddings, "_PRODUCT_ROWS", 400)
+    monkeypatch.setattr(of_embeddings, "_ROWS", 256)
+    if request.param == "TensorFlow":
+        tf = pytest.importorskip("tensorflow")
+        monkeypatch.setitem(sys.modules, "tensorflow", tf)
+    else:
+        monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    assert single_products.has_tensorflow() == (request.param == "TensorFlow")
+    return request.param
 
 
 def _in_double(audio, visual):
@@ -140,7 +156,7 @@ def test_how_the_embeddings_lie_in_memory_does_not_matter():
 
 @pytest.fixture
 def n_again(monkeypatch):
-    """How many similarities are taken in double precision, a number a block."""
+    """How many embeddings of either side are taken in double precision again."""
     seen = []
     double = of_embeddings._Side.double
 
@@ -149,15 +165,38 @@ def n_again(monkeypatch):
         return double(side, rows, some)
 
     monkeypatch.setattr(of_embeddings._Side, "double", counted)
-    return lambda: [a * v for a, v in zip(seen[::2], seen[1::2], strict=True)]
+    return lambda: sum(seen)
 
 
 def test_few_similarities_are_taken_again_in_double_precision(n_again):
     audio, visual = _random(600)
     metrics.embedding_ranks(audio, visual + audio / 8)
-    assert sum(n_again()) < 0.01 * N**2
+    assert 0 < n_again() < 0.01 * N**2
 
 
 def test_those_of_a_collapsed_model_are_taken_again_once(n_again):
     metrics.embedding_ranks(*np.ones((2, N, 30), np.float32))
-    assert sum(n_again()) == N**2
+    # Each row for 3 blocks of columns, each column for 3 of rows (256, 144, 200).
+    assert n_again() == 2 * 3 * N
+
+
+@pytest.mark.parametrize("n_bits", [8, 11])  # bfloat16, TF32
+def test_a_tensorflow_that_rounds_to_fewer_bits_is_not_used(
+    library, n_bits, monkeypatch
+):
+    if library == "NumPy":
+        pytest.skip("It has no such setting.")
+    tf = sys.modules["tensorflow"]
+    matmul = tf.matmul
+
+    def rounded(tensor):
+        mantissa, exponent = np.frexp(tensor.numpy())
+        return np.ldexp(np.round(mantissa * 2**n_bits) / 2**n_bits, exponent)
+
+    def short(one, other, **options):
+        return matmul(rounded(one), rounded(other), **options)
+
+    monkeypatch.setattr(tf, "matmul", short)
+    assert not single_products.has_tensorflow()
+    audio, visual = _random(40)
+    assert _ranks(audio, visual) == _in_double(audio, visual)

@@ -4,16 +4,19 @@ Nearly every similarity is far enough from the match's for single precision to t
 which is higher. The few that are not are taken again in double precision.
 """
 
+import concurrent.futures
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
+from avl_tf.metrics import single_products
 from avl_tf.metrics.counting import blocks, count
 
-_ROWS = 512
-_FEW_ROWS = 32  # of both in double precision stay in a cache
-# Products of so many numbers are summed, then these sums: fewer roundings than D.
-_DEPTH = 512
+_THREADS = 2
+_PRODUCT_ROWS = 2048
+_ROWS = 1024  # and as many columns are counted at once
+_FEW_ROWS = 32  # of both sides in double precision stay in a cache
 # A side whose largest norm is beyond 2 ** 16 or below 2 ** -16 is scaled to 1.
 _MODERATE = 16
 # What underflow can cost a term of a sum of such, flushed to zero or not: 2 ** -126 of
@@ -54,29 +57,71 @@ def embedding_ranks(
             f"embedding_ranks needs two [N, D] embeddings of the same shape, N > 0, "
             f"got {both[0].shape} and {both[1].shape}."
         )
-    audio, visual = _sides(*both)
     found = {name: np.zeros(len(both[0]), np.int64) for name in ("a2v", "v2a")}
-    for rows in blocks(len(both[0]), _ROWS):
-        audio_block = audio.single(rows)
-        for columns in blocks(len(both[1]), _ROWS):
-            similarity = _product(audio_block, visual.single(columns))
-            low, high = _limits(audio, rows, visual, columns)
-            a2v = similarity >= low[:, np.newaxis]
-            unsure = a2v ^ (similarity >= high[:, np.newaxis])
-            low, high = _limits(visual, columns, audio, rows)
-            v2a = similarity >= low
-            unsure |= v2a ^ (similarity >= high)
-            if rows == columns:
-                np.fill_diagonal(unsure, False)  # The match reaches itself.
-            if unsure.any():
-                row, column = (np.flatnonzero(unsure.any(axis)) for axis in (1, 0))
-                exact = audio.double(rows, row) @ visual.double(columns, column).T
-                again = np.ix_(row, column)
-                a2v[again] = exact >= audio.lowest[rows][row, np.newaxis]
-                v2a[again] = exact >= visual.lowest[columns][column]
-            found["a2v"][rows] += count(a2v, axis=1)
-            found["v2a"][columns] += count(v2a, axis=0)
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        audio, visual = _sides(*both, pool)
+    fast = len(both[0]) > _ROWS and single_products.has_tensorflow()
+    # While one block is counted, on one core, another is multiplied on all of them.
+    # OpenBLAS does not share them: its threads wait by spinning.
+    with concurrent.futures.ThreadPoolExecutor(_THREADS if fast else 1) as pool:
+        rows = list(blocks(len(both[0]), _PRODUCT_ROWS))
+        counts = pool.map(lambda some: _count_rows(audio, some, visual, fast), rows)
+        for some, (a2v, v2a) in zip(rows, counts, strict=True):
+            found["a2v"][some] = a2v
+            found["v2a"] += v2a
     return found
+
+
+def _count_rows(
+    audio: "_Side", rows: slice, visual: "_Side", with_tensorflow: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Counts what reaches the matches, in the order of both directions.
+
+    Returns:
+        int64 [rows], what reaches each row's; int64 [N], how many rows reach each
+        column's.
+    """
+    product = single_products.by_rows(audio.single(rows), with_tensorflow)
+    n_rows = len(audio.norm[rows])
+    reached = np.zeros(n_rows, np.int64), np.zeros(len(visual.norm), np.int64)
+    for columns in blocks(len(visual.norm), _ROWS):
+        similarity = product(visual.single(columns))
+        for some in blocks(n_rows, _ROWS):
+            here = slice(rows.start + some.start, rows.start + min(some.stop, n_rows))
+            a2v, v2a = _reaching(similarity[some], audio, here, visual, columns)
+            reached[0][some] += count(a2v, axis=1)
+            reached[1][columns] += count(v2a, axis=0)
+    return reached
+
+
+def _reaching(
+    similarity: np.ndarray,
+    audio: "_Side",
+    rows: slice,
+    visual: "_Side",
+    columns: slice,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tells which of a block reach their row's match and which their column's."""
+    low, high = _limits(audio, rows, visual, columns)
+    a2v = similarity >= low[:, np.newaxis]
+    unsure = a2v ^ (similarity >= high[:, np.newaxis])
+    low, high = _limits(visual, columns, audio, rows)
+    v2a = similarity >= low
+    unsure |= v2a ^ (similarity >= high)
+    if rows.start == columns.start:
+        np.fill_diagonal(unsure, False)  # The match reaches itself.
+    if unsure.any():
+        row, column = np.divmod(np.flatnonzero(unsure), unsure.shape[1])
+        some, others = np.unique(row), np.unique(column)
+        if len(row) <= len(some) + len(others):
+            pair = audio.double(rows, row), visual.double(columns, column)
+            exact = np.einsum("ij,ij->i", *pair)
+        else:  # their rows and columns, whole
+            exact = audio.double(rows, some) @ visual.double(columns, others).T
+            row, column = some[:, np.newaxis], others
+        a2v[row, column] = exact >= audio.lowest[rows][row]
+        v2a[row, column] = exact >= visual.lowest[columns][column]
+    return a2v, v2a
 
 
 class _Side:
@@ -113,14 +158,21 @@ class _Side:
         return self._embedding[rows][some].astype(np.float64)
 
 
-def _sides(audio: np.ndarray, visual: np.ndarray) -> tuple[_Side, _Side]:
+def _sides(
+    audio: np.ndarray, visual: np.ndarray, pool: concurrent.futures.Executor
+) -> tuple[_Side, _Side]:
     norms = np.empty((2, len(audio)))
     match = np.empty(len(audio))
-    for block in blocks(len(audio), _FEW_ROWS):
-        pair = [side[block].astype(np.float64) for side in (audio, visual)]
-        with np.errstate(over="ignore", invalid="ignore"):  # found by the norms
-            match[block] = np.einsum("ij,ij->i", *pair)
-            norms[:, block] = [np.sqrt(np.einsum("ij,ij->i", s, s)) for s in pair]
+
+    def measure(rows: Iterable[slice]) -> None:
+        for some in rows:
+            pair = [side[some].astype(np.float64) for side in (audio, visual)]
+            with np.errstate(over="ignore", invalid="ignore"):  # found by the norms
+                match[some] = np.einsum("ij,ij->i", *pair)
+                norms[:, some] = [np.sqrt(np.einsum("ij,ij->i", s, s)) for s in pair]
+
+    few = list(blocks(len(audio), _FEW_ROWS))
+    list(pool.map(measure, (few[start::_THREADS] for start in range(_THREADS))))
     for name, finite in zip(("audio", "visual"), np.isfinite(norms), strict=True):
         if not finite.all():
             raise ValueError(
@@ -137,19 +189,10 @@ def _sides(audio: np.ndarray, visual: np.ndarray) -> tuple[_Side, _Side]:
     )
 
 
-def _product(audio: np.ndarray, visual: np.ndarray) -> np.ndarray:
-    """Similarities in single precision, the sum of sums over _DEPTH numbers."""
-    similarity = audio[:, :_DEPTH] @ visual[:, :_DEPTH].T
-    for start in range(_DEPTH, audio.shape[1], _DEPTH):
-        numbers = slice(start, start + _DEPTH)
-        similarity += audio[:, numbers] @ visual[:, numbers].T
-    return similarity
-
-
 def _limits(
     queries: _Side, rows: slice, candidates: _Side, columns: slice
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tells what of _product's similarities is sure, float32 [rows] twice.
+    """Tells what of a product's similarities is sure, float32 [rows] twice.
 
     Below the first a similarity in double precision does not reach the query's lowest,
     from the second on it does.
@@ -157,16 +200,15 @@ def _limits(
     With u = 2 ** -24, a sum of n products x_i y_i in single precision is wrong by at
     most n u / (1 - n u) of the sum of |x_i y_i|, in any order, fused or not (Higham
     2002, Accuracy and Stability of Numerical Algorithms, section 3.1), for no term is
-    rounded more than n times: once multiplied, n - 1 times added. Here n is _DEPTH, and
-    one for each further sum of such; two for numbers that were not single; one for the
-    sums and norms in double precision (D 2 ** -52 is less than u). The sum of |x_i y_i|
-    is at most the product of the norms (Cauchy and Schwarz).
+    rounded more than n times. Here n is single_products.n_roundings; two for numbers
+    that were not single; one for the sums and norms in double precision (D 2 ** -52 is
+    less than u). The sum of |x_i y_i| is at most the product of the norms (Cauchy and
+    Schwarz).
     """
     if not (queries.bounded and candidates.bounded):
         beyond = np.full_like(queries.lowest[rows], np.inf, np.float32)
         return -beyond, beyond
-    n_sums = -(-queries.dim // _DEPTH)
-    n_roundings = min(queries.dim, _DEPTH) + n_sums - 1 + 3
+    n_roundings = single_products.n_roundings(queries.dim) + 3
     relative = n_roundings * 2.0**-24 / (1 - n_roundings * 2.0**-24)
     norms = queries.norm[rows] * candidates.norm[columns].max()
     error = relative * norms + queries.dim * _UNDERFLOW

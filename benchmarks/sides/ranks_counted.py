@@ -1,8 +1,11 @@
 """avl_tf's ranks, by counting.
 
 Settings: n; dim, 0 for ranks of a ready similarity matrix in one direction, else of
-embeddings in both; found: an .npz.
+embeddings in both; found: an .npz; with_tensorflow: whether TensorFlow is loaded, as
+where embeddings are made.
 """
+
+import importlib
 
 import numpy as np
 
@@ -13,6 +16,8 @@ from benchmarks.side import Work, save_once, serve
 
 def prepare(settings: dict) -> Work:
     n, dim = settings["n"], settings["dim"]
+    if settings.get("with_tensorflow"):
+        importlib.import_module("tensorflow")
     given = embeddings(n, dim) if dim else similarity(n)
 
     def work():
