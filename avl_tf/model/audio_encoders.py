@@ -10,11 +10,11 @@ import keras
 import tensorflow as tf
 
 from avl_tf.layers import BatchNorm
+from avl_tf.model import minimal_filtering as filtering
 from avl_tf.model.codebooks import After
-from avl_tf.model.minimal_filtering import convolve
 
-KERNEL_WIDTH = 9
-_FILTERED_WIDTH = 512
+KERNEL_WIDTH = filtering.N_TAPS
+_FILTERED_SIZE = 128 * 256  # channels in times channels out
 _BLOCK = 16  # channels that oneDNN has in a block
 
 
@@ -66,11 +66,11 @@ class SelfAttention(keras.layers.Layer):
 
 
 class TimeConv(keras.layers.Conv2D):
-    """Convolution over [B, 1, T, C]; wide ones of stride 1 by minimal filtering, if so.
+    """Convolution over [B, 1, T, C]; wide ones by minimal filtering, if so.
 
-    TensorFlow's own takes two to three times as long there on CPUs, most of it for the
-    kernel's gradient (benchmarks/ has the figures). In half precision, whose errors it
-    would make larger, it is not used.
+    TensorFlow's own takes two to three times as long there on CPUs (docs/performance.md
+    has the figures). In half precision, whose errors it would make larger, it is not
+    used.
     """
 
     def __init__(self, *args, minimal_filtering: bool = False, **kwargs):
@@ -79,16 +79,17 @@ class TimeConv(keras.layers.Conv2D):
 
     def call(self, inputs):
         """Convolves [B, 1, T, C] to [B, 1, T', filters]."""
-        filtered = (
-            self.minimal_filtering
-            and self.strides == (1, 1)
-            and self.kernel_size == (1, KERNEL_WIDTH)
-            and min(self.kernel.shape[-2:]) >= _FILTERED_WIDTH
-            and self.compute_dtype == "float32"
-        )
         kernel = tf.convert_to_tensor(self.kernel)
-        if filtered:
-            return convolve(inputs, kernel)
+        if (
+            self.minimal_filtering
+            and self.kernel_size == (1, KERNEL_WIDTH)
+            and kernel.shape[-2] * kernel.shape[-1] >= _FILTERED_SIZE
+            and self.compute_dtype == "float32"
+        ):
+            if (self.strides, self.padding) == ((1, 1), "same"):
+                return filtering.convolve(inputs, kernel)
+            if (self.strides, self.padding) == ((1, 2), "valid"):
+                return filtering.convolve_by_two(inputs, kernel)
         few = kernel.shape[-2] < _BLOCK
         if few and self.strides == (1, 2) and self.kernel_size == (1, 1):
             # Of few channels and an odd number of clips, the gradient of a 1 x 1 kernel
