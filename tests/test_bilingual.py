@@ -317,6 +317,10 @@ def test_a_failed_training_is_named_and_the_others_are_kept(folder, tmp_path):
         ({"guide_flagfile": ""}, ["--guide_flagfile is missing"]),
         ({"evaluate": "ro=x"}, ["x: no records here"]),
         (
+            {"bilingual_systems": "both=maps.flags"},
+            ["both", "--similarity=misa is of a caption and an image, not of two"],
+        ),
+        (
             {"monolingual_systems": "a=small.flags,b=long.flags"},
             ["a has --evaluation_clip_s=2.0, b 5.0"],
         ),
@@ -325,6 +329,7 @@ def test_a_failed_training_is_named_and_the_others_are_kept(folder, tmp_path):
 def test_a_slip_is_told_before_anything_is_made(folder, tmp_path, changes, texts):
     (tmp_path / "small.flags").write_text("--margin=0.01\n")
     (tmp_path / "long.flags").write_text("--evaluation_clip_s=5\n")
+    (tmp_path / "maps.flags").write_text("--similarity=misa\n")
     arguments = _arguments(folder, tmp_path / "run", **changes)
     fails_in_one_line(run("avl_tf.bilingual", *arguments, cwd=tmp_path), *texts)
     assert not (tmp_path / "run").exists()

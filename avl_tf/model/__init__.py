@@ -108,11 +108,7 @@ def _check_similarity(config: ModelConfig) -> None:
         given.append("normalize_embeddings")
     if given:
         raise UserError(f"{kind} has no heads for --{given[0]}: leave that out.")
-    if config.has_maps and len(config.languages) > 1:
-        raise UserError(
-            f"{kind} is of a caption and an image, not of two captions: name one "
-            "language in --records, or take --similarity=sisa."
-        )
+    config.require_one_language(config.languages)
 
 
 def _n_weights(config: ModelConfig) -> int:

@@ -1,6 +1,7 @@
 """The configuration of a model: settings, and what its records or its parent give."""
 
 import dataclasses
+from collections.abc import Collection
 
 from avl_tf import fields
 from avl_tf.errors import UserError
@@ -235,6 +236,15 @@ class ModelConfig:
                 "map, not as the one vector that this needs. Evaluate it by "
                 "avl_tf.evaluate and see it by avl_tf.matchmaps, or train one of "
                 "--similarity=sisa, whose embeddings are vectors."
+            )
+
+    def require_one_language(self, languages: Collection[str]) -> None:
+        """UserError if a model of maps is to hear several languages."""
+        if self.has_maps and len(languages) > 1:
+            raise UserError(
+                f"--similarity={self.similarity} is of a caption and an image, not of "
+                "two captions: name one language in --records, or take "
+                "--similarity=sisa."
             )
 
     def to_json(self) -> dict:

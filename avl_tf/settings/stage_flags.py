@@ -62,9 +62,11 @@ def check(flag_values: flags.FlagValues) -> None:
     stage = settings.from_flags(StageConfig, flag_values)
     clips = settings.from_flags(ClipConfig, flag_values)
     terms.check_loss(stage, clips)
-    if stage.records:
-        clips.fraction_of(comma_lists.parse_records(stage.records))
-    settings.from_flags(ModelConfig, flag_values, ModelConfig(()))
+    paths = comma_lists.parse_records(stage.records) if stage.records else {}
+    if paths:
+        clips.fraction_of(paths)
+    model = settings.from_flags(ModelConfig, flag_values, ModelConfig(()))
+    model.require_one_language(paths)
 
 
 def require_paths(flag_values: flags.FlagValues) -> None:
