@@ -79,7 +79,7 @@ def test_what_the_network_raises_is_raised(make):
         for i in range(9):
             batches.put(frame(213 if i == 2 else i))
         batches.finish()
-    batches.drop()
+    batches.forget()
 
 
 def test_few_batches_wait_at_a_time(make):

@@ -93,7 +93,7 @@ def extract(
             except Exception as error:  # one odd file must not end a million's
                 found = failure(recording, error)
                 for one in batches.values():
-                    one.drop()
+                    one.forget()
             if notes is not None:
                 notes += (
                     Finding(note.kind, recording.id, note.text, recording.media)
@@ -143,9 +143,12 @@ def _record(
         limits=config.limits,
         notes=notes,
         wanted=recording.wanted,
+        sparing=True,
     )
     for index, array in decoded if is_heard or views else ():
-        if array is None:
+        if array is None and index is not None:
+            sinks[index].forget()
+        elif array is None:
             sound.clear()
         elif index is None:
             sound += array.tobytes()

@@ -48,10 +48,12 @@ class FrameBatches:
         self._wait(0)
         return self._done
 
-    def drop(self) -> None:
-        """Forgets a recording that has failed."""
+    def forget(self) -> None:
+        """Forgets all frames so far: they come anew, or the recording has failed."""
         for future in self._running:
             future.cancel()
+        self._frames, self._done = [], []
+        self._running.clear()
 
     def _start(self) -> None:
         batch, self._frames = np.stack(self._frames), []

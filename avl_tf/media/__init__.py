@@ -11,8 +11,9 @@ video streams: sound and frames of the same time belong together.
 
 Broken files: damage inside a file raises MediaError, and so does a file that ends
 more than a second before the end it declares. Damage in the first or the last second
-is a ragged edge and passes. `allow_truncated=True` reads whatever there is. A format
-that declares no length (MPEG-TS, Ogg, raw MP3) cannot be seen to be cut.
+is a ragged edge and passes, and so does damage in pictures that `decode` is allowed to
+leave out (`sparing`; extraction does). `allow_truncated=True` reads whatever there is.
+A format that declares no length (MPEG-TS, Ogg, raw MP3) cannot be seen to be cut.
 """
 
 import os

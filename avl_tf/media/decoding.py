@@ -16,6 +16,7 @@ from avl_tf.media.opening import Note, require_file
 from avl_tf.media.packets import Kind
 from avl_tf.media.pictures import Pictures, View, exact
 from avl_tf.media.sound import Sound, first_second
+from avl_tf.media.sparing import Unsure
 from avl_tf.media.tracks import ANY, Wanted
 from avl_tf.settings.limits import DEFAULT_LIMITS, Limits
 
@@ -34,6 +35,7 @@ def decode(
     limits: Limits = DEFAULT_LIMITS,
     notes: list[Note] | None = None,
     wanted: Wanted = ANY,
+    sparing: bool = False,
 ) -> Iterator[tuple[int | None, np.ndarray | None]]:
     """Decodes the sound and the frames of a file in one pass, a little at a time.
 
@@ -45,11 +47,14 @@ def decode(
         limits: how long the span and how large the pictures may be.
         notes: takes what is worth telling of the file, each thing once.
         wanted: which sound is meant.
+        sparing: decode no frame that no view needs, as far as that is told by the
+            packets. The pictures are the same; damage that none of them shows passes.
 
     Yields:
         (None, int16 [S]): the next samples of what read_waveform returns, times 32768.
         (None, None): forget the samples so far; other ones come in their stead.
         (i, uint8 [H, W, 3]): the next frame of what iter_frames yields for views[i].
+        (i, None): if sparing, forget them so far; they come anew.
 
     Raises:
         As read_waveform and iter_frames, MediaError for damage when it is reached.
@@ -59,10 +64,20 @@ def decode(
         raise UserError(f"sample_rate is {sample_rate}, expected a rate in Hz above 0.")
     require_file(path)
     opened_as = allow_truncated, limits, notes, wanted
-    return _decode(path, sample_rate, views, (start, end), opened_as)
+    arguments = path, sample_rate, views, (start, end), opened_as
+    return _sparingly(*arguments) if sparing and views else _decode(*arguments)
 
 
-def _decode(path, sample_rate, views, span, opened_as, remedy=None):
+def _sparingly(path, sample_rate, views, span, opened_as):
+    try:
+        yield from _decode(path, sample_rate, views, span, opened_as, sparing=True)
+    except Unsure:
+        # Rare, and nearly always at the beginning of a file.
+        yield from [(None, None), *((index, None) for index in range(len(views)))]
+        yield from _decode(path, sample_rate, views, span, opened_as)
+
+
+def _decode(path, sample_rate, views, span, opened_as, remedy=None, sparing=False):
     start, end = span
     with MediaFile(path, *opened_as) as file:
         file.require_length(start, end)
@@ -71,24 +86,26 @@ def _decode(path, sample_rate, views, span, opened_as, remedy=None):
             sound = None
             if sample_rate:
                 sound = Sound(file, sample_rate, start, end, remedy)
-            yield from _decode_file(file, begin, sound, views, start, end)
+            yield from _decode_file(file, begin, sound, views, span, sparing)
             if sound and (remedy := sound.remedy()):
                 yield None, None
                 yield from _decode(path, sample_rate, (), span, opened_as, remedy)
             return
     yield from _decode(path, sample_rate, (), span, opened_as)
-    yield from _decode(path, None, views, span, opened_as)
+    yield from _decode(path, None, views, span, opened_as, sparing=sparing)
 
 
-def _decode_file(file, begin, sound, views, start, end):
+def _decode_file(file, begin, sound, views, span, sparing):
     sinks: dict[Kind, list[tuple[int | None, Sound | Pictures]]] = {}
     if sound:
         sinks["audio"] = [(None, sound)]
+    pictures = []
     if views:
-        pictures = [Pictures(file, view, start, end) for view in views]
+        pictures = [Pictures(file, view, *span) for view in views]
         sinks["video"] = list(enumerate(pictures))
     finished: set[Kind] = set()
-    for kind, timed in file.frames(list(sinks), begin, finished):
+    timetables = [one.timetable for one in pictures] if sparing else ()
+    for kind, timed in file.frames(list(sinks), begin, finished, timetables):
         for index, sink in sinks[kind]:
             for array in sink.feed(timed):
                 yield index, array

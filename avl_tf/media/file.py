@@ -9,7 +9,7 @@ priming is dropped as FFmpeg drops it (edit lists, skip samples).
 
 import contextlib
 import os
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Container, Iterator, Sequence
 from fractions import Fraction
 
 import av
@@ -21,6 +21,7 @@ from avl_tf.media.lengths import Lengths
 from avl_tf.media.opening import MediaError, Note
 from avl_tf.media.packets import Kind, Stream
 from avl_tf.media.progress import Progress, TimedFrame, frames_around
+from avl_tf.media.sparing import Sparing, Timetable, Unsure
 from avl_tf.media.tracks import ANY, Track, Wanted
 from avl_tf.settings.limits import DEFAULT_LIMITS, Limits, PixelLimit
 
@@ -180,6 +181,7 @@ class MediaFile:
         kinds: Collection[Kind],
         start: Fraction = Fraction(0),
         finished: Container[str] = (),
+        timetables: Sequence[Timetable] = (),
     ) -> Iterator[tuple[str, TimedFrame]]:
         """Decodes one or both streams in one pass, each in the order of presentation.
 
@@ -189,16 +191,19 @@ class MediaFile:
                 always do.
             finished: kinds of which no more is wanted; the caller may add to it on the
                 way. They are neither decoded nor judged any further.
+            timetables: which frames of the video are wanted, if not all; others may be
+                left out, and damage in them passes.
 
         Yields:
             The kind and the frame.
 
         Raises:
             MediaError: there is no such stream, or it is damaged.
+            Unsure: not all are wanted, but all must be decoded.
         """
         streams = [self.stream(kind) for kind in kinds]
         if start <= _RUN_UPS_S[0] or self._lengths.is_joined:
-            yield from self._decode(streams, finished)
+            yield from self._decode(streams, finished, timetables)
             return
         # Keyframes are video's matter: sound follows wherever video leads.
         leading = max(streams, key=lambda stream: stream.type)
@@ -208,13 +213,14 @@ class MediaFile:
                 self._container.seek(target, stream=leading)
             except av.FFmpegError:
                 break
-            frames = self._decode(streams, finished, sought=True)
+            frames = self._decode(streams, finished, timetables, sought=True)
             if head := frames_around(start, frames, set(kinds)):
                 yield from head
                 yield from frames
                 return
         with self._again() as fresh:
-            yield from fresh._decode([fresh.stream(kind) for kind in kinds], finished)
+            streams = [fresh.stream(kind) for kind in kinds]
+            yield from fresh._decode(streams, finished, timetables)
 
     def _again(self) -> "MediaFile":
         opened_as = self._allow_truncated, self.limits, self._notes, self._wanted
@@ -224,38 +230,30 @@ class MediaFile:
         self,
         streams: list[Stream],
         finished: Container[str] = (),
+        timetables: Sequence[Timetable] = (),
         sought: bool = False,
     ) -> Iterator[tuple[str, TimedFrame]]:
         """Decodes from where the file stands to its end, on the watch for damage."""
-        lengths = self._lengths
-        own = all(map(lengths.has_own, streams))
-        read = streams if own else self._streams
+        lengths, limit = self._lengths, self.limits.of_videos
+        read = streams if all(map(lengths.has_own, streams)) else self._streams
         for other in self._container.streams:
             other.discard = Discard.default if other in read else Discard.all
-        limit = self.limits.of_videos
         for stream in streams:
             self._bound(stream, limit)
         demuxed = packets.demux(self._container, read)
-        all_progress = [
-            Progress(
-                stream,
-                self._origin,
-                lengths.declared(stream),
-                lengths.has_own(stream),
-                sought,
-                lengths.counts_frames,
-            )
-            for stream in streams
-        ]
+        all_progress = [Progress(stream, lengths, sought) for stream in streams]
+        if sparing := Sparing.of(streams, self._origin, timetables):
+            demuxed = sparing.sift(demuxed, all_progress)
+        marks = ("",) if sparing else packets.CONCEALED
         tags = Tags() if lengths.counts_frames else None
         more = True
         while more:
             active = [p for p in all_progress if p.stream.type not in finished]
             indices = [p.stream.index for p in active]
-            packet, frames, problem = packets.next_frames(
-                demuxed, indices, packets.CONCEALED
-            )
+            packet, frames, problem = packets.next_frames(demuxed, indices, marks)
             more = packet is not None
+            if sparing and problem:
+                raise Unsure
             self.refuse(limit.refusal_of(problem))
             if tags and packet is not None and tags.has(packet):
                 problem = ""
@@ -273,10 +271,13 @@ class MediaFile:
                 (progress,) = its_own
                 if progress.stream.type == "video":
                     self.refuse(limit.refusal(frame.width, frame.height))
+                    if sparing:
+                        sparing.check(frame)
                 yield progress.stream.type, progress.note_frame(frame)
+        if sparing and "video" not in finished:
+            sparing.finish()
         for progress in all_progress:
-            kind = progress.stream.type
-            if kind in finished:
+            if (kind := progress.stream.type) in finished:
                 continue
             if progress.last is None and not sought:
                 raise self.error(f"nothing in its {kind} stream can be decoded")

@@ -49,7 +49,8 @@ def next_frames(
     Args:
         packets: as demux yields them.
         indices: of the streams that are decoded.
-        concealed: parts of messages by which a decoder tells of damage it has hidden.
+        concealed: parts of messages by which a decoder tells of damage it has hidden;
+            "" is part of all.
     """
     packet, frames, problem = None, [], ""
     with av.logging.Capture() as logs:
@@ -61,7 +62,7 @@ def next_frames(
                     problem = problem or "a packet is incomplete"
                 frames = packet.decode()
                 said = _errors(logs)
-                if any(mark in said for mark in concealed):
+                if said and any(mark in said for mark in concealed):
                     problem = said
         except av.FFmpegError as error:
             problem = reason(error, logs)

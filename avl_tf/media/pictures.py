@@ -13,6 +13,7 @@ from avl_tf.errors import UserError
 from avl_tf.media.file import MediaFile
 from avl_tf.media.orientation import mirror_and_turns
 from avl_tf.media.progress import TimedFrame
+from avl_tf.media.sparing import Timetable
 from avl_tf.settings.limits import too_narrow
 
 # Without FULL_CHR_H_INP swscale halves the colour resolution of RGB input.
@@ -66,16 +67,19 @@ class Pictures:
 
     Attributes:
         done: no more frames are needed.
+        timetable: which are; the others may be fed or not.
     """
 
     def __init__(
         self, file: MediaFile, view: View, start: Fraction, end: Fraction | None
     ):
         self.done = False
+        self.timetable = Timetable(
+            start, 1 / exact(view.fps), math.inf if end is None else end
+        )
         self._file, self._view = file, view
         self._stretch = file.stream("video").sample_aspect_ratio
-        self._step = 1 / exact(view.fps)
-        self._wanted, self._end = start, math.inf if end is None else end
+        self._wanted, self._step, self._end = self.timetable
         self._last: TimedFrame | None = None
         self._size: tuple[int, int] | None = None
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import av
 
+from avl_tf.media.lengths import Lengths
 from avl_tf.media.packets import Frame, Stream
 
 _RAGGED_EDGE_S = 1
@@ -30,12 +31,9 @@ class Progress:
 
     Args:
         stream: the stream.
-        origin: second 0 of the file, by the streams' clocks.
-        declared_end: its end in seconds as declared; None if it is not.
-        is_own: that is not merely the end of the file.
+        lengths: the file's clock, and what it declares.
         sought: it is not read from its start, so that it begins with the first frame
             that comes.
-        counts_frames: a frame follows the one before, whatever its time.
 
     Attributes:
         end: its end in seconds as declared; 0 if it is not.
@@ -43,21 +41,13 @@ class Progress:
         n_frames: how many were.
     """
 
-    def __init__(
-        self,
-        stream: Stream,
-        origin: Fraction,
-        declared_end: Fraction | None,
-        is_own: bool,
-        sought: bool,
-        counts_frames: bool = False,
-    ):
-        self.stream, self.end = stream, declared_end or Fraction(0)
+    def __init__(self, stream: Stream, lengths: Lengths, sought: bool):
+        self.stream, self.end = stream, lengths.declared(stream) or Fraction(0)
         self.last: TimedFrame | None = None
         self.n_frames = 0
         self._damage: tuple[Fraction, str] | None = None
-        self._origin, self._base = origin, stream.time_base
-        self._counts_frames = counts_frames
+        self._origin, self._base = lengths.origin, stream.time_base
+        self._counts_frames = lengths.counts_frames
         self._start = Fraction(0)
         if stream.start_time is not None:
             self._start = self._seconds(stream.start_time)
@@ -66,7 +56,7 @@ class Progress:
             self._usual_duration = 1 / (stream.guessed_rate or Fraction(25))
         # A stream that declares no length is judged by the file's, which any of its
         # streams may be the one to reach.
-        self._counts_all = not is_own
+        self._counts_all = not lengths.has_own(stream)
         self._packet_ends: dict[int, tuple[int, Fraction]] = {}
 
     @property
