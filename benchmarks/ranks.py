@@ -16,19 +16,24 @@ def measure(quick: bool) -> list[Row]:
     small, middle, large, dim = (
         (30, 50, 100, 8) if quick else (3350, 10_000, 100_000, 4096)
     )
-    rows = [
-        *_duel("ranks_3350", {"n": small, "dim": 0}, n_repeats=9),
-        *_duel("ranks_10k", {"n": middle, "dim": 0}, n_repeats=5),
-        *_duel("embedding_ranks_3350", {"n": small, "dim": dim}, n_repeats=5),
-        *_duel("embedding_ranks_10k", {"n": middle, "dim": dim}, n_repeats=3),
-    ]
     # At 100,000 of 4,096 numbers the product alone takes minutes: the demo's width.
-    settings = {"n": large, "dim": min(256, dim)}
-    return rows + _duel("embedding_ranks_100k", settings, 1, n_queries=large // 50)
+    of_large = {"n": large, "dim": min(256, dim)}
+    beside = not quick  # So few are ranked without TensorFlow.
+    return [
+        *_duel("ranks_3350", {"n": small, "dim": 0}, 9),
+        *_duel("ranks_10k", {"n": middle, "dim": 0}, 5),
+        *_duel("embedding_ranks_3350", {"n": small, "dim": dim}, 5, beside),
+        *_duel("embedding_ranks_10k", {"n": middle, "dim": dim}, 3, beside),
+        *_duel("embedding_ranks_100k", of_large, 1, beside, n_queries=large // 50),
+    ]
 
 
 def _duel(
-    name: str, settings: dict, n_repeats: int, n_queries: int | None = None
+    name: str,
+    settings: dict,
+    n_repeats: int,
+    with_tensorflow: bool = False,
+    n_queries: int | None = None,
 ) -> list[Row]:
     """A row of the time; if the ranks are of embeddings, also where TensorFlow is not.
 
@@ -44,7 +49,7 @@ def _duel(
 
         found: list[str] = []
         of_embeddings = settings["dim"] > 0
-        ours = [side("ranks_counted", with_tensorflow=of_embeddings)]
+        ours = [side("ranks_counted", with_tensorflow=with_tensorflow)]
         if of_embeddings and not n_queries:
             ours.append(side("ranks_counted"))
         other = side("ranks_sorted", **({"n_queries": n_queries} if n_queries else {}))

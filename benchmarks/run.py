@@ -26,6 +26,7 @@ GROUPS = (
     "bilingual",
     "ranks",
     "export",
+    "evaluation",
     "extraction",
     "help",
     "indexing",
