@@ -34,6 +34,14 @@ _EVALUATE = flags.DEFINE_list(
     required=True,
 )
 _EXPORT = flags.DEFINE_boolean("export", True, "Export each stage as a SavedModel.")
+_AT_ONCE = flags.DEFINE_integer(
+    "at_once",
+    1,
+    "Stages side by side, where one does not wait for the other: each in a process "
+    "that uses all cores, with a log in RUN_DIR/logs. The results are the same.",
+    1,
+    1000,
+)
 
 
 def main() -> None:
@@ -55,7 +63,9 @@ def main() -> None:
 
     from avl_tf.commands import cascading
 
-    cascading.train(_RUN_DIR.value, stages, _EVALUATE.value, _EXPORT.value)
+    cascading.train(
+        _RUN_DIR.value, stages, _EVALUATE.value, _EXPORT.value, _AT_ONCE.value
+    )
 
 
 def _parse_stages(items: list[str]) -> list[CascadeStage]:

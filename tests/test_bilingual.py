@@ -471,7 +471,7 @@ def test_a_worker_ends_after_some_trainings(monkeypatch):
 
     monkeypatch.setattr(running._Workers, "_another", another)
     monkeypatch.setattr(running, "_TASKS", 2)
-    with running._Workers(1) as workers:
+    with running._Workers(1, 1) as workers:
         for number in range(5):
             workers.start(f"run {number}", {})
             assert workers.next() == (f"run {number}", "")

@@ -34,6 +34,7 @@ STAGE = """\
 CASCADE = """\
 --stages=es=es.flags,ro=ro.flags@es
 --evaluate=ro=data/demo/ro/records/eval
+--at_once=2
 """
 
 IMAGES = """\

@@ -4,27 +4,34 @@ from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
-from absl import logging
 
 from avl_tf import (
     comma_lists,
     evaluation,
     files,
+    offspring,
     reporting,
     runs,
     serving,
     settings,
     training,
 )
+from avl_tf.comparing import running
+from avl_tf.comparing.trainings import Training
 from avl_tf.dataset import ClipConfig
 from avl_tf.evaluation import lineage
 from avl_tf.records import open_records
+from avl_tf.settings import stage_flags
 from avl_tf.settings.stage_flags import CascadeStage
 from avl_tf.training.tensorboard_log import TensorBoardLog
 
 
 def train(
-    run_dir: str, stages: Sequence[CascadeStage], evaluate: list[str], export: bool
+    run_dir: str,
+    stages: Sequence[CascadeStage],
+    evaluate: list[str],
+    export: bool,
+    at_once: int = 1,
 ) -> None:
     """Trains the stages that are not finished, and prints the table of all.
 
@@ -33,6 +40,7 @@ def train(
         stages: a parent stands before its children, or is a run directory.
         evaluate: evaluation sets of every stage, name=records.
         export: export each stage as a SavedModel.
+        at_once: stages side by side, each in a process of its own; 1 is in this one.
 
     Raises:
         FileNotFoundError: a parent is neither a stage nor a run directory.
@@ -54,12 +62,18 @@ def train(
     before = {parent: lineage.line_of(parent) for parent in parents}
     for stage in stages:
         stage.flag_values["evaluate"].value = evaluate
+    if at_once > 1:
+        _train_side_by_side(run_dir, stages, export, at_once)
+    for stage in stages:
         stage_dir = files.join(run_dir, stage.name)
         parent = stage.parent
         if parent in own:
             parent = files.join(run_dir, parent)
-        keras.utils.clear_session()
-        result = training.train_flags(stage.flag_values, stage_dir, parent)
+        if at_once > 1:
+            result = runs.weights.read_recalls(stage_dir)
+        else:
+            keras.utils.clear_session()
+            result = training.train_flags(stage.flag_values, stage_dir, parent)
         info = runs.read_info(stage_dir)
         this = stage.name, info.languages
         if info.weights and info.weights.metric:
@@ -69,11 +83,8 @@ def train(
             stage_dir, result["history"], ends.get(stage.parent, 0)
         )
         rows += lineage.stage_rows(stage.name, stage.parent, result, sets)
-        if export and info.model.has_maps:
-            kind = info.model.similarity
-            logging.warning("%s: not exported, with --similarity=%s.", stage_dir, kind)
-        elif export and not tf.io.gfile.exists(serving.folder(stage_dir)):
-            logging.info("exported %s", serving.export(stage_dir))
+        if export:
+            serving.export_once(stage_dir)
     if export:
         serving.models_config.write(run_dir)
     rows = lineage.random_rows(sets, rows) + rows
@@ -88,6 +99,26 @@ def train(
     log.close()
     page = reporting.write(run_dir)
     print(f"{text}\n\nThe curves: {page}")
+
+
+def _train_side_by_side(
+    run_dir: str, stages: Sequence[CascadeStage], export: bool, at_once: int
+) -> None:
+    """Trains the stages that are not finished, as many at once as do not wait."""
+    own = [stage.name for stage in stages]
+    trainings = [
+        Training(
+            stage.name,
+            stage.name,
+            stage_flags.arguments(stage.flag_values),
+            stage_flags.record_paths(stage.flag_values),
+            parent if parent in own else "",
+            "" if parent in own else parent,
+        )
+        for stage in stages
+        for parent in [stage.parent or ""]
+    ]
+    running.train_all(run_dir, trainings, at_once, offspring.n_cores(), export)
 
 
 def draw_stage(stage_dir: str, history: list[dict], begins: int) -> int:

@@ -43,7 +43,11 @@ class TrainingsFailed(UserError):
 
 
 def train_all(
-    folder: str, trainings: Sequence[Training], at_once: int = 0
+    folder: str,
+    trainings: Sequence[Training],
+    at_once: int = 0,
+    n_threads: int = 0,
+    export: bool = False,
 ) -> dict[str, dict[str, RankedSet]]:
     """Trains what is not finished; what was stopped goes on where it was.
 
@@ -52,6 +56,9 @@ def train_all(
             one holds the log of each in logs/.
         trainings: a parent stands before its children. Each has a name of its own.
         at_once: processes side by side; 0 is default_at_once.
+        n_threads: of an operation of each; 0 is its share of the cores. Another number
+            gives other results, in the last digits of a step.
+        export: export each training.
 
     Returns:
         The ranks by training and evaluation set.
@@ -71,8 +78,9 @@ def train_all(
     if waiting:
         n = min(at_once or default_at_once(), len(waiting))
         try:
-            with lock.sole_process(folder), _Workers(n) as workers:
-                _Progress(folder, trainings, waiting, workers).run()
+            n_threads = n_threads or max(1, offspring.n_cores() // n)
+            with lock.sole_process(folder), _Workers(n, n_threads) as workers:
+                _Progress(folder, trainings, waiting, workers, export).run()
         except TrainingsFailed as error:
             of = finished(folder, trainings)
             error.ranks = _ranks(folder, [t for t in trainings if t.name in of])
@@ -130,8 +138,8 @@ def _is_finished(folder: str, training: Training, digests: Mapping[str, str]) ->
 class _Progress:
     """Trainings under way; what waits for a parent starts when that is finished."""
 
-    def __init__(self, folder, trainings, waiting, workers: "_Workers"):
-        self._folder, self._workers = folder, workers
+    def __init__(self, folder, trainings, waiting, workers: "_Workers", export: bool):
+        self._folder, self._workers, self._export = folder, workers, export
         self._digests = _digests(trainings)
         self._waiting: list[Training] = list(waiting)
         self._n, self._n_done = len(trainings), len(trainings) - len(waiting)
@@ -193,6 +201,7 @@ class _Progress:
             "parent": parent,
             "digest": self._digests[training.name],
             "log": os.path.abspath(log),
+            "export": self._export,
         }
 
     def _left(self, running: Sequence[Training]) -> str:
@@ -213,8 +222,8 @@ class _Workers:
     with it, however it ends.
     """
 
-    def __init__(self, n: int):
-        self.n = n
+    def __init__(self, n: int, n_threads: int):
+        self.n, self._n_threads = n, n_threads
         self._idle: list[Any] = []
         self._busy: dict[Any, str] = {}
         self._n_done: dict[Any, int] = collections.Counter()
@@ -256,9 +265,9 @@ class _Workers:
         )
 
     def _another(self) -> subprocess.Popen[bytes]:
-        n_threads = max(1, offspring.n_cores() // self.n)
+        numbers = map(str, (os.getpid(), self._n_threads))
         return subprocess.Popen(
-            [sys.executable, "-m", worker.__name__, str(os.getpid()), str(n_threads)],
+            [sys.executable, "-m", worker.__name__, *numbers],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

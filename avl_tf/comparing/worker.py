@@ -15,7 +15,16 @@ import keras
 import tensorflow as tf
 from absl import flags, logging
 
-from avl_tf import evaluation, files, offspring, program, settings, trained, training
+from avl_tf import (
+    evaluation,
+    files,
+    offspring,
+    program,
+    serving,
+    settings,
+    trained,
+    training,
+)
 from avl_tf.comparing.trainings import Training
 from avl_tf.evaluation import rankings
 from avl_tf.evaluation.rankings import RankedSet
@@ -27,7 +36,12 @@ FINISHED = "evaluation/finished.json"
 
 
 def train(
-    run_dir: str, arguments: list[str], parent: str, digest: str, log: str
+    run_dir: str,
+    arguments: list[str],
+    parent: str,
+    digest: str,
+    log: str,
+    export: bool = False,
 ) -> None:
     """Trains a run and ranks its evaluation sets; see running for what is kept.
 
@@ -37,6 +51,7 @@ def train(
         parent: run directory of the stage whose weights it starts from, or "".
         digest: for the note that it is finished.
         log: not used here.
+        export: exports it too, if it has no export.
     """
     flag_values = Training(run_dir, "", tuple(arguments), ()).flag_values()
     kept: list[dict[str, RankedSet]] = []
@@ -45,6 +60,8 @@ def train(
     if stands:
         ranked = _found(kept, stands) or _rank(run_dir, flag_values)
         rankings.write(files.join(run_dir, RANKS), run_dir, ranked)
+    if export:
+        serving.export_once(run_dir)
     files.write_json(files.join(run_dir, FINISHED), {"digest": digest})
 
 

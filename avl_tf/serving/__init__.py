@@ -141,6 +141,16 @@ def export(
     return final
 
 
+def export_once(run_dir: str) -> None:
+    """Exports a run that has no export, if its model gives vectors; as export."""
+    model = runs.read_info(run_dir).model
+    if model.has_maps:
+        kind = model.similarity
+        logging.warning("%s: not exported, with --similarity=%s.", run_dir, kind)
+    elif not tf.io.gfile.exists(folder(run_dir)):
+        logging.info("exported %s", export(run_dir))
+
+
 def export_cascade(cascade_dir: str, **options: Any) -> list[str]:
     """Exports the stages of a cascade, and writes its models.config.
 

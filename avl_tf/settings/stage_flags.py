@@ -84,3 +84,10 @@ def record_paths(flag_values: flags.FlagValues) -> tuple[str, ...]:
     return tuple(
         path for paths in (records, *named.values()) for path in paths.values()
     )
+
+
+def arguments(flag_values: flags.FlagValues) -> tuple[str, ...]:
+    """The arguments, as of avl_tf.train, that parse to the same flags."""
+    found = [flag_values[name] for name in sorted(flag_values)]
+    given = [f for f in found if f.present or f.value != f.default]
+    return tuple(flag.serialize() for flag in given)
