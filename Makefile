@@ -3,16 +3,16 @@
 # make bench    ours against the alternatives, as benchmarks/results.json
 # make demo-bilingual    systems for low-resource languages, compared on made images;
 # STAMPS_DIR=DIR takes the demos' stamps from a folder instead of from apt.
-# WITHOUT_AVX512=1 tests as on a processor without AVX-512: it is hidden from oneDNN, whose
-# operations TensorFlow then leaves alone by default, from NumPy and from OpenBLAS. Eigen's
-# own code in TensorFlow's wheel has no AVX-512; from XLA, which has, nothing hides it.
+# WITHOUT_AVX512=1 tests as on a processor without AVX-512: it is hidden from oneDNN, from
+# NumPy and from OpenBLAS. Eigen's own code in TensorFlow's wheel has no AVX-512; from XLA,
+# which has, nothing hides it.
 PYTHON ?= python3
 PY := .venv/bin/python
 # A test file is run by one process, so that its fixtures are made once.
 IN_PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
 ifdef WITHOUT_AVX512
 OF_NUMPY := AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL
-ENVIRONMENT = TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell \
+ENVIRONMENT = ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell \
   NPY_DISABLE_CPU_FEATURES="$(OF_NUMPY)"
 endif
 

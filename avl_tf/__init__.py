@@ -1,6 +1,7 @@
 """Spoken-language video retrieval: AVLnet and its multilingual cascade in Keras."""
 
 import os
+import platform
 import sys
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ offspring.follow_parent()
 # Read when TensorFlow is first imported; what the user has set is kept.
 # Level 3: TensorFlow 2.16 prints errors about CUDA on machines that have none.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# On x86 without instructions for neural networks TensorFlow leaves oneDNN's operations
+# alone; there too a training step takes 0.5 to 0.6 of the time with them.
+if platform.machine() in ("x86_64", "AMD64"):
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 keras_settings.pin()
 
 # Its imports take seconds, in which a program may be interrupted: in one line too.

@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-from tensorflow.python.framework import test_util
 
 hidden = pytest.mark.skipif(
     os.environ.get("ONEDNN_MAX_CPU_ISA") != "AVX2", reason="not WITHOUT_AVX512=1"
@@ -23,14 +22,29 @@ def test_numpy_has_no_avx512():
     assert not {name for name in used if "512" in name or name == "X86_V4"}
 
 
-@hidden
-def test_tensorflow_leaves_onednns_operations_alone():
-    assert not test_util.IsMklEnabled()
+@pytest.mark.parametrize("asked", [None, "0", "1"])
+def test_onednns_operations_are_used_unless_the_user_says_otherwise(asked):
+    code = (
+        "import avl_tf; from tensorflow.python.framework import test_util; "
+        "print(test_util.IsMklEnabled())"
+    )
+    environment = {k: v for k, v in os.environ.items() if "ONEDNN_OPTS" not in k}
+    environment |= {"TF_ENABLE_ONEDNN_OPTS": asked} if asked else {}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split()[-1] == str(asked != "0")
 
 
 @hidden
-def test_onednns_matrix_product_has_no_avx512():
-    code = "import tensorflow as tf; tf.matmul(tf.ones((64, 64)), tf.ones((64, 64)))"
+def test_onednn_has_no_avx512():
+    code = (
+        "import avl_tf, tensorflow as tf; tf.matmul(tf.ones((64, 64)), tf.ones((64, 64)))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "ONEDNN_VERBOSE": "all"},
