@@ -45,6 +45,8 @@ test test-fast test-latest test-latest-fast:
 
 bench: .venv/bench-up-to-date
 	$(PY) -m benchmarks.run
+	! grep -qw avx512f /proc/cpuinfo || $(PY) -m benchmarks.run --avx2
+	$(PY) -m benchmarks.run --show
 
 .venv/bench-up-to-date: .venv/up-to-date
 	$(PY) -m pip install --quiet --constraint constraints.txt --no-build-isolation \

@@ -14,6 +14,22 @@ _INSTRUCTION_SETS = {
     "avx": "AVX",
     "asimd": "NEON",
 }
+# What keeps the libraries of both sides to AVX2: oneDNN (TensorFlow's and PyTorch's),
+# OpenBLAS, NumPy (a name that its version does not know does nothing), ATen, MKL.
+WITHOUT_AVX512 = {
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "NPY_DISABLE_CPU_FEATURES": (
+        "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL"
+    ),
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
+
+
+def has_avx512() -> bool:
+    """Whether the processor has AVX-512, hidden or not."""
+    return "avx512f" in _cpuinfo().get("flags", "").split()
 
 
 def describe() -> dict:
@@ -30,7 +46,7 @@ def describe() -> dict:
             versions[library] = metadata.version(library)
         except metadata.PackageNotFoundError:
             continue
-    switches = ("ONEDNN_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS", "CUDA_VISIBLE_DEVICES")
+    switches = (*WITHOUT_AVX512, "TF_ENABLE_ONEDNN_OPTS", "CUDA_VISIBLE_DEVICES")
     return {
         "cpu": info.get("model name") or platform.processor() or platform.machine(),
         "instruction_set": known[0] if known else "",

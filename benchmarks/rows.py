@@ -11,9 +11,11 @@ from avl_tf.manifest import write_text
 
 RESULTS = os.path.join(os.path.dirname(__file__), "results.json")
 HEADER = ("name", "ours", "other", "other_name", "unit", "ratio")
-_NUMBERS = ("ours", "other", "ratio")
+_WITH_AVX2 = "ratio, AVX2"
+_NUMBERS = ("ours", "other", "ratio", _WITH_AVX2)
 # Beyond it the two runs of a row say different things.
 MOST_APART = 1.15
+_MARK = " *"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,24 +107,33 @@ def merged(before: Iterable[dict], new: Iterable[dict]) -> list[dict]:
     return list(by_name.values())
 
 
-def table(rows: Iterable[dict]) -> str:
-    """Formats rows as a Markdown table, with a line on those that moved."""
-    rows = list(rows)
-    moved = [row["name"] for row in rows if (row.get("apart") or 1) > MOST_APART]
-    cells = [
-        [brief(row[key]) if key in _NUMBERS else row[key] for key in HEADER]
-        for row in rows
-    ]
-    for cell in cells:
-        if cell[0] in moved:
-            cell[0] += " *"
-    text = markdown(HEADER, cells, right=_NUMBERS)
+def table(rows: Iterable[dict], with_avx2: Iterable[dict] = ()) -> str:
+    """Formats rows as a Markdown table, with a line on those that moved.
+
+    with_avx2: rows measured with AVX-512 hidden; if any, their ratios are a column.
+    """
+    rows, hidden = list(rows), {row["name"]: row for row in with_avx2}
+    cells = []
+    for row in rows:
+        cell = [brief(row[key]) if key in _NUMBERS else row[key] for key in HEADER]
+        cell[0] += _mark(row)
+        if hidden:
+            other = hidden.get(row["name"])
+            cell.append(brief(other["ratio"]) + _mark(other) if other else "")
+        cells.append(cell)
+    moved = any(_MARK in text for cell in cells for text in cell)
+    header = (*HEADER, _WITH_AVX2) if hidden else HEADER
+    text = markdown(header, cells, right=_NUMBERS)
     if moved:
         text += (
             f"\n\n*: its two runs, the halves of its repeats, are more than "
             f"{100 * MOST_APART - 100:.0f} % apart. Measure again on a quiet machine."
         )
     return text
+
+
+def _mark(row: dict) -> str:
+    return _MARK if (row.get("apart") or 1) > MOST_APART else ""
 
 
 def markdown(

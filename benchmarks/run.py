@@ -1,6 +1,6 @@
 """Measures avl_tf against the alternatives, and prints a table.
 
-    python -m benchmarks.run [--only=log_mel,ranks] [--quick] [--show]
+    python -m benchmarks.run [--only=log_mel,ranks] [--quick] [--avx2] [--show]
 
 Writes the rows to benchmarks/results.json; docs/performance.md explains them. What runs
 beside it spoils the figures: keep the machine quiet. With --only the other groups' rows
@@ -32,6 +32,8 @@ GROUPS = (
     "indexing",
     "search",
 )
+# Those whose time is TensorFlow's, oneDNN's and NumPy's.
+AVX2_GROUPS = ("steps", "ranks")
 
 flags.adopt_module_key_flags(search)
 _ONLY = flags.DEFINE_list(
@@ -46,6 +48,12 @@ _QUICK = flags.DEFINE_boolean(
 _OUT = flags.DEFINE_string(
     "out", None, "The JSON file of the rows; benchmarks/results.json by default."
 )
+_AVX2 = flags.DEFINE_boolean(
+    "avx2",
+    False,
+    "Measure with AVX-512 hidden, as a column of its own; kept beside --out, as "
+    "..._avx2.json. By default the groups steps and ranks.",
+)
 _SHOW = flags.DEFINE_boolean("show", False, "Print the last table, measure nothing.")
 
 
@@ -55,10 +63,16 @@ def main() -> None:
         raise UserError(
             f"--only={','.join(sorted(unknown))}: the groups are {', '.join(GROUPS)}."
         )
-    out = _OUT.value or (None if _QUICK.value else RESULTS)
+    results = _OUT.value or RESULTS
     if _SHOW.value:
-        print(rows.table(rows.read(out or RESULTS)))
+        print(rows.table(rows.read(results), _kept(_with_avx2(results))))
         return
+    out = results if _OUT.value or not _QUICK.value else None
+    if _AVX2.value:
+        if not machine.has_avx512():
+            raise UserError("--avx2: this processor has no AVX-512 to hide.")
+        os.environ |= machine.WITHOUT_AVX512
+        out = out and _with_avx2(out)
     about = machine.describe()
     logging.info(
         "on %s (%s), %d cores, load before %.1f",
@@ -67,8 +81,8 @@ def main() -> None:
         about["cores"],
         machine.load(),
     )
-    kept = rows.read(out) if _ONLY.value and out and os.path.exists(out) else []
-    for group in _ONLY.value or GROUPS:
+    kept = _kept(out) if _ONLY.value else []
+    for group in _ONLY.value or (AVX2_GROUPS if _AVX2.value else GROUPS):
         logging.info("measuring %s", group)
         started, load_before = time.monotonic(), machine.load()
         found = importlib.import_module(f"benchmarks.{group}").measure(_QUICK.value)
@@ -84,7 +98,16 @@ def main() -> None:
         kept = rows.merged(kept, [row.to_json() | of_group for row in found])
         if out:  # after each group: the next may fail
             rows.write(out, kept)
-    print(rows.table(kept))
+    print(rows.table(kept, [] if _AVX2.value or not out else _kept(_with_avx2(out))))
+
+
+def _with_avx2(path: str) -> str:
+    """The file of the rows that --avx2 measures, beside that of the others."""
+    return f"{path.removesuffix('.json')}_avx2.json"
+
+
+def _kept(path: str | None) -> list[dict]:
+    return rows.read(path) if path and os.path.exists(path) else []
 
 
 def cli() -> None:

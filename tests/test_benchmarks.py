@@ -84,6 +84,10 @@ def test_a_row_whose_two_runs_are_apart_is_marked():
     assert "| b *  |" in table and "more than 15 % apart" in table
     assert "| a    |" in table and "| c    |" in table
     assert "apart" not in rows.table(found[::2])
+    hidden = Row("a", 1, 3, "theirs", "s", "", (1, 1), (3, 5)).to_json()
+    table = rows.table(found[::2], [hidden]).splitlines()
+    assert table[0].endswith("| ratio, AVX2 |")
+    assert table[2].endswith(" 3 * |") and table[3].endswith("|             |")
 
 
 def test_the_machine_of_a_row_is_named():
@@ -156,6 +160,16 @@ def test_quick_run_writes_rows_and_keeps_those_of_other_groups(tmp_path):
     shown = run("benchmarks.run", "--show", f"--out={out}")
     assert shown.stdout == done.stdout
     assert all(name in shown.stdout for name in by_name)
+    if not machine.has_avx512():
+        fails_in_one_line(run("benchmarks.run", "--avx2", "--quick"), "no AVX-512")
+        return
+    again = ("--quick", "--only=ranks", "--avx2", f"--out={out}")
+    done = run("benchmarks.run", *again)
+    assert not done.returncode, done.stderr
+    hidden = _check_rows(tmp_path / "results_avx2.json", "ranks_3350")
+    assert hidden["ranks_3350"]["machine"]["hidden"]["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+    shown = run("benchmarks.run", "--show", f"--out={out}")
+    assert "ratio, AVX2" in shown.stdout
 
 
 def test_programs_say_what_is_wrong(tmp_path):
