@@ -1,8 +1,8 @@
 """Rows of data_prep.extract: CPU time, bytes, memory, and what a second worker gives.
 
-In extract_cpu the other side is what cannot be had for less: FFmpeg's decoding and
-scaling and the CNN, called directly; extract_decoding and extract_cnn have one of the
-two alone. So their ratios are shares of extraction's CPU time, and below 1.
+In extract_cpu the other side is FFmpeg's decoding of all frames, scaling and the CNN,
+called directly; extract_decoding and extract_cnn have one of the two alone. Ours leaves
+out frames that no feature needs, and so can take less than the other side.
 """
 
 import os

@@ -90,7 +90,7 @@ class Sound:
     def feed(self, timed: TimedFrame) -> Iterator[np.ndarray]:
         """Takes the next frame; yields pieces int16 [S] of the waveform, or none."""
         samples = self._mono(timed.frame)
-        gap = round((timed.time - self._base) * self._rate) - self._position
+        gap = _round_times(timed.time, self._rate) - self._origin - self._position
         if gap > _MAX_GAP_S * self._rate:
             raise self._file.error(
                 f"its sound jumps to {float(timed.time):.0f} s, a broken time"
@@ -203,7 +203,8 @@ class Sound:
                 f"its sound has {n_channels} channels, expected {MAX_CHANNELS} at most"
             )
         if not self._rate:
-            self._rate, self._min_gap = rate, _MIN_GAP_S * rate
+            self._rate, self._origin = rate, self._base * rate
+            self._min_gap = math.ceil(_MIN_GAP_S * rate)
             self._wanted = (round(self._start * rate), sys.maxsize)
             if self._end is not None:
                 length = self._end - self._base
@@ -250,6 +251,14 @@ class Sound:
                 self._file.limits.length_refusal(n_wanted / self._sample_rate)
             )
         return pieces
+
+
+def _round_times(time: Fraction, rate: int) -> int:
+    """round(time * rate) without the fraction: this is done for every frame."""
+    whole, rest = divmod(time.numerator * rate, time.denominator)
+    twice = 2 * rest
+    odd_half = twice == time.denominator and whole % 2
+    return whole + (twice > time.denominator or bool(odd_half))
 
 
 def _samples(frame: av.AudioFrame) -> np.ndarray:

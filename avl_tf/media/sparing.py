@@ -21,7 +21,7 @@ from avl_tf.media.progress import Progress
 
 # Decoders that leave out, when told to, what nothing refers to, and no more. VP9's
 # learns from such frames, and HEVC's layers refer to each other.
-_KNOW_REFERENCES = ("h264", "mpeg4", "mpeg2video", "mpeg1video")
+_KNOW_REFERENCES = ("mpeg4", "mpeg2video", "mpeg1video")
 # Where nothing from a key frame on refers to what was before it, but for frames that
 # are shown before it.
 _BEGIN_AT_KEYS = ("mpeg4", "mpeg2video", "mpeg1video", "vp8", "vp9", "libdav1d")
@@ -240,25 +240,35 @@ class Sparing:
                 if n_decided and held.begins and held.pts <= self._frontier:
                     is_whole = True
                     break
-                is_wanted = held.pts in self._wanted or held.pts < self._warm_until
+                is_wanted = self._is_wanted(held)
                 if held.is_shown and not is_wanted and held.pts >= horizon:
                     is_whole = False
                     break
                 n_decided += 1
                 n_needed = n_decided if is_wanted else n_needed
             for _ in range(n_needed):
-                yield self._sending(queue.popleft())
+                if self._is_needed(held := queue.popleft()):
+                    yield self._sending(held)
+                else:
+                    _note(held.packet, all_progress)
             if not is_whole:
                 break
             for _ in range(n_decided - n_needed):
-                packet = queue.popleft().packet
-                for progress in all_progress:
-                    progress.note_packet(packet)
+                _note(queue.popleft().packet, all_progress)
         del self._known[: bisect.bisect_left(self._known, min(horizon, self._frontier))]
+
+    def _is_needed(self, held: _Held) -> bool:
+        """Tells whether a packet before one that is needed is needed too."""
+        if self._context.name != "h264" or self._is_wanted(held):
+            return True
+        return nal_units.is_referred_to(held.packet, self._context)
+
+    def _is_wanted(self, held: _Held) -> bool:
+        return held.pts in self._wanted or held.pts < self._warm_until
 
     def _sending(self, held: _Held) -> av.Packet:
         """Tells the decoder whether the frame is wanted."""
-        is_wanted = held.pts in self._wanted or held.pts < self._warm_until
+        is_wanted = self._is_wanted(held)
         if held.is_shown:
             bisect.insort(self._sent, held.pts)
         if held.pts in self._wanted:
@@ -267,3 +277,9 @@ class Sparing:
         if self._context.name in _KNOW_REFERENCES:
             self._context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
         return held.packet
+
+
+def _note(packet: av.Packet, all_progress: Sequence[Progress]) -> None:
+    """Notes how far a packet goes that is not decoded."""
+    for progress in all_progress:
+        progress.note_packet(packet)

@@ -1,4 +1,4 @@
-"""What extraction cannot do without: FFmpeg and the CNN, and nothing around them.
+"""FFmpeg on all frames, and the CNN, and nothing around them.
 
 Sound goes to 16 kHz mono, every second's first frame to RGB and the CNN's size.
 Settings: video, whose frame rate is whole; backbone; found: an .npz.
