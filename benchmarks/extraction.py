@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
+import av
 import numpy as np
 import tensorflow as tf
 
@@ -37,6 +38,7 @@ def measure(quick: bool) -> list[Row]:
         write_video(long, long_seconds, **_LONG)
         return [
             *_against_the_floor(video, seconds, scratch, 2 if quick else 7),
+            _key_frames(video, seconds, scratch, 2 if quick else 7),
             _memory(video, long, long_seconds, scratch),
             _two_workers(video, seconds, scratch, 1 if quick else 5),
         ]
@@ -85,6 +87,26 @@ def _against_the_floor(
             "MB an hour",
         ),
     ]
+
+
+def _key_frames(video: str, seconds: float, scratch: str, n_repeats: int) -> Row:
+    """A row of the CPU time with --frames=key, and without."""
+    settings = {"video": video, "backbone": BACKBONE, "folder": scratch}
+    with (
+        Side("extract_video", n_cores=1, **settings, frames="key") as key,
+        Side("extract_video", n_cores=1, **settings) as every,
+    ):
+        runs = in_turns(n_repeats, key, every)
+    with av.open(video) as container:
+        n_keys = sum(one.is_keyframe for one in container.demux(video=0))
+    return compare(
+        "extract_key_frames",
+        "CPU-s an hour",
+        lambda run: run["cpu_s"] * 3600 / seconds,
+        *runs,
+        "--frames=all",
+        f"{n_keys} key frames in {seconds:g} s",
+    )
 
 
 def _features(folder: str, dim: int) -> np.ndarray:

@@ -438,6 +438,7 @@ def test_an_odd_error_is_a_failure_of_its_recording(videos, monkeypatch):
         (["--manifest=no-such.jsonl"], "no-such.jsonl: no such manifest"),
         (["--backbone_2d=resnet9000"], "resnet9000"),
         (["--backbone_2d="], "both empty"),
+        (["--backbone_3d=resnext101_3d", "--frames=key"], "an image CNN alone"),
     ],
 )
 def test_a_slip_is_told_in_one_line(videos, tmp_path, more, text):

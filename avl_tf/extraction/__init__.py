@@ -45,7 +45,9 @@ def feature_specs(config: ExtractionConfig) -> dict[str, FeatureSpec | None]:
         ValueError, OSError: as load_backbone.
     """
     return {
-        name: FeatureSpec(one.name, one.feature_dim, one.rate_hz) if one else None
+        name: FeatureSpec(one.name, one.feature_dim, one.rate_hz, config.frames)
+        if one
+        else None
         for name, one in _backbones(config).items()
     }
 
@@ -83,7 +85,7 @@ def extract(
     with ThreadPoolExecutor(n_threads) as pool:
         for recording in recordings:
             batches = {
-                name: FrameBatches(backbone, pool, n_threads)
+                name: FrameBatches(backbone, pool, n_threads, config.frames == "key")
                 for name, backbone in backbones.items()
             }
             found: Record | Failure
@@ -131,7 +133,8 @@ def _record(
             jpeg = still_images.as_jpeg(recording.image, image)
     elif is_seen:
         backbones = [sink.backbone for sink in sinks]
-        views = [media.View(b.fps, b.short_side, b.crop) for b in backbones]
+        only_keys = config.frames == "key"
+        views = [media.View(b.fps, b.short_side, b.crop, only_keys) for b in backbones]
     # In 16 bits and without a copy: the sound of two hours is 230 MB.
     sound = bytearray()
     decoded = media.decode(

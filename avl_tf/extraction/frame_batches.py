@@ -17,8 +17,17 @@ from avl_tf.backbones import Backbone
 class FrameBatches:
     """Runs the frames of a recording through a backbone while they come in."""
 
-    def __init__(self, backbone: Backbone, pool: ThreadPoolExecutor, n_threads: int):
-        """Computes at most n_threads batches at a time, in the threads of the pool."""
+    def __init__(
+        self,
+        backbone: Backbone,
+        pool: ThreadPoolExecutor,
+        n_threads: int,
+        repeats: bool = False,
+    ):
+        """Computes at most n_threads batches at a time, in the threads of the pool.
+
+        With repeats, the same array put once more gets its feature without the CNN.
+        """
         self.backbone = backbone
         self._pool, self._n_threads = pool, n_threads
         # On a CPU larger batches gain nothing and need more memory.
@@ -27,9 +36,18 @@ class FrameBatches:
         self._frames: list[np.ndarray] = []
         self._running: collections.deque[Future] = collections.deque()
         self._done: list[np.ndarray] = []
+        self._repeats = repeats
+        self._last: np.ndarray | None = None
+        self._n_times: list[int] = []  # of each frame, with repeats
 
     def put(self, frame: np.ndarray) -> None:
         """Takes the next frame, uint8 [H, W, 3]; raises what the backbone raised."""
+        if self._repeats:
+            if frame is self._last:
+                self._n_times[-1] += 1
+                return
+            self._last = frame
+            self._n_times.append(1)
         self._frames.append(frame)
         if len(self._frames) == self._batch_size:
             self._start()
@@ -46,6 +64,8 @@ class FrameBatches:
         if self._frames:
             self._start()
         self._wait(0)
+        if self._n_times:
+            self._done = [np.repeat(np.concatenate(self._done), self._n_times, axis=0)]
         return self._done
 
     def forget(self) -> None:
@@ -53,6 +73,7 @@ class FrameBatches:
         for future in self._running:
             future.cancel()
         self._frames, self._done = [], []
+        self._last, self._n_times = None, []
         self._running.clear()
 
     def _start(self) -> None:

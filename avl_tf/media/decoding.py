@@ -16,7 +16,7 @@ from avl_tf.media.opening import Note, require_file
 from avl_tf.media.packets import Kind
 from avl_tf.media.pictures import Pictures, View, exact
 from avl_tf.media.sound import Sound, first_second
-from avl_tf.media.sparing import Unsure
+from avl_tf.media.timetable import Unsure
 from avl_tf.media.tracks import ANY, Wanted
 from avl_tf.settings.limits import DEFAULT_LIMITS, Limits
 

@@ -17,11 +17,12 @@ from av.stream import Discard, Disposition
 
 from avl_tf.media import formats, opening, packets, tracks
 from avl_tf.media.joined import Tags
+from avl_tf.media.key_frames import sparing_of
 from avl_tf.media.lengths import Lengths
 from avl_tf.media.opening import MediaError, Note
 from avl_tf.media.packets import Kind, Stream
 from avl_tf.media.progress import Progress, TimedFrame, frames_around
-from avl_tf.media.sparing import Sparing, Timetable, Unsure
+from avl_tf.media.timetable import Timetable, Unsure
 from avl_tf.media.tracks import ANY, Track, Wanted
 from avl_tf.settings.limits import DEFAULT_LIMITS, Limits, PixelLimit
 
@@ -187,8 +188,7 @@ class MediaFile:
 
         Args:
             kinds: "audio", "video" or both.
-            start: seconds; frames before it may come, those shown or heard at it
-                always do.
+            start: seconds; what is shown or heard at it always comes, some before may.
             finished: kinds of which no more is wanted; the caller may add to it on the
                 way. They are neither decoded nor judged any further.
             timetables: which frames of the video are wanted, if not all; others may be
@@ -242,7 +242,7 @@ class MediaFile:
             self._bound(stream, limit)
         demuxed = packets.demux(self._container, read)
         all_progress = [Progress(stream, lengths, sought) for stream in streams]
-        if sparing := Sparing.of(streams, self._origin, timetables):
+        if sparing := sparing_of(streams, self._origin, timetables):
             demuxed = sparing.sift(demuxed, all_progress)
         marks = ("",) if sparing else packets.CONCEALED
         tags = Tags() if lengths.counts_frames else None
@@ -275,7 +275,7 @@ class MediaFile:
                         sparing.check(frame)
                 yield progress.stream.type, progress.note_frame(frame)
         if sparing and "video" not in finished:
-            sparing.finish()
+            yield from (("video", one) for one in sparing.finish(all_progress))
         for progress in all_progress:
             if (kind := progress.stream.type) in finished:
                 continue

@@ -13,7 +13,7 @@ from avl_tf.errors import UserError
 from avl_tf.media.file import MediaFile
 from avl_tf.media.orientation import mirror_and_turns
 from avl_tf.media.progress import TimedFrame
-from avl_tf.media.sparing import Timetable
+from avl_tf.media.timetable import Timetable
 from avl_tf.settings.limits import too_narrow
 
 # Without FULL_CHR_H_INP swscale halves the colour resolution of RGB input.
@@ -37,6 +37,7 @@ class View:
         fps: frames a second.
         short_side: pixels of the shorter side; None keeps the size.
         crop: pixels of the centre square cut out after that; None for no cut.
+        only_keys: take the nearest key frame, as the file marks them.
 
     Raises:
         ValueError: one of them is out of range.
@@ -45,9 +46,11 @@ class View:
     fps: float
     short_side: int | None = None
     crop: int | None = None
+    only_keys: bool = False
 
     def __post_init__(self):
-        for name, value in dataclasses.asdict(self).items():
+        for name in ("fps", "short_side", "crop"):
+            value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UserError(f"{name} is {value}, expected a number above 0.")
         if self.crop and self.short_side and self.crop > self.short_side:
@@ -75,16 +78,23 @@ class Pictures:
     ):
         self.done = False
         self.timetable = Timetable(
-            start, 1 / exact(view.fps), math.inf if end is None else end
+            start,
+            1 / exact(view.fps),
+            math.inf if end is None else end,
+            view.only_keys,
         )
         self._file, self._view = file, view
         self._stretch = file.stream("video").sample_aspect_ratio
-        self._wanted, self._step, self._end = self.timetable
+        self._wanted, self._step, self._end, _ = self.timetable
         self._last: TimedFrame | None = None
+        self._until_s = Fraction(0)  # of frames that are no key frames
         self._size: tuple[int, int] | None = None
 
     def feed(self, timed: TimedFrame) -> Iterator[np.ndarray]:
         """Takes the next frame; yields the pictures uint8 [H, W, 3] it decides on."""
+        if self._view.only_keys and not (timed.frame and timed.frame.key_frame):
+            self._until_s = timed.time + timed.duration
+            return
         if self._last and timed.time > self._wanted:
             midway = (self._last.time + timed.time) / 2
             yield from self._until(midway, self._last.frame, inclusive=True)
@@ -94,7 +104,7 @@ class Pictures:
     def finish(self) -> Iterator[np.ndarray]:
         """Yields what is left when no more frames come."""
         if self._last:
-            end = self._last.time + self._last.duration
+            end = max(self._last.time + self._last.duration, self._until_s)
             yield from self._until(end, self._last.frame)
 
     def _until(

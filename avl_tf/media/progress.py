@@ -16,7 +16,10 @@ _PATIENCE_S = {"video": 0, "audio": 60}
 
 
 class TimedFrame(NamedTuple):
-    """A decoded frame with its time and duration, in seconds on the file's clock."""
+    """A decoded frame with its time and duration, in seconds on the file's clock.
+
+    The frame is None where it was left out, and its place alone is told.
+    """
 
     time: Fraction
     duration: Fraction
@@ -86,6 +89,11 @@ class Progress:
         self._begin = self.last.time if self._begin is None else self._begin
         return self.last
 
+    def place(self, pts: int, duration: int) -> TimedFrame:
+        """Returns where a frame of video is shown that was not decoded."""
+        duration_s = duration * self._base or self._usual_duration
+        return TimedFrame(self._seconds(pts), duration_s, None)
+
     def note_damage(self, packet: av.Packet | None, reason: str) -> None:
         """Notes damage, if it is the first and not in the stream's first second."""
         at = self.reached
@@ -136,7 +144,7 @@ def frames_around(
     head = []
     for kind, timed in frames:
         # A frame without a time of its own does not tell where the seek has led.
-        unplaced = timed.frame.pts is None or timed.time > start
+        unplaced = timed.frame is None or timed.frame.pts is None or timed.time > start
         if (kind in kinds and unplaced) or timed.time > start + _PATIENCE_S[kind]:
             break
         head.append((kind, timed))

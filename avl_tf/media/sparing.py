@@ -11,13 +11,13 @@ import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from typing import NamedTuple
 
 import av
 
 from avl_tf.media import nal_units
 from avl_tf.media.packets import Frame, Stream
-from avl_tf.media.progress import Progress
+from avl_tf.media.progress import Progress, TimedFrame
+from avl_tf.media.timetable import Series, Timetable, Unsure, note
 
 # Decoders that leave out, when told to, what nothing refers to, and no more. VP9's
 # learns from such frames, and HEVC's layers refer to each other.
@@ -32,66 +32,12 @@ _WARM_UP_S = 1
 _MOST_HELD = 1000
 
 
-class Unsure(Exception):
-    """What all packets would give is not known: they must be decoded."""
-
-
-class Timetable(NamedTuple):
-    """Wanted are the frames nearest to start, start + step, ... before end, seconds."""
-
-    start: Fraction
-    step: Fraction
-    end: Fraction | float
-
-
 @dataclasses.dataclass(eq=False, slots=True)
 class _Held:
     packet: av.Packet
     pts: int
     is_shown: bool
     begins: bool
-
-
-class _Series:
-    """The times of one timetable that are not decided yet, in a stream's ticks."""
-
-    def __init__(self, timetable: Timetable, base: Fraction, origin: Fraction):
-        start, step, end = timetable
-        self.at = (start + origin) / base
-        self._step = step / base
-        self._end = end if end == math.inf else (end + origin) / base
-        self.is_first, self.is_tail, self.is_over = True, False, False
-
-    def picks(self, known: Sequence[int], frontier: float) -> Iterator[int]:
-        """Takes the times that can be decided; yields the pts that are wanted."""
-        while not self.is_over:
-            index = bisect.bisect_left(known, self.at)
-            if index == len(known) or known[index] > frontier:
-                return
-            before, after = known[max(0, index - 1)], known[index]
-            if self.is_tail:
-                self.is_over = True
-                yield after
-                return
-            # Of two that are equally near the earlier, as Pictures has it.
-            is_before = abs(self.at - before) <= after - self.at
-            nearest = before if is_before else after
-            yield nearest
-            if self.is_first:
-                yield before  # what is shown at the start tells where a seek has led
-            self.is_first = False
-            reached = max(self.at, Fraction(nearest))
-            self.at += self._step
-            if self.at >= self._end:
-                # One more frame tells that no more is needed.
-                self.is_tail, self.at = True, Fraction(math.floor(reached) + 1)
-
-    def horizon(self, known: Sequence[int]) -> float:
-        """The first of the known pts that may still be wanted."""
-        if self.is_over or not known:
-            return math.inf
-        index = bisect.bisect_left(known, self.at)
-        return known[max(0, index - 1)]
 
 
 class Sparing:
@@ -112,7 +58,7 @@ class Sparing:
         self._stream, self._context = stream, stream.codec_context
         self._context.skip_frame = "DEFAULT"
         base = stream.time_base
-        self._series = [_Series(one, base, origin) for one in timetables]
+        self._series = [Series(one, base, origin) for one in timetables]
         self._warm_up, self._warm_until = math.ceil(_WARM_UP_S / base), -math.inf
         self._queue: collections.deque[_Held] = collections.deque()
         self._begin: _Held | None = None
@@ -176,10 +122,11 @@ class Sparing:
         if self._awaited and self._awaited[0] <= pts and self._awaited.pop(0) != pts:
             raise Unsure
 
-    def finish(self) -> None:
+    def finish(self, _: Sequence[Progress]) -> Sequence[TimedFrame]:
         """Makes sure that all wanted frames have come."""
         if self._awaited:
             raise Unsure
+        return ()
 
     def _take(self, packet: av.Packet) -> None:
         pts, dts = packet.pts, packet.dts
@@ -250,11 +197,11 @@ class Sparing:
                 if self._is_needed(held := queue.popleft()):
                     yield self._sending(held)
                 else:
-                    _note(held.packet, all_progress)
+                    note(held.packet, all_progress)
             if not is_whole:
                 break
             for _ in range(n_decided - n_needed):
-                _note(queue.popleft().packet, all_progress)
+                note(queue.popleft().packet, all_progress)
         del self._known[: bisect.bisect_left(self._known, min(horizon, self._frontier))]
 
     def _is_needed(self, held: _Held) -> bool:
@@ -277,9 +224,3 @@ class Sparing:
         if self._context.name in _KNOW_REFERENCES:
             self._context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
         return held.packet
-
-
-def _note(packet: av.Packet, all_progress: Sequence[Progress]) -> None:
-    """Notes how far a packet goes that is not decoded."""
-    for progress in all_progress:
-        progress.note_packet(packet)

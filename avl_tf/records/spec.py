@@ -84,7 +84,7 @@ class RecordsSpec:
         """Returns what from_json reads."""
         value = {"format": _FORMAT, **dataclasses.asdict(self)}
         del value["pooling"]
-        return value
+        return value | {name: one.to_json() for name, one in self.streams.items()}
 
     @classmethod
     def from_json(cls, value: Any, path: str) -> "RecordsSpec":

@@ -153,6 +153,7 @@ def _extraction(model: Model) -> ExtractionConfig:
         backbone_3d=names.get("features_3d", ""),
         weights_3d=model.weights_3d,
         keep_images=_embedder(model.path).spec.images,
+        frames="key" if any(one.frames == "key" for one in streams.values()) else "all",
         audio=_embedder(model.path).spec.audio,
         limits=model.limits,
     )

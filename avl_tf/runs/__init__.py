@@ -17,6 +17,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 from avl_tf import checkpoint_files, fields, files
 from avl_tf.dataset import JoinedSet, Records
@@ -75,6 +76,9 @@ def copy_settings(run_dir: str, info: RunInfo, folder: str) -> None:
 def write_info(run_dir: str, info: RunInfo) -> None:
     """Writes run.json."""
     value = {"format": _FORMAT, **dataclasses.asdict(info)}
+    for name in ("features_2d", "features_3d"):
+        if stream := getattr(info, name):
+            value[name] = stream.to_json()
     files.write_json(files.join(run_dir, _INFO), value)
 
 
@@ -143,6 +147,8 @@ def _brought_up(value: Any) -> dict[str, Any]:
 def check_records(info: RunInfo, records: Records, run_dir: str) -> None:
     """Makes sure that a model can read a set of records, from as_read.
 
+    Warns of features of key frames beside such of all frames.
+
     Raises:
         ValueError: the audio constants, the backbones or the widths differ, or there
             are no images for an image encoder; says which and what to do.
@@ -161,12 +167,23 @@ def check_records(info: RunInfo, records: Records, run_dir: str) -> None:
         if value != audio[name]
     ]
     for name in ("features_2d", "features_3d"):
+        seen, known = getattr(spec, name), getattr(info, name)
         theirs, ours = (
             f"{stream.backbone} ({stream.dim})" if stream else "none"
-            for stream in (getattr(spec, name), getattr(info, name))
+            for stream in (seen, known)
         )
         if theirs != ours:
             differences.append(f"{name} are of {theirs}, the model's of {ours}")
+        elif seen and known and seen.frames != known.frames:
+            logging.warning(
+                "%s: its %s are of --frames=%s (data_prep.extract), those of %s of "
+                "--frames=%s.",
+                records.name,
+                name,
+                seen.frames,
+                run_dir,
+                known.frames,
+            )
     if differences:
         raise UserError(
             f"{records.name} does not fit the model of {run_dir}: "

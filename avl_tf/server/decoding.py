@@ -55,7 +55,7 @@ class Job:
         by: "audio", "video", "image", or "auto", which is what the file holds; or
             "preview".
         sample_rate: Hz, of sound.
-        fps, short_side, crop: of pictures, as media.View.
+        fps, short_side, crop, only_keys: of pictures, as media.View.
         start_s, end_s: of a preview, the span in the file.
         max_seconds: what lasts longer is refused.
     """
@@ -67,6 +67,7 @@ class Job:
     fps: float = 1.0
     short_side: int | None = None
     crop: int | None = None
+    only_keys: bool = False
     start_s: float = 0.0
     end_s: float = 0.0
     max_seconds: int = 3600
@@ -194,7 +195,7 @@ def _sound(path: str, sample_rate: int, limits: Limits) -> np.ndarray:
 def _frames(job: Job, limits: Limits) -> tuple[np.ndarray, float]:
     """As trained.sources sees a video: no further than its sound goes."""
     has_sound = media.has_sound(job.path)
-    view = media.View(job.fps, job.short_side, job.crop)
+    view = media.View(job.fps, job.short_side, job.crop, job.only_keys)
     rate = job.sample_rate if has_sound else None
     frames: list[np.ndarray] = []
     n_samples = 0

@@ -92,6 +92,7 @@ class Served:
             view.fps,
             view.short_side,
             view.crop,
+            only_keys=view.only_keys,
             max_seconds=max_seconds,
         )
 
@@ -152,7 +153,8 @@ def _view(embedder: Any) -> media.View:
     except (UserError, OSError):
         found = []  # told by the search that needs them
     if len(found) == 1:
-        return media.View(found[0].fps, found[0].short_side, found[0].crop)
+        one = found[0]
+        return media.View(one.fps, one.short_side, one.crop, embedder.only_keys)
     return media.View(max([1.0, *(one.fps for one in found)]), 256, None)
 
 

@@ -172,6 +172,7 @@ def _constants(info: runs.RunInfo, look: trained.Trained) -> list[str]:
         if stream:
             rows[f"{name} features"] = (
                 f"{stream.backbone}, {stream.dim} numbers, {stream.rate_hz:g} a second"
+                + ", of the nearest key frame" * (stream.frames == "key")
             )
     alone = "clip" in (info.log_mel_reference, look.log_mel_reference)
     rows["0 dB is the loudest bin of"] = "each clip" if alone else "the recording"

@@ -2,10 +2,11 @@
 
 import dataclasses
 
+from avl_tf.errors import UserError
 from avl_tf.settings import setting
 from avl_tf.settings.audio import AudioConfig
 from avl_tf.settings.limits import DEFAULT_LIMITS, Limits
-from avl_tf.settings.stored import AUTHORS_2D
+from avl_tf.settings.stored import AUTHORS_2D, AUTHORS_3D, FRAMES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,5 +29,21 @@ class ExtractionConfig:
         "for an --image_encoder that is trained (avl_tf.train); backbones may then be "
         "empty.",
     )
+    frames: str = setting(
+        "all",
+        "Which frames of a video --backbone_2d sees, one a second: the nearest of all, "
+        "or the nearest key frame, which is much faster; what differs is in "
+        "docs/data.md.",
+        choices=FRAMES,
+    )
     audio: AudioConfig = AudioConfig()
     limits: Limits = DEFAULT_LIMITS
+
+    def __post_init__(self) -> None:
+        videos = self.backbone_3d or self.backbone_2d == AUTHORS_3D.backbone
+        if self.frames == "key" and videos:
+            raise UserError(
+                "--frames=key is for an image CNN alone: a video CNN (--backbone_3d) "
+                "sees many frames of each second, and key frames are few. Leave one of "
+                "the two out."
+            )

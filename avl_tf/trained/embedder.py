@@ -161,7 +161,9 @@ class Embedder:
         rate, pooling = config.audio.sample_rate, config.visual_pooling
 
         def read(source: Source) -> dict[str, Any]:
-            return sources.pooled(source, backbones, rate, wanted, pooling)
+            return sources.pooled(
+                source, backbones, rate, wanted, pooling, self.only_keys
+            )
 
         return self._embed("visual", video, read)
 
@@ -186,6 +188,12 @@ class Embedder:
                     f"{list(embeddings.shape)}."
                 )
         return audio @ video.T
+
+    @property
+    def only_keys(self) -> bool:
+        """Whether its frozen features are of the key frames of videos."""
+        streams = (self._info.features_2d, self._info.features_3d)
+        return any(one.frames == "key" for one in streams if one)
 
     def backbones(self) -> dict[str, Backbone]:
         """The CNNs of frozen features, by stream; UserError as embed_video."""

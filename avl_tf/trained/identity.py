@@ -1,6 +1,5 @@
 """What tells a model from another: its digest, and what it makes of a made input."""
 
-import dataclasses
 import hashlib
 import io
 import json
@@ -47,7 +46,7 @@ def digest(info: RunInfo, variables: Iterable[tf.Variable]) -> str:
             for name, value in settings.plain(info.model).items()
             if value != defaults[name]
         },
-        "streams": [stream and dataclasses.asdict(stream) for stream in streams],
+        "streams": [stream and stream.to_json() for stream in streams],
         "log_mel_reference": info.log_mel_reference,
     }
     found = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode())

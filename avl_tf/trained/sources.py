@@ -113,6 +113,7 @@ def pooled(
     sample_rate: int,
     wanted: Wanted,
     pooling: str = "max",
+    only_keys: bool = False,
 ) -> dict[str, np.ndarray]:
     """The input of the visual branch of a model of frozen features.
 
@@ -122,11 +123,12 @@ def pooled(
         sample_rate: at which the length of the sound is counted.
         wanted: which sound that is.
         pooling: as of pool_features.
+        only_keys: see the key frames of a file, as the model's records do.
     """
     frames = [_Frames(backbone) for backbone in backbones.values()]
     n_samples = 0
     used = [one.backbone for one in frames]
-    for index, array in _seen(source, used, sample_rate, wanted):
+    for index, array in _seen(source, used, sample_rate, wanted, only_keys):
         if array is None:
             n_samples = 0
         elif index is None:
@@ -186,10 +188,14 @@ class _Frames:
 
 
 def _seen(
-    source: Source, backbones: list[Backbone], sample_rate: int, wanted: Wanted
+    source: Source,
+    backbones: list[Backbone],
+    sample_rate: int,
+    wanted: Wanted,
+    only_keys: bool,
 ) -> Iterator[tuple[int | None, np.ndarray | None]]:
     """Yields (which backbone's, frame) and a file's sound; see media.decode."""
-    views = [media.View(b.fps, b.short_side, b.crop) for b in backbones]
+    views = [media.View(b.fps, b.short_side, b.crop, only_keys) for b in backbones]
     if isinstance(source, tuple):
         frames, fps = _checked_frames(*source), float(source[1])
         for index, view in enumerate(views):

@@ -1,4 +1,7 @@
-"""data_prep's extraction of one video to a shard. Settings: video, backbone, folder."""
+"""data_prep's extraction of one video to a shard.
+
+Settings: video, backbone, folder; frames, as --frames, or all.
+"""
 
 from avl_tf import extraction, records
 from avl_tf.manifest import Recording
@@ -10,7 +13,9 @@ from data_prep.shard_tasks import ShardTask
 
 def prepare(settings: dict) -> Work:
     extraction.limit_threads(1)
-    config = ExtractionConfig(settings["backbone"], "", "", "")
+    config = ExtractionConfig(
+        settings["backbone"], "", "", "", frames=settings.get("frames", "all")
+    )
     extraction.feature_specs(config)  # loads the CNN
     task = ShardTask(
         settings["folder"],
