@@ -9,9 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from avl_tf.settings.audio import AudioConfig
+from avl_tf.spool import Spool
+
+# Samples that are looked at together where all of them are added up.
+_PIECE = 1_000_000
 
 
 def n_frames(n_samples, config: AudioConfig):
@@ -79,7 +84,10 @@ def log_mel(
 
 
 def long_log_mel(
-    samples: np.ndarray, config: AudioConfig, chunk_frames: int = 6000
+    samples: np.ndarray | Spool,
+    config: AudioConfig,
+    chunk_frames: int = 6000,
+    dtype: npt.DTypeLike = np.float32,
 ) -> np.ndarray:
     """Computes the log-mel spectrogram of a recording of any length, chunk by chunk.
 
@@ -87,22 +95,38 @@ def long_log_mel(
         samples: int16 [S], S > 0, at config.sample_rate Hz.
         config: AudioConfig.
         chunk_frames: how many frames are computed at a time.
+        dtype: to what the log-mel is rounded.
 
     Returns:
-        float32 [T, F], the same bit for bit in every call on one processor with one
+        [T, F], the same bit for bit in every call on one processor with one
         number of threads, and within 2e-4 dB of log_mel(samples / 32768) and of other
         chunk_frames: what float32 sums of 201 terms may differ by in another order.
-        The memory needed beside it and the samples does not depend on S.
+        The memory needed beside it and the samples does not depend on S if they are in
+        a Spool with a folder: there the levels wait until the loudest is known.
+
+    Raises:
+        UserError: there is no room for them.
     """
-    mean = np.float32(np.sum(samples, dtype=np.int64) / 32768 / len(samples))
-    total_frames = n_frames(len(samples), config)
-    level = np.empty((total_frames, config.n_mels), np.float32)
-    for start in range(0, total_frames, chunk_frames):
-        stop = min(start + chunk_frames, total_frames)
-        padded = _emphasised(samples, mean, start, stop, config)
-        level[start:stop] = _compiled_level(config)(padded[np.newaxis]).numpy()[0]
-    level -= level.max()
-    return np.maximum(level, -config.dynamic_range_db, out=level)
+    folder = samples.folder if isinstance(samples, Spool) else None
+    firsts = range(0, len(samples), _PIECE)
+    # Exact, in whatever order.
+    total = sum(samples[i : i + _PIECE].sum(dtype=np.int64) for i in firsts)
+    mean = np.float32(total / 32768 / len(samples))
+    total_frames, n_mels = n_frames(len(samples), config), config.n_mels
+    log_mel, loudest = np.empty((total_frames, n_mels), dtype), -np.inf
+    starts = range(0, total_frames, chunk_frames)
+    with Spool(np.float32, folder) as levels:
+        for start in starts:
+            stop = min(start + chunk_frames, total_frames)
+            padded = _emphasised(samples, mean, start, stop, config)
+            level = _compiled_level(config)(padded[np.newaxis]).numpy()
+            loudest = max(loudest, level.max())
+            levels.append(level)
+        for start in starts:
+            level = levels[start * n_mels : (start + chunk_frames) * n_mels]
+            relative = np.maximum(level - loudest, -config.dynamic_range_db)
+            log_mel[start : start + chunk_frames] = relative.reshape(-1, n_mels)
+    return log_mel
 
 
 def resample(waveform: tf.Tensor, rate: tf.Tensor, sample_rate: int) -> tf.Tensor:
@@ -127,7 +151,11 @@ def resample(waveform: tf.Tensor, rate: tf.Tensor, sample_rate: int) -> tf.Tenso
 
 
 def _emphasised(
-    samples: np.ndarray, mean: np.float32, start: int, stop: int, config: AudioConfig
+    samples: np.ndarray | Spool,
+    mean: np.float32,
+    start: int,
+    stop: int,
+    config: AudioConfig,
 ) -> np.ndarray:
     """What the frames from start to stop look at: float32, mirrored at the ends."""
     n_samples = len(samples)

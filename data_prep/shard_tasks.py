@@ -49,7 +49,9 @@ def _outcomes(task: ShardTask) -> Iterator[tuple[bytes, int] | Failure | Finding
     for recording, taken in zip(task.recordings, before, strict=True):
         notes: list[Finding] = []
         if taken is None:
-            extracted = extraction.extract([recording], task.config, notes)
+            extracted = extraction.extract(
+                [recording], task.config, notes, folder=task.folder
+            )
             yield _encoded(recording, next(extracted), task.config.storage)
         else:
             if isinstance(taken, OSError):

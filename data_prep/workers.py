@@ -62,7 +62,7 @@ class Workers:
         lost = {}
         for recording in task.tried:
             try:
-                self.run(extraction.try_recording, recording, task.config)
+                self.run(extraction.try_recording, recording, task.config, task.folder)
             except KilledWorker:
                 reason = "the worker process died over it, again and again"
                 lost[recording.id] = Known(reason=reason)

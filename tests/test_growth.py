@@ -45,9 +45,9 @@ def tried(monkeypatch):
     """The ids of the recordings that were extracted, in order."""
     real, ids = extraction.extract, []
 
-    def noted(recordings, config, notes=None):
+    def noted(recordings, config, notes=None, **settings):
         ids.extend(recording.id for recording in recordings)
-        for found in real(recordings, config, notes):
+        for found in real(recordings, config, notes, **settings):
             notes += [Finding("heard", one.id, "odd", one.media) for one in recordings]
             yield found
 

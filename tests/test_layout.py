@@ -24,6 +24,7 @@ ROOMS = [
         "terminal",
         "offspring",
         "whole_files",
+        "spool",
         "media",
         "flag_help",
         "program",

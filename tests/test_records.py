@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from avl_tf import records
-from avl_tf.records import FeatureSpec, Record, record_index
+from avl_tf.records import FeatureSpec, Record, record_index, schema
 
 
 def _spec_of(path):
@@ -82,6 +82,31 @@ def test_an_image_that_is_no_jpeg_is_an_error_that_names_the_record(tmp_path):
 def test_a_bad_array_is_an_error_that_names_the_record(array, message):
     record = Record("r7", "r7", "xx", "train", 0, 1, log_mel=array)
     with pytest.raises(ValueError, match=f"record r7: log_mel.*{message}"):
+        records.encode(record)
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 3, 300])
+def test_a_record_ends_with_the_bytes_that_protocol_buffers_give_its_arrays(n_steps):
+    jpeg = tf.io.encode_jpeg(np.zeros((8, 9, 3), np.uint8)).numpy()
+    log_mel = np.zeros((n_steps, 40), np.float16)
+    record = corpus.make_record("r7", log_mel=log_mel, image=jpeg)
+    example = tf.train.Example()
+    for name, content in (
+        ("log_mel", log_mel.tobytes()),
+        ("image", jpeg),
+        ("features_2d", record.features_2d.tobytes()),
+    ):
+        example.features.feature[name].bytes_list.value.append(content)
+    found = records.encode(record)
+    assert found.endswith(example.SerializeToString(deterministic=True))
+
+
+def test_a_record_that_no_reader_could_take_is_refused(monkeypatch):
+    record = corpus.make_record("r7")
+    monkeypatch.setattr(schema, "_LARGEST", len(records.encode(record)))
+    records.encode(record)
+    monkeypatch.setattr(schema, "_LARGEST", schema._LARGEST - 1)
+    with pytest.raises(ValueError, match="record r7: larger than 2 GB"):
         records.encode(record)
 
 

@@ -14,7 +14,7 @@ LOG_MEL = RANDOM.uniform(-80, 0, (9, 5)).astype(np.float16)
 def _stored(array, storage, pack=stored_arrays.pack):
     packed, levels = pack(array, storage)
     levels = tf.constant(levels, tf.float32) if levels else None
-    return StoredArray(tf.constant(packed), levels, array.shape[1])
+    return StoredArray(tf.constant(bytes(packed)), levels, array.shape[1])
 
 
 def test_float16_comes_back_as_it_was():

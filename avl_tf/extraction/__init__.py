@@ -4,13 +4,14 @@ Extraction, the index of the search engine and whoever else reads media do it he
 """
 
 import functools
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
 
-from avl_tf import audio, fields, media, still_images
+from avl_tf import audio, fields, files, media, still_images
 from avl_tf.backbones import Backbone, load_backbone, unit_length
 from avl_tf.errors import UserError
 from avl_tf.extraction.frame_batches import FrameBatches
@@ -21,6 +22,7 @@ from avl_tf.manifest.media_files import AUDIO_SUFFIXES, has_suffix
 from avl_tf.records import Clip, FeatureSpec, Record
 from avl_tf.settings.extraction import ExtractionConfig
 from avl_tf.settings.stored import FEATURES_CHECK as _STREAM_CHECK
+from avl_tf.spool import Spool
 
 # Of what feature_specs gives, as JSON.
 FEATURES_CHECK = fields.record(
@@ -52,9 +54,9 @@ def feature_specs(config: ExtractionConfig) -> dict[str, FeatureSpec | None]:
     }
 
 
-def try_recording(recording: Recording, config: ExtractionConfig) -> None:
+def try_recording(recording: Recording, config: ExtractionConfig, folder: str) -> None:
     """Extracts a recording for nothing, to see whether the process survives it."""
-    for _ in extract([recording], config):
+    for _ in extract([recording], config, folder=folder):
         pass
 
 
@@ -63,6 +65,7 @@ def extract(
     config: ExtractionConfig,
     notes: list[Finding] | None = None,
     one_sided: bool = False,
+    folder: str | None = None,
 ) -> Iterator[Record | Failure]:
     """Extracts recordings, one after another.
 
@@ -76,12 +79,19 @@ def extract(
         notes: takes, before a recording's Record, what else is worth telling of it.
         one_sided: take a video without sound, or nothing but zeros: its log_mel has no
             frames; and a file that is sound by its name: it has no features.
+        folder: where the records will lie. The sound of a long recording waits there,
+            in a file without a name, for what is not known before its end: memory does
+            not grow by it. For a remote one that is the system's folder for temporary
+            files; for None the sound stays in memory.
 
     Yields:
         For each recording, in order, its Record or what went wrong with it.
     """
     backbones = {k: one for k, one in _backbones(config).items() if one}
     n_threads = tf.config.threading.get_inter_op_parallelism_threads() or 1
+    if folder is not None:
+        folder = files.local_path(folder)
+        folder = tempfile.gettempdir() if "://" in folder else folder
     with ThreadPoolExecutor(n_threads) as pool:
         for recording in recordings:
             batches = {
@@ -91,7 +101,10 @@ def extract(
             found: Record | Failure
             of_file: list[media.Note] = []
             try:
-                found = _record(recording, batches, config, of_file, one_sided)
+                with Spool(np.int16, folder) as sound:
+                    found = _record(
+                        recording, batches, config, of_file, one_sided, sound
+                    )
             except Exception as error:  # one odd file must not end a million's
                 found = failure(recording, error)
                 for one in batches.values():
@@ -110,8 +123,9 @@ def _record(
     config: ExtractionConfig,
     notes: list[media.Note],
     one_sided: bool,
+    sound: Spool,
 ) -> Record:
-    """Decodes the media once: its frames go into the batches, its sound stays."""
+    """Decodes the media once: its frames go into the batches, its sound is put by."""
     if config.keep_images and not recording.image:
         raise UserError(
             "its line of the manifest has no image, as --keep_images wants."
@@ -135,8 +149,6 @@ def _record(
         backbones = [sink.backbone for sink in sinks]
         only_keys = config.frames == "key"
         views = [media.View(b.fps, b.short_side, b.crop, only_keys) for b in backbones]
-    # In 16 bits and without a copy: the sound of two hours is 230 MB.
-    sound = bytearray()
     decoded = media.decode(
         recording.media,
         config.audio.sample_rate if is_heard else None,
@@ -154,22 +166,23 @@ def _record(
         elif array is None:
             sound.clear()
         elif index is None:
-            sound += array.tobytes()
+            sound.append(array)
         else:
             sinks[index].put(array)
-    if is_heard and not sound:
+    if is_heard and not len(sound):
         raise media.MediaError(f"{recording.media}: no sound in the span asked for.")
     parts = {name: one.finish() for name, one in batches.items()} if is_seen else {}
     if not all(parts.values()):
         raise media.MediaError(f"{recording.media}: no frame in the span asked for.")
-    samples = np.frombuffer(sound, np.int16)
-    log_mel = np.zeros((0, config.audio.n_mels), np.float32)
-    if samples.any():
-        log_mel = audio.long_log_mel(samples, config.audio)
+    # Of 8 bits, the levels depend on more of it than 16 hold.
+    dtype = np.float16 if config.storage == "float16" else np.float32
+    log_mel = np.zeros((0, config.audio.n_mels), dtype)
+    if sound.any():
+        log_mel = audio.long_log_mel(sound, config.audio, dtype=dtype)
     elif is_heard and not (one_sided and is_seen):
         raise media.MediaError(f"{recording.media}: its sound is nothing but zeros.")
     features = {name: _normalised(part) for name, part in parts.items()}
-    duration_s = len(samples) / config.audio.sample_rate
+    duration_s = len(sound) / config.audio.sample_rate
     if not duration_s and not recording.image:
         name, steps = next(iter(features.items()))
         duration_s = len(steps) / batches[name].backbone.rate_hz

@@ -1,12 +1,14 @@
-"""The bytes of a shard: a record's frame, and what stands at its beginning."""
+"""The bytes of a shard: a record's frame, what stands at its beginning, its arrays."""
 
 import struct
+from collections.abc import Mapping
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from avl_tf import files
 
+Buffer = bytes | memoryview
 BEFORE, FRAME_BYTES = 12, 16  # of a record
 _HEADER_BYTES = 4096  # enough for what encode puts before the arrays, as a rule
 
@@ -38,6 +40,27 @@ def first_field(message: bytes) -> tuple[int, int]:
         at += 1
         if message[at - 1] < 128:
             return at, at + n_bytes
+
+
+def arrays_message(arrays: Mapping[str, Buffer]) -> list[Buffer]:
+    """The tf.train.Example of some bytes, by name, in parts to be joined.
+
+    As SerializeToString(deterministic=True) makes it, which holds several copies.
+    """
+    entries = []
+    for name, content in sorted(arrays.items()):
+        feature = _field(1, _field(1, [content]))  # its bytes_list, and that's value
+        entries += _field(1, [*_field(1, [name.encode()]), *_field(2, feature)])
+    return _field(1, entries)
+
+
+def _field(number: int, parts: list[Buffer]) -> list[Buffer]:
+    """A protocol buffer's field with a length, in parts."""
+    n_bytes, head = sum(map(len, parts)), [number << 3 | 2]
+    while n_bytes > 127:
+        head.append(n_bytes & 127 | 128)
+        n_bytes >>= 7
+    return [bytes([*head, n_bytes]), *parts]
 
 
 def checksum(content: bytes) -> bytes:

@@ -14,10 +14,11 @@ import tensorflow as tf
 
 from avl_tf import json_text
 from avl_tf.errors import UserError
-from avl_tf.records import stored_arrays
+from avl_tf.records import framing, stored_arrays
 from avl_tf.records.spec import RecordsSpec
 from avl_tf.records.stored_arrays import StoredArray
 
+_LARGEST = 2**31 - 1  # bytes of a protocol buffer
 _TEXTS = ("id", "recording_id", "language", "split")
 
 
@@ -67,11 +68,13 @@ def encode(record: Record, storage: str = "float16") -> bytes:
 
     Raises:
         ValueError: an array is not [time, width], is empty or holds a NaN or an
-            infinity, a log-mel for int8 is above 0 dB, the image is no JPEG, or a text
-            or a time is one that no record can hold; names the record.
+            infinity, a log-mel for int8 is above 0 dB, the image is no JPEG, a text or
+            a time is one that no record can hold, or it is larger than 2 GB; names the
+            record.
     """
     _check_header(record)
-    header, arrays = {}, tf.train.Example()
+    header: dict[str, tf.train.Feature] = {}
+    arrays: dict[str, framing.Buffer] = {}
     for name in _TEXTS:
         header[name] = _bytes_feature(getattr(record, name).encode())
     header["labels"] = _bytes_feature(json.dumps(record.labels).encode())
@@ -87,23 +90,25 @@ def encode(record: Record, storage: str = "float16") -> bytes:
         _check_array(f"record {record.id}: {name}", array)
         pack = stored_arrays.pack_log_mel if name == "log_mel" else stored_arrays.pack
         try:
-            packed, levels = pack(np.asarray(array), storage)
+            arrays[name], levels = pack(np.asarray(array), storage)
         except ValueError as error:
             raise UserError(f"record {record.id}: {name} {error}") from error
-        # In place: a message put together from messages holds copies of them.
-        arrays.features.feature[name].bytes_list.value.append(packed)
         if levels:
             header[_levels_name(name)] = _float_feature(levels)
     if record.image is not None:
         if not tf.io.is_jpeg(record.image):
             raise UserError(f"record {record.id}: image is not a JPEG")
-        arrays.features.feature["image"].bytes_list.value.append(record.image)
+        arrays["image"] = record.image
     # Serialised messages one behind the other are one message. What is small comes
     # first: record_index finds it without reading the arrays.
     first = tf.train.Example(features=tf.train.Features(feature=header))
-    return b"".join(
-        part.SerializeToString(deterministic=True) for part in (first, arrays)
-    )
+    header_bytes = first.SerializeToString(deterministic=True)
+    whole = [header_bytes, *framing.arrays_message(arrays)]
+    if sum(map(len, whole)) > _LARGEST:
+        raise UserError(
+            f"record {record.id}: larger than 2 GB, which nothing reads. Cut it in two."
+        )
+    return b"".join(whole)
 
 
 def _check_header(record: Record) -> None:

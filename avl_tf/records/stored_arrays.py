@@ -9,6 +9,7 @@ import dataclasses
 import functools
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from avl_tf.errors import UserError
@@ -16,19 +17,22 @@ from avl_tf.errors import UserError
 _LAST_LEVEL = 255
 
 
-def pack(array: np.ndarray, storage: str) -> tuple[bytes, tuple[float, ...]]:
+def pack(array: np.ndarray, storage: str) -> tuple[memoryview, tuple[float, ...]]:
     """Packs an array [K, D] of finite numbers.
 
     Returns:
-        Its bytes, and for "int8" (scale, low), otherwise ().
+        Its bytes, of "float16" without a copy if it is that; and for "int8"
+        (scale, low), otherwise ().
     """
     if storage == "float16":
-        return array.astype(np.float16).tobytes(), ()
+        return _bytes_of(array, np.float16), ()
     low, high = (float(end) for end in (array.min(), array.max()))
     return _levels(array, (high - low) / _LAST_LEVEL, low)
 
 
-def pack_log_mel(log_mel: np.ndarray, storage: str) -> tuple[bytes, tuple[float, ...]]:
+def pack_log_mel(
+    log_mel: np.ndarray, storage: str
+) -> tuple[memoryview, tuple[float, ...]]:
     """Packs a log-mel [T, F] in dB, which is as pack does but for what level 0 is.
 
     Raises:
@@ -46,7 +50,11 @@ def pack_log_mel(log_mel: np.ndarray, storage: str) -> tuple[bytes, tuple[float,
 
 def _levels(array, scale, low):
     levels = np.round((np.asarray(array, np.float32) - low) / (scale or 1.0))
-    return levels.astype(np.uint8).tobytes(), (scale, low)
+    return _bytes_of(levels, np.uint8), (scale, low)
+
+
+def _bytes_of(array: np.ndarray, dtype: npt.DTypeLike) -> memoryview:
+    return np.ascontiguousarray(array, dtype).data.cast("B")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -94,7 +94,7 @@ def clip(
 
     alone: their own loudest bin is 0 dB, not that of all samples.
     """
-    log_mel = audio.long_log_mel(samples, config).astype(np.float16)
+    log_mel = audio.long_log_mel(samples, config, dtype=np.float16)
     width = round(clip_s * config.frame_rate)
     n_frames = max(1, min(len(log_mel), width))
     log_mel = np.pad(log_mel[:n_frames], [[0, width - n_frames], [0, 0]])
