@@ -239,6 +239,7 @@ def test_quick_extraction_has_its_floor_beside_it(tmp_path):
     )
     assert whole == pytest.approx(decoding + cnn, rel=0.2)
     assert 0.5 < found["extract_cpu"]["ratio"] < 1.1
+    assert found["extract_key_frames"]["ratio"] > 1.2
 
 
 def test_quick_search_of_vectors_finds_what_is_exact(tmp_path):
