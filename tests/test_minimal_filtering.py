@@ -90,7 +90,7 @@ def test_half_precision_is_not_filtered(monkeypatch):
         (1, 9),
         padding="same",
         use_bias=False,
-        dtype="mixed_bfloat16",
+        dtype="mixed_float16",
         minimal_filtering=True,
     )
-    assert layer(tf.zeros([1, 1, 5, 512])).dtype == tf.bfloat16
+    assert layer(tf.zeros([1, 1, 5, 512])).dtype == tf.float16
