@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from avl_tf import audio, fields, files, media, still_images
@@ -23,6 +24,9 @@ from avl_tf.records import Clip, FeatureSpec, Record
 from avl_tf.settings.extraction import ExtractionConfig
 from avl_tf.settings.stored import FEATURES_CHECK as _STREAM_CHECK
 from avl_tf.spool import Spool
+
+# What a storage depends on: the levels of 8 bits on more than 16 hold.
+_DTYPES = {"float16": np.float16, "int8": np.float32}
 
 # Of what feature_specs gives, as JSON.
 FEATURES_CHECK = fields.record(
@@ -92,10 +96,13 @@ def extract(
     if folder is not None:
         folder = files.local_path(folder)
         folder = tempfile.gettempdir() if "://" in folder else folder
+    keep = functools.partial(_normalised, dtype=_DTYPES[config.storage])
     with ThreadPoolExecutor(n_threads) as pool:
         for recording in recordings:
             batches = {
-                name: FrameBatches(backbone, pool, n_threads, config.frames == "key")
+                name: FrameBatches(
+                    backbone, pool, n_threads, config.frames == "key", keep
+                )
                 for name, backbone in backbones.items()
             }
             found: Record | Failure
@@ -174,14 +181,15 @@ def _record(
     parts = {name: one.finish() for name, one in batches.items()} if is_seen else {}
     if not all(parts.values()):
         raise media.MediaError(f"{recording.media}: no frame in the span asked for.")
-    # Of 8 bits, the levels depend on more of it than 16 hold.
-    dtype = np.float16 if config.storage == "float16" else np.float32
+    dtype = _DTYPES[config.storage]
     log_mel = np.zeros((0, config.audio.n_mels), dtype)
     if sound.any():
         log_mel = audio.long_log_mel(sound, config.audio, dtype=dtype)
     elif is_heard and not (one_sided and is_seen):
         raise media.MediaError(f"{recording.media}: its sound is nothing but zeros.")
-    features = {name: _normalised(part) for name, part in parts.items()}
+    features = {name: np.concatenate(part) for name, part in parts.items()}
+    for part in parts.values():
+        part.clear()
     duration_s = len(sound) / config.audio.sample_rate
     if not duration_s and not recording.image:
         name, steps = next(iter(features.items()))
@@ -223,14 +231,9 @@ def _backbone(name: str, weights: str) -> Backbone:
     return load_backbone(name, weights or None)
 
 
-def _normalised(parts: list[np.ndarray]) -> np.ndarray:
-    """Takes the parts as [K, D], L2-normalised per time step as the authors'."""
-    # In place, part by part: those of a long video are large.
-    for part in parts:
-        unit_length(part)
-    whole = np.concatenate(parts)
-    parts.clear()
-    return whole
+def _normalised(features: np.ndarray, dtype: npt.DTypeLike) -> np.ndarray:
+    """L2-normalises features [K, D] per time step as the authors do."""
+    return unit_length(features).astype(dtype, copy=False)
 
 
 def _clips(

@@ -6,6 +6,7 @@ in it: in the company of other recordings a feature would differ in its last bit
 """
 
 import collections
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -23,12 +24,14 @@ class FrameBatches:
         pool: ThreadPoolExecutor,
         n_threads: int,
         repeats: bool = False,
+        keep: Callable[[np.ndarray], np.ndarray] = np.asarray,
     ):
         """Computes at most n_threads batches at a time, in the threads of the pool.
 
         With repeats, the same array put once more gets its feature without the CNN.
+        keep takes the features of a batch, float32 [K, D], and returns what is kept.
         """
-        self.backbone = backbone
+        self.backbone, self._keep = backbone, keep
         self._pool, self._n_threads = pool, n_threads
         # On a CPU larger batches gain nothing and need more memory.
         n_features = 32 if tf.config.list_physical_devices("GPU") else 4
@@ -56,7 +59,7 @@ class FrameBatches:
         """Ends the recording; what its last feature lacks in frames is black.
 
         Returns:
-            Its features, float32 [K, D] in several parts; none if there was no frame.
+            What is kept of its features, in parts; none if there was no frame.
 
         Raises:
             What the backbone raised.
@@ -83,4 +86,4 @@ class FrameBatches:
 
     def _wait(self, n_running: int) -> None:
         while len(self._running) > n_running:
-            self._done.append(self._running.popleft().result())
+            self._done.append(self._keep(self._running.popleft().result()))
