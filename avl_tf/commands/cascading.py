@@ -24,6 +24,7 @@ from avl_tf.evaluation import lineage
 from avl_tf.records import open_records
 from avl_tf.settings import stage_flags
 from avl_tf.settings.stage_flags import CascadeStage
+from avl_tf.trained import identity
 from avl_tf.training.tensorboard_log import TensorBoardLog
 
 
@@ -63,7 +64,7 @@ def train(
     before = {parent: lineage.line_of(parent) for parent in parents}
     for stage in stages:
         stage.flag_values["evaluate"].value = evaluate
-    if os.environ.get("TF_CONFIG") or tf.config.list_physical_devices("GPU"):
+    if os.environ.get("TF_CONFIG") or identity.has_gpu():
         at_once = 1  # processes would share neither an address nor a GPU's memory
     if at_once > 1:
         _train_side_by_side(run_dir, stages, export, at_once)

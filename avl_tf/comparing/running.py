@@ -26,6 +26,7 @@ from avl_tf.errors import UserError
 from avl_tf.evaluation import rankings
 from avl_tf.evaluation.rankings import RankedSet
 from avl_tf.records import open_records
+from avl_tf.trained import identity
 from avl_tf.training import lock
 from avl_tf.wording import counted, span
 
@@ -106,9 +107,7 @@ def _ranks(
 
 def default_at_once() -> int:
     """One training for two cores, or a single one with a GPU."""
-    if tf.config.list_physical_devices("GPU"):
-        return 1
-    return max(1, offspring.n_cores() // 2)
+    return 1 if identity.has_gpu() else max(1, offspring.n_cores() // 2)
 
 
 def _digests(trainings: Sequence[Training]) -> dict[str, str]:
