@@ -14,7 +14,7 @@ N = 600  # more than a block of either kind
 @pytest.fixture(params=["NumPy", "TensorFlow"], autouse=True)
 def library(request, monkeypatch):
     """Small blocks, so that there are several, multiplied by each library."""
-    monkeypatch.setattr(of_embeddings, "_PRODUCT_ROWS", 400)
+    monkeypatch.setattr(of_embeddings, "_PRODUCT_ROWS", 512)
     monkeypatch.setattr(of_embeddings, "_ROWS", 256)
     if request.param == "TensorFlow":
         tf = pytest.importorskip("tensorflow")
@@ -30,6 +30,7 @@ def _in_double(audio, visual):
     audio, visual = np.asarray(audio, float), np.asarray(visual, float)
     similarity = audio @ visual.T
     match = np.einsum("ij,ij->i", audio, visual)
+    np.fill_diagonal(similarity, match)
     norms = [np.linalg.norm(side, axis=1) for side in (audio, visual)]
     epsilon = (audio.shape[1] + 2) * 2.0**-52
     lowest = match - epsilon * norms[0] * norms[1].max()
@@ -128,12 +129,22 @@ def test_what_single_precision_rounds_to_few_bits_is_told_apart():
 
 
 def test_norms_whose_squares_double_precision_loses_are_not_trusted():
-    audio, visual = np.ones((2, N, 40))
-    audio[1:] *= 1e-163
-    visual[:, 0] += 1e-9 * np.random.default_rng(0).integers(5, size=N)
-    assert _ranks(audio * 1e-154, visual) == _in_double(audio * 1e-154, visual)
-    audio[1:] *= 1e154
-    assert _ranks(audio * 1e-154, visual) == _in_double(audio * 1e-154, visual)
+    audio, visual = np.ones((2, N, 40))  # and powers of two: all sums are exact
+    audio[1:] *= 2.0**-542
+    visual[:, 0] += 2.0**-10 * np.random.default_rng(0).integers(5, size=N)
+    small = 2.0**-512
+    assert _ranks(audio * small, visual) == _in_double(audio * small, visual)
+    audio[1:] /= small
+    assert _ranks(audio * small, visual) == _in_double(audio * small, visual)
+
+
+def test_a_match_reaches_itself_where_double_precision_loses_the_norms():
+    audio, visual = _random(30)
+    audio, visual = audio * 1e-200, visual.astype(float) * 1e150
+    best = np.eye(N, 30) * 1e-200, np.eye(N, 30) * 1e150 / 3
+    for one, other in ((audio, visual), best):
+        found = metrics.embedding_ranks(one, other)
+        assert min(found["a2v"].min(), found["v2a"].min()) >= 1
 
 
 def test_one_hot_and_zero_embeddings_rank_as_in_double_precision():

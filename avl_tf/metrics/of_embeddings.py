@@ -14,8 +14,8 @@ from avl_tf.metrics import single_products
 from avl_tf.metrics.counting import blocks, count
 
 _THREADS = 2
-_PRODUCT_ROWS = 2048
 _ROWS = 1024  # and as many columns are counted at once
+_PRODUCT_ROWS = 2 * _ROWS  # a multiple, so that blocks with matches begin alike
 _FEW_ROWS = 32  # of both sides in double precision stay in a cache
 # A side whose largest norm is beyond 2 ** 16 or below 2 ** -16 is scaled to 1.
 _MODERATE = 16
@@ -108,8 +108,9 @@ def _reaching(
     low, high = _limits(visual, columns, audio, rows)
     v2a = similarity >= low
     unsure |= v2a ^ (similarity >= high)
-    if rows.start == columns.start:
-        np.fill_diagonal(unsure, False)  # The match reaches itself.
+    is_own = rows.start == columns.start
+    if is_own:
+        np.fill_diagonal(unsure, False)
     if unsure.any():
         row, column = np.divmod(np.flatnonzero(unsure), unsure.shape[1])
         some, others = np.unique(row), np.unique(column)
@@ -121,6 +122,9 @@ def _reaching(
             row, column = some[:, np.newaxis], others
         a2v[row, column] = exact >= audio.lowest[rows][row]
         v2a[row, column] = exact >= visual.lowest[columns][column]
+    if is_own:  # The match reaches itself, in whatever order its sum was taken.
+        np.fill_diagonal(a2v, True)
+        np.fill_diagonal(v2a, True)
     return a2v, v2a
 
 
