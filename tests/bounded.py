@@ -4,10 +4,10 @@ import dataclasses
 import json
 import os
 import pathlib
-import select
 import subprocess
 import sys
 import time
+from multiprocessing import connection
 
 from tests.mutation_worker import memory
 from tests.programs import environment
@@ -65,7 +65,8 @@ class Bounded:
         worker, started, grown = self._worker, time.monotonic(), 0
         before = memory("VmRSS", worker.pid)
         worker.stdin.write(json.dumps([kind, str(folder)]).encode() + b"\n")
-        while not select.select([worker.stdout], [], [], _LOOK_EVERY_S)[0]:
+        # Not select.select, which knows no file beyond the first 1024.
+        while not connection.wait([worker.stdout], _LOOK_EVERY_S):
             seconds = time.monotonic() - started
             grown = max(grown, memory("VmRSS", worker.pid) - before)
             if seconds > deadline_s * _crowd():

@@ -9,11 +9,11 @@ import contextlib
 import hashlib
 import json
 import os
-import select
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from multiprocessing import connection
 from typing import Any
 
 import tensorflow as tf
@@ -245,7 +245,7 @@ class _Workers:
     def next(self) -> tuple[str, str]:
         """Waits for a worker: its task's name, and what is wrong, "" if nothing."""
         outputs = {process.stdout: process for process in self._busy}
-        ready, _, _ = select.select(list(outputs), [], [])
+        ready: list[Any] = connection.wait(list(outputs))
         process = outputs[ready[0]]
         name = self._busy.pop(process)
         answer = ready[0].readline()
