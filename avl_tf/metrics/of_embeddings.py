@@ -16,6 +16,7 @@ from avl_tf.metrics.counting import blocks, count
 _THREADS = 2
 _ROWS = 1024  # and as many columns are counted at once
 _PRODUCT_ROWS = 2 * _ROWS  # a multiple, so that blocks with matches begin alike
+_FEW = 256  # are taken again in double precision at once
 _FEW_ROWS = 32  # of both sides in double precision stay in a cache
 # A side whose largest norm is beyond 2 ** 16 or below 2 ** -16 is scaled to 1.
 _MODERATE = 16
@@ -115,10 +116,15 @@ def _reaching(
         row, column = np.divmod(np.flatnonzero(unsure), unsure.shape[1])
         some, others = np.unique(row), np.unique(column)
         if len(row) <= len(some) + len(others):
-            pair = audio.double(rows, row), visual.double(columns, column)
-            exact = np.einsum("ij,ij->i", *pair)
+            exact = np.empty(len(row))
+            for few in blocks(len(row), _FEW):
+                pair = audio.double(rows, row[few]), visual.double(columns, column[few])
+                exact[few] = np.einsum("ij,ij->i", *pair)
         else:  # their rows and columns, whole
-            exact = audio.double(rows, some) @ visual.double(columns, others).T
+            side = visual.double(columns, others).T
+            exact = np.concatenate(
+                [audio.double(rows, some[f]) @ side for f in blocks(len(some), _FEW)]
+            )
             row, column = some[:, np.newaxis], others
         a2v[row, column] = exact >= audio.lowest[rows][row]
         v2a[row, column] = exact >= visual.lowest[columns][column]
