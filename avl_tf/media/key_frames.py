@@ -10,28 +10,24 @@ import av
 from avl_tf.media.packets import Frame, Stream
 from avl_tf.media.progress import Progress, TimedFrame
 from avl_tf.media.sparing import Sparing
-from avl_tf.media.timetable import Series, Timetable, Unsure, note
+from avl_tf.media.timetable import Sieve, Timetable, Unsure, note
 
 
-class KeyFrames:
+class KeyFrames(Sieve):
     """Leaves out all but the wanted key frames; each is decoded by itself.
 
-    Args and methods as of Sparing.
+    Methods as of Sparing.
     """
 
     def __init__(
         self, stream: Stream, origin: Fraction, timetables: Sequence[Timetable]
     ):
-        self._stream, self._context = stream, stream.codec_context
-        self._context.skip_frame = "DEFAULT"
-        self._series = [Series(one, stream.time_base, origin) for one in timetables]
-        # Key frames that may be wanted, by their times; those times, sorted.
+        super().__init__(stream, origin, timetables)
+        # Key frames that may be wanted, by their times.
         self._held: dict[int, av.Packet] = {}
-        self._known: list[int] = []
         self._sent = -math.inf
         self._awaited: list[int] = []
         self._n_shown, self._last = 0, (-(2**63), 0)
-        self._frontier = -math.inf
         # What has a decoder give all it holds.
         self._drain = av.Packet()
         self._drain.stream, self._drain.time_base = stream, stream.time_base
@@ -50,7 +46,7 @@ class KeyFrames:
             else:  # the end
                 self._frontier = math.inf
                 yield from self._wanted()
-                if self._known and not all(one.is_over for one in self._series):
+                if self._is_open():
                     # To all times that are left the last is the nearest.
                     yield from self._send(self._known[-1])
                 yield packet
@@ -74,13 +70,7 @@ class KeyFrames:
                 yield progress.place(*self._last)
 
     def _take(self, packet: av.Packet) -> None:
-        pts, dts = packet.pts, packet.dts
-        if pts is None or pts < self._frontier or packet.is_corrupt:
-            raise Unsure
-        if dts is not None:
-            if dts > pts:
-                raise Unsure
-            self._frontier = max(self._frontier, dts)
+        pts = self._advance(packet)
         if packet.is_discard:
             return
         self._n_shown += 1
@@ -93,14 +83,9 @@ class KeyFrames:
 
     def _wanted(self) -> Iterator[av.Packet]:
         """Yields the packets that are now known to be wanted; forgets what is not."""
-        found: set[int] = set()
-        for one in self._series:
-            found.update(one.picks(self._known, self._frontier))
-        for pts in sorted(found):
+        for pts in sorted(set(self._picks())):
             yield from self._send(pts)
-        series = self._series
-        horizon = min((one.horizon(self._known) for one in series), default=math.inf)
-        n_past = bisect.bisect_left(self._known, min(horizon, self._frontier))
+        n_past = bisect.bisect_left(self._known, min(self._horizon(), self._frontier))
         for pts in self._known[:n_past]:
             del self._held[pts]
         del self._known[:n_past]

@@ -17,7 +17,7 @@ import av
 from avl_tf.media import nal_units
 from avl_tf.media.packets import Frame, Stream
 from avl_tf.media.progress import Progress, TimedFrame
-from avl_tf.media.timetable import Series, Timetable, Unsure, note
+from avl_tf.media.timetable import Sieve, Timetable, Unsure, note
 
 # Decoders that leave out, when told to, what nothing refers to, and no more. VP9's
 # learns from such frames, and HEVC's layers refer to each other.
@@ -40,13 +40,8 @@ class _Held:
     begins: bool
 
 
-class Sparing:
+class Sparing(Sieve):
     """Leaves out what no wanted frame of a video needs.
-
-    Args:
-        stream: of the video; its decoder works in one thread.
-        origin: second 0 of the file, by the stream's clock.
-        timetables: what is wanted.
 
     Its methods raise Unsure where packets have not the times they should have, and
     where other frames come out of the decoder than were expected.
@@ -55,22 +50,18 @@ class Sparing:
     def __init__(
         self, stream: Stream, origin: Fraction, timetables: Sequence[Timetable]
     ):
-        self._stream, self._context = stream, stream.codec_context
-        self._context.skip_frame = "DEFAULT"
-        base = stream.time_base
-        self._series = [Series(one, base, origin) for one in timetables]
-        self._warm_up, self._warm_until = math.ceil(_WARM_UP_S / base), -math.inf
+        super().__init__(stream, origin, timetables)
+        self._warm_up = math.ceil(_WARM_UP_S / stream.time_base)
+        self._warm_until = -math.inf
         self._queue: collections.deque[_Held] = collections.deque()
         self._begin: _Held | None = None
-        # Times of frames: known and perhaps wanted; wanted and in the queue; sent to
-        # the decoder; awaited from it; come while it warmed up. Lists are sorted.
-        self._known: list[int] = []
+        # Times of frames: wanted and in the queue; sent to the decoder; awaited from
+        # it; come while it warmed up. Lists are sorted.
         self._wanted: set[int] = set()
         self._sent: list[int] = []
         self._awaited: list[int] = []
         self._came: set[int] = set()
-        # No packet to come has a time before the frontier.
-        self._frontier = self._latest = self._shown = -math.inf
+        self._latest = self._shown = -math.inf
 
     @classmethod
     def of(
@@ -100,7 +91,7 @@ class Sparing:
             else:  # the end
                 self._frontier = math.inf
                 self._decide()
-                if self._known and not all(one.is_over for one in self._series):
+                if self._is_open():
                     self._want(self._known[-1])  # it tells where the video ends
                 self._series.clear()
                 yield from self._released(all_progress)
@@ -129,13 +120,7 @@ class Sparing:
         return ()
 
     def _take(self, packet: av.Packet) -> None:
-        pts, dts = packet.pts, packet.dts
-        if pts is None or pts < self._frontier or packet.is_corrupt:
-            raise Unsure
-        if dts is not None:
-            if dts > pts:
-                raise Unsure
-            self._frontier = max(self._frontier, dts)
+        pts = self._advance(packet)
         if self._warm_until == -math.inf:
             self._warm_until = pts + self._warm_up
         begins = pts > self._latest and packet.is_keyframe and self._begins(packet)
@@ -159,10 +144,9 @@ class Sparing:
     def _decide(self) -> bool:
         """Decides on the times that can be decided; tells whether there was one."""
         found = False
-        for one in self._series:
-            for pts in one.picks(self._known, self._frontier):
-                self._want(pts)
-                found = True
+        for pts in self._picks():
+            self._want(pts)
+            found = True
         return found
 
     def _want(self, pts: int) -> None:
@@ -177,8 +161,7 @@ class Sparing:
 
     def _released(self, all_progress: Sequence[Progress]) -> Iterator[av.Packet]:
         """Yields what is needed and leaves out what is not, as far as is known."""
-        series, queue = self._series, self._queue
-        horizon = min((one.horizon(self._known) for one in series), default=math.inf)
+        queue, horizon = self._queue, self._horizon()
         while queue:
             # From one place where decoding can begin to the next.
             n_needed = n_decided = 0

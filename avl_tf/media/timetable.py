@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import av
 
+from avl_tf.media.packets import Stream
 from avl_tf.media.progress import Progress
 
 
@@ -67,6 +68,52 @@ class Series:
             return math.inf
         index = bisect.bisect_left(known, self.at)
         return known[max(0, index - 1)]
+
+
+class Sieve:
+    """What is known of the wanted times of a stream from the packets so far.
+
+    Args:
+        stream: of the video; its decoder works in one thread.
+        origin: second 0 of the file, by the stream's clock.
+        timetables: what is wanted.
+    """
+
+    def __init__(
+        self, stream: Stream, origin: Fraction, timetables: Sequence[Timetable]
+    ):
+        self._stream, self._context = stream, stream.codec_context
+        self._context.skip_frame = "DEFAULT"
+        self._series = [Series(one, stream.time_base, origin) for one in timetables]
+        # Times of frames that may be wanted, sorted.
+        self._known: list[int] = []
+        # No packet to come has a time before the frontier.
+        self._frontier = -math.inf
+
+    def _advance(self, packet: av.Packet) -> int:
+        """Moves the frontier to a packet; returns its pts, or raises Unsure."""
+        pts, dts = packet.pts, packet.dts
+        if pts is None or pts < self._frontier or packet.is_corrupt:
+            raise Unsure
+        if dts is not None:
+            if dts > pts:
+                raise Unsure
+            self._frontier = max(self._frontier, dts)
+        return pts
+
+    def _picks(self) -> Iterator[int]:
+        """Takes the times that can be decided; yields the pts that are wanted."""
+        for one in self._series:
+            yield from one.picks(self._known, self._frontier)
+
+    def _is_open(self) -> bool:
+        """Whether times are left when packets end: the last is the nearest to all."""
+        return bool(self._known) and not all(one.is_over for one in self._series)
+
+    def _horizon(self) -> float:
+        """The first of the known pts that may still be wanted."""
+        horizons = (one.horizon(self._known) for one in self._series)
+        return min(horizons, default=math.inf)
 
 
 def note(packet: av.Packet, all_progress: Sequence[Progress]) -> None:
