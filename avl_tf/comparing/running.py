@@ -69,8 +69,8 @@ def train_all(
             others are finished, and kept.
         UserError: another process uses the folder.
     """
-    done = finished(folder, trainings)
-    waiting = [t for t in trainings if t.name not in done]
+    digests = _digests(trainings)
+    waiting = [t for t in trainings if not _is_finished(folder, t, digests)]
     logging.info(
         "%s: %d finished before",
         counted(len(trainings), "training"),
@@ -81,10 +81,10 @@ def train_all(
         try:
             n_threads = n_threads or max(1, offspring.n_cores() // n)
             with lock.sole_process(folder), _Workers(n, n_threads) as workers:
-                _Progress(folder, trainings, waiting, workers, export).run()
+                _Progress(folder, trainings, waiting, digests, workers, export).run()
         except TrainingsFailed as error:
-            of = finished(folder, trainings)
-            error.ranks = _ranks(folder, [t for t in trainings if t.name in of])
+            done = [t for t in trainings if _is_finished(folder, t, digests)]
+            error.ranks = _ranks(folder, done)
             raise
     return _ranks(folder, trainings)
 
@@ -137,9 +137,11 @@ def _is_finished(folder: str, training: Training, digests: Mapping[str, str]) ->
 class _Progress:
     """Trainings under way; what waits for a parent starts when that is finished."""
 
-    def __init__(self, folder, trainings, waiting, workers: "_Workers", export: bool):
-        self._folder, self._workers, self._export = folder, workers, export
-        self._digests = _digests(trainings)
+    def __init__(
+        self, folder, trainings, waiting, digests, workers: "_Workers", export: bool
+    ):
+        self._folder, self._digests = folder, digests
+        self._workers, self._export = workers, export
         self._waiting: list[Training] = list(waiting)
         self._n, self._n_done = len(trainings), len(trainings) - len(waiting)
         self._undone = [training.name for training in waiting]
