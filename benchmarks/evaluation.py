@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 
+from avl_tf.errors import UserError
 from benchmarks.rows import Row, brief
 
 _ROOT = pathlib.Path(__file__).parent.parent
@@ -29,7 +30,7 @@ def measure(quick: bool) -> list[Row]:
             os.path.join(folder, "run"),
             f"xx={os.path.join(folder, 'records', 'train')}",
             os.path.join(folder, "recall.json"),
-            n_repeats=1 if quick else 5,
+            n_repeats=1 if quick else 3,
         )
 
 
@@ -69,12 +70,14 @@ def _run(module: str, *arguments: str) -> dict[str, float]:
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
-        env=os.environ | {"PYTHONPATH": str(_ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"},
-        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(_ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
         text=True,
-        check=True,
     )
     wall_s = time.perf_counter() - start
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UserError(f"{module} ended with status {done.returncode}: {last}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     said = json.loads(done.stdout) if module.startswith("benchmarks") else {}

@@ -8,7 +8,7 @@ out frames that no feature needs, and so can take less than the other side.
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import av
 import numpy as np
@@ -28,6 +28,7 @@ BACKBONE = "efficientnet_lite0"
 SHORT = {"height": 360, "width": 640, "fps": 25, "sound_hz": 44100}
 # What a worker keeps does not depend on this one's frames, but on how long it lasts.
 _LONG = {"height": 90, "width": 160, "fps": 1, "sound_hz": 8000}
+_N_SHARDS = 6  # in turns to two workers and to one
 
 
 def measure(quick: bool) -> list[Row]:
@@ -38,7 +39,6 @@ def measure(quick: bool) -> list[Row]:
         write_video(long, long_seconds, **_LONG)
         return [
             *_against_the_floor(video, seconds, scratch, 2 if quick else 7),
-            _key_frames(video, seconds, scratch, 2 if quick else 7),
             _memory(video, long, long_seconds, scratch),
             _two_workers(video, seconds, scratch, 1 if quick else 5),
         ]
@@ -49,17 +49,24 @@ def _against_the_floor(
 ) -> list[Row]:
     found = os.path.join(scratch, "other.npz")
     settings = {"video": video, "backbone": BACKBONE}
+    of_keys = os.path.join(scratch, "key")
+    os.makedirs(of_keys)
     with (
         Side("extract_video", n_cores=1, folder=scratch, **settings) as ours,
         Side("decode_and_cnn", n_cores=1, found=found, **settings) as other,
+        Side(
+            "extract_video", n_cores=1, folder=of_keys, frames="key", **settings
+        ) as key,
     ):
         theirs = np.load(found)["features_2d"]
         # Ours are stored in 16 bits.
         equal = check_equal(
             "features", _features(scratch, theirs.shape[1]), theirs, 1e-3
         )
-        runs = in_turns(n_repeats, ours, other)
+        *runs, of_key = in_turns(n_repeats, ours, other, key)
         start_up = f"start-up {ours.ready['prepare_s']:.0f} s"
+    with av.open(video) as container:
+        n_keys = sum(one.is_keyframe for one in container.demux(video=0))
     note = (
         f"{equal}; one core, a video of {SHORT['width']} x {SHORT['height']} at "
         f"{SHORT['fps']} frames a second; {start_up}"
@@ -67,18 +74,31 @@ def _against_the_floor(
     config = AudioConfig()
     kept_by_authors = 3600 * (2 * config.sample_rate + 4 * theirs.shape[1])
 
-    def row(name: str, floor: str, part: Callable[[Run], float], note: str = "") -> Row:
+    def row(
+        name: str,
+        floor: str,
+        part: Callable[[Run], float],
+        note: str = "",
+        of: Sequence[Sequence[Run]] = runs,
+    ) -> Row:
         def cpu_s_an_hour(run: Run) -> float:
             # Ours has no parts.
             used = part(run) if "decode_s" in run else run["cpu_s"]
             return used * 3600 / seconds
 
-        return compare(name, "CPU-s an hour", cpu_s_an_hour, *runs, floor, note)
+        return compare(name, "CPU-s an hour", cpu_s_an_hour, *of, floor, note)
 
     return [
         row("extract_cpu", "decoding and CNN alone", lambda run: run["cpu_s"], note),
         row("extract_decoding", "decoding alone", lambda run: run["decode_s"]),
         row("extract_cnn", "CNN alone", lambda run: run["cpu_s"] - run["decode_s"]),
+        row(
+            "extract_key_frames",
+            "--frames=all",
+            lambda run: run["cpu_s"],
+            f"{n_keys} key frames in {seconds:g} s",
+            (of_key, runs[0]),
+        ),
         Row(
             "extract_bytes",
             runs[0][0]["n_bytes"] * 3600 / seconds / 1e6,
@@ -87,26 +107,6 @@ def _against_the_floor(
             "MB an hour",
         ),
     ]
-
-
-def _key_frames(video: str, seconds: float, scratch: str, n_repeats: int) -> Row:
-    """A row of the CPU time with --frames=key, and without."""
-    settings = {"video": video, "backbone": BACKBONE, "folder": scratch}
-    with (
-        Side("extract_video", n_cores=1, **settings, frames="key") as key,
-        Side("extract_video", n_cores=1, **settings) as every,
-    ):
-        runs = in_turns(n_repeats, key, every)
-    with av.open(video) as container:
-        n_keys = sum(one.is_keyframe for one in container.demux(video=0))
-    return compare(
-        "extract_key_frames",
-        "CPU-s an hour",
-        lambda run: run["cpu_s"] * 3600 / seconds,
-        *runs,
-        "--frames=all",
-        f"{n_keys} key frames in {seconds:g} s",
-    )
 
 
 def _features(folder: str, dim: int) -> np.ndarray:
@@ -147,11 +147,11 @@ def _two_workers(video: str, seconds: float, scratch: str, n_repeats: int) -> Ro
     tasks = [
         ShardTask(
             scratch,
-            records.shard_name("all", i, 8),
+            records.shard_name("all", i, _N_SHARDS),
             (Recording(f"{i}", video),),
             config,
         )
-        for i in range(8)
+        for i in range(_N_SHARDS)
     ]
     n_seconds = len(tasks) * seconds
     runs: dict[int, list[Run]] = {2: [], 1: []}
@@ -171,7 +171,7 @@ def _two_workers(video: str, seconds: float, scratch: str, n_repeats: int) -> Ro
         runs[2],
         runs[1],
         "one worker",
-        f"without start-up; {n_cores()} cores, 8 shards of a video each",
+        f"without start-up; {n_cores()} cores, {_N_SHARDS} shards of a video each",
     )
 
 

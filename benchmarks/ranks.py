@@ -19,11 +19,12 @@ def measure(quick: bool) -> list[Row]:
     # At 100,000 of 4,096 numbers the product alone takes minutes: the demo's width.
     of_large = {"n": large, "dim": min(256, dim)}
     beside = not quick  # So few are ranked without TensorFlow.
+    of_middle = {"n": middle, "dim": dim}
     return [
         *_duel("ranks_3350", {"n": small, "dim": 0}, 9),
         *_duel("ranks_10k", {"n": middle, "dim": 0}, 5),
-        *_duel("embedding_ranks_3350", {"n": small, "dim": dim}, 5, beside),
-        *_duel("embedding_ranks_10k", {"n": middle, "dim": dim}, 3, beside),
+        *_duel("embedding_ranks_3350", {"n": small, "dim": dim}, 5, beside, n_bare=5),
+        *_duel("embedding_ranks_10k", of_middle, 3, beside, n_bare=1),
         *_duel("embedding_ranks_100k", of_large, 1, beside, n_queries=large // 50),
     ]
 
@@ -34,8 +35,9 @@ def _duel(
     n_repeats: int,
     with_tensorflow: bool = False,
     n_queries: int | None = None,
+    n_bare: int = 0,
 ) -> list[Row]:
-    """A row of the time; if the ranks are of embeddings, also where TensorFlow is not.
+    """A row of the time, and n_bare times also where TensorFlow is not.
 
     There the memory is measured as well. With n_queries the other side sorts the rows
     of so many, and the whole is reckoned.
@@ -48,19 +50,17 @@ def _duel(
             return sides.enter_context(Side(of, **given))
 
         found: list[str] = []
-        of_embeddings = settings["dim"] > 0
-        ours = [side("ranks_counted", with_tensorflow=with_tensorflow)]
-        if of_embeddings and not n_queries:
-            ours.append(side("ranks_counted"))
+        ours = side("ranks_counted", with_tensorflow=with_tensorflow)
+        (bare,) = in_turns(n_bare, side("ranks_counted")) if n_bare else ([],)
         other = side("ranks_sorted", **({"n_queries": n_queries} if n_queries else {}))
-        *runs, of_other = in_turns(n_repeats, *ours, other)
+        runs, of_other = in_turns(n_repeats, ours, other)
         note = _check(found, settings["dim"])
-    if of_embeddings:
+    if settings["dim"]:
         note += f"; embeddings of {settings['dim']}, both directions"
     if n_queries:
         note += f"; the other's time is that of {n_queries} queries, multiplied"
-    rows = [compare(name, "s", _seconds, runs[0], of_other, _SORTING, note)]
-    for bare in runs[1:]:
+    rows = [compare(name, "s", _seconds, runs, of_other, _SORTING, note)]
+    if n_bare:
         of_bare = bare, of_other, _SORTING
         alone = f"{note}; without TensorFlow in the process"
         rows.append(compare(f"{name}_numpy", "s", _seconds, *of_bare, alone))

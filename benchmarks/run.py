@@ -29,15 +29,18 @@ GROUPS = (
     "evaluation",
     "extraction",
     "help",
-    "indexing",
-    "search",
 )
-# Those whose time is TensorFlow's, oneDNN's and NumPy's.
-AVX2_GROUPS = ("steps", "ranks")
+# Measured if they are named: for docs/search.md and docs/experiments.md.
+OTHER_GROUPS = ("indexing", "search", "sweep")
+# Whose time is oneDNN's; of others name them.
+AVX2_GROUPS = ("steps",)
 
 flags.adopt_module_key_flags(search)
 _ONLY = flags.DEFINE_list(
-    "only", [], f"Groups to measure, of {', '.join(GROUPS)}; all if empty."
+    "only",
+    [],
+    f"Groups to measure, of {', '.join(GROUPS)} (all of these if empty), "
+    f"{', '.join(OTHER_GROUPS)}.",
 )
 _QUICK = flags.DEFINE_boolean(
     "quick",
@@ -52,16 +55,16 @@ _AVX2 = flags.DEFINE_boolean(
     "avx2",
     False,
     "Measure with AVX-512 hidden, as a column of its own; kept beside --out, as "
-    "..._avx2.json. By default the groups steps and ranks.",
+    "..._avx2.json. By default the group steps.",
 )
 _SHOW = flags.DEFINE_boolean("show", False, "Print the last table, measure nothing.")
 
 
 def main() -> None:
-    unknown = set(_ONLY.value) - set(GROUPS)
-    if unknown:
+    known = (*GROUPS, *OTHER_GROUPS)
+    if unknown := set(_ONLY.value) - set(known):
         raise UserError(
-            f"--only={','.join(sorted(unknown))}: the groups are {', '.join(GROUPS)}."
+            f"--only={','.join(sorted(unknown))}: the groups are {', '.join(known)}."
         )
     results = _OUT.value or RESULTS
     if _SHOW.value:

@@ -87,7 +87,9 @@ def _extract(
         features = jobs.claim(
             folder,
             jobs.extraction(wanted, config, output.seed, size, standing.grows),
-            lambda: settings.plain(pool.run(extraction.feature_specs, config)),
+            lambda: settings.plain(
+                pool.run(extraction.feature_specs, config, by_each=True)
+            ),
             extraction.FEATURES_CHECK,
         )
         if missing:

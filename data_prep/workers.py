@@ -40,9 +40,11 @@ class Workers:
     def __exit__(self, *error) -> None:
         self._processes.__exit__(*error)
 
-    def run(self, function: Callable[..., _T], *arguments: Any) -> _T:
-        """Returns function(*arguments), by a worker; raises as Processes.run."""
-        return self._processes.run(self._here(function), *arguments)
+    def run(
+        self, function: Callable[..., _T], *arguments: Any, by_each: bool = False
+    ) -> _T:
+        """Returns function(*arguments), by a worker; as Processes.run."""
+        return self._processes.run(self._here(function), *arguments, by_each=by_each)
 
     def make_shards(self, tasks: list[ShardTask]) -> Iterator[ShardResult]:
         """Makes shards, in the order in which they get done; raises as run does."""

@@ -13,6 +13,7 @@ import pytest
 from programs import environment, fails_in_one_line, run
 
 from benchmarks import cost_model, duel, export, flops, machine, rows, search, steps
+from benchmarks import run as groups
 from benchmarks.duel import Side
 from benchmarks.rows import Row
 
@@ -172,6 +173,14 @@ def test_quick_run_writes_rows_and_keeps_those_of_other_groups(tmp_path):
     assert "ratio, AVX2" in shown.stdout
 
 
+def test_every_module_that_measures_is_a_group():
+    folder = pathlib.Path(groups.__file__).parent
+    measuring = {
+        path.stem for path in folder.glob("*.py") if "def measure(" in path.read_text()
+    }
+    assert measuring == {*groups.GROUPS, *groups.OTHER_GROUPS}
+
+
 def test_programs_say_what_is_wrong(tmp_path):
     fails_in_one_line(
         run("benchmarks.run", "--only=speed"), "speed", "log_mel, reading"
@@ -262,8 +271,15 @@ def test_quick_run_has_all_rows_and_both_sides_agree(tmp_path):
         "log_mel",
         "records_vs_npz",
         "ranks_10k",
-        "index_cpu",
-        "index_add",
     )
     done = run("benchmarks.cost_model", f"--results={out}")
     assert not done.returncode, done.stderr
+
+
+@pytest.mark.slow
+def test_quick_run_of_the_groups_that_are_named_has_their_rows(tmp_path):
+    out = tmp_path / "results.json"
+    named = f"--only={','.join(groups.OTHER_GROUPS)}"
+    done = run("benchmarks.run", "--quick", named, f"--out={out}")
+    assert not done.returncode, done.stderr
+    _check_rows(out, "index_cpu", "index_add", "vectors_search", "sweep_cpu")

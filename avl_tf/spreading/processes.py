@@ -70,8 +70,17 @@ class Processes:
     def __exit__(self, *error) -> None:
         self._resources.__exit__(*error)
 
-    def run(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+    def run(
+        self,
+        function: Callable[..., _Result],
+        *arguments: Any,
+        by_each: bool = False,
+    ) -> _Result:
         """Returns function(*arguments), computed by a worker.
+
+        Args:
+            by_each: every worker of this machine computes it, so that what it loads is
+                there for the tasks that follow; the first answer counts.
 
         Raises:
             KilledWorker: two workers died over it (of a cluster, as many as its
@@ -82,7 +91,11 @@ class Processes:
             Whatever the function raises.
         """
         finished: queue.SimpleQueue[Future] = queue.SimpleQueue()
-        self._submit(finished, function, *arguments)
+        n_times = self._n_workers if by_each and not self._scheduler else 1
+        # Held, or dask would forget those that have not begun.
+        _futures = [
+            self._submit(finished, function, *arguments) for _ in range(n_times)
+        ]
         return self._result(self._next(finished))
 
     def each(
