@@ -31,8 +31,8 @@ class BatchNorm(keras.layers.Layer):
     """Batch normalisation over [B, 1, T, C] as PyTorch does it.
 
     The running variance is the unbiased one, unlike keras.layers.BatchNormalization's.
-    Padding frames count, as the authors'. In training it takes float64 too, unlike
-    TensorFlow's fused kernel.
+    Padding frames count, as the authors'. TensorFlow's fused kernel does it all but for
+    float64 and for moments over several replicas, in training.
     """
 
     def __init__(
@@ -79,42 +79,46 @@ class BatchNorm(keras.layers.Layer):
                 self.moving_variance,
             )
         )
-        if training and self.trainable:
+        fused = tf.compat.v1.nn.fused_batch_norm
+        if not (training and self.trainable):
+            given = running_mean, running_variance, self.epsilon
+            outputs, _, _ = fused(inputs, gamma, beta, *given, is_training=False)
+        elif inputs.dtype == tf.float32 and not self._is_shared():
+            outputs, mean, unbiased = fused(inputs, gamma, beta, epsilon=self.epsilon)
+            self._move(mean, unbiased)
+        else:
             mean, variance = self._moments(inputs)
             scale = tf.math.rsqrt(variance + self.epsilon) * gamma
             # The mean is taken off first: the sum of two large terms loses digits.
             outputs = (inputs - mean) * scale + beta
-        else:
-            outputs, _, _ = tf.compat.v1.nn.fused_batch_norm(
-                inputs,
-                gamma,
-                beta,
-                running_mean,
-                running_variance,
-                self.epsilon,
-                is_training=False,
-            )
         return tf.cast(outputs, self.compute_dtype)
+
+    def _is_shared(self):
+        n_replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+        return self.synchronized and n_replicas > 1
 
     def _moments(self, inputs):
         """Mean and variance of a batch; the running ones move towards them."""
         mean, variance = tf.nn.moments(inputs, [0, 1, 2])
         n = tf.size(inputs, tf.int64) // tf.size(mean, tf.int64)
         n = tf.cast(n, mean.dtype)
-        replica = tf.distribute.get_replica_context()
-        if self.synchronized and replica.num_replicas_in_sync > 1:
+        if self._is_shared():
+            replica = tf.distribute.get_replica_context()
             own_mean = mean
             mean = replica.all_reduce("MEAN", own_mean)
             spread = tf.math.squared_difference(own_mean, mean)
             variance = replica.all_reduce("MEAN", variance + spread)
             n *= replica.num_replicas_in_sync
-        unbiased = variance * n / tf.maximum(n - 1, 1)
+        self._move(mean, variance * n / tf.maximum(n - 1, 1))
+        return mean, variance
+
+    def _move(self, mean, variance):
+        """The running statistics go towards a batch's, whose variance is unbiased."""
         for running, value in (
             (self.moving_mean, mean),
-            (self.moving_variance, unbiased),
+            (self.moving_variance, variance),
         ):
             running.assign(running * self.momentum + value * (1 - self.momentum))
-        return mean, variance
 
     def compute_output_shape(self, input_shape):
         """That of the inputs."""

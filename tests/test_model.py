@@ -74,6 +74,26 @@ def test_batch_norm_keeps_the_unbiased_variance_as_pytorch():
     assert np.abs(layer(x).numpy().reshape(-1, 2) - evaluated).max() < 1e-4
 
 
+def test_both_ways_of_batch_norm_agree_far_from_zero_too():
+    random = np.random.default_rng(0)
+    x = random.normal(300, 2, (4, 1, 50, 3))
+    towards = random.normal(size=x.shape)
+    found = {}
+    for dtype in ("float32", "float64"):  # the fused kernel, and what is written out
+        layer = layers.BatchNorm(dtype=dtype)
+        given = tf.constant(x, dtype)
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            output = layer(given, training=True)
+            loss = tf.reduce_sum(output**2 * towards.astype(dtype))
+        gradients = tape.gradient(loss, [given, *layer.trainable_variables])
+        running = layer.non_trainable_variables
+        found[dtype] = [np.asarray(one) for one in (output, *gradients, *running)]
+    for single, double in zip(*found.values(), strict=True):
+        scale = np.abs(double).max()
+        assert np.abs(single - double).max() < 3e-4 * scale
+
+
 def test_pooling_is_masked_in_evaluation_and_plain_in_training():
     audio_map = np.arange(12, dtype=np.float32).reshape(2, 6, 1)
     log_mel = np.zeros((2, 96, 40), np.float32)
