@@ -277,10 +277,10 @@ def test_samples_that_are_no_numbers_are_told(value, rate, n_channels):
 
 def test_chunks_without_end_are_not_walked():
     _reason(b"")
-    started = time.monotonic()
+    started = time.process_time()
     content = b"RIFF\0\0\0\0WAVE" + b"junk\0\0\0\0" * 1_000_000
     assert "no data chunk" in _reason(content)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_a_cut_at_any_byte_of_the_header_is_told():
