@@ -39,7 +39,7 @@ _AT_ONCE = flags.DEFINE_integer(
     1,
     "Stages side by side, where one does not wait for the other: each in a process "
     "that uses all cores, with a log in RUN_DIR/logs. The results are the same. With a "
-    "GPU or TF_CONFIG always 1.",
+    "GPU always 1.",
     1,
     1000,
 )

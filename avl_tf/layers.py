@@ -94,8 +94,11 @@ class BatchNorm(keras.layers.Layer):
         return tf.cast(outputs, self.compute_dtype)
 
     def _is_shared(self):
-        n_replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-        return self.synchronized and n_replicas > 1
+        """Whether moments are over several replicas, whose context this is then."""
+        return (
+            self.synchronized
+            and tf.distribute.get_replica_context().num_replicas_in_sync > 1
+        )
 
     def _moments(self, inputs):
         """Mean and variance of a batch; the running ones move towards them."""

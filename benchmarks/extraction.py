@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from unittest import mock
 
 import av
 import numpy as np
@@ -155,7 +156,9 @@ def _two_workers(video: str, seconds: float, scratch: str, n_repeats: int) -> Ro
     ]
     n_seconds = len(tasks) * seconds
     runs: dict[int, list[Run]] = {2: [], 1: []}
-    with workers.Workers(2) as two, workers.Workers(1) as one:
+    # Three processes would share a GPU's memory; they read this as they start.
+    hidden = mock.patch.dict(os.environ, CUDA_VISIBLE_DEVICES="-1")
+    with hidden, workers.Workers(2) as two, workers.Workers(1) as one:
         for repeat in range(n_repeats + 1):
             for n_workers, pool in ((2, two), (1, one)):
                 started = time.perf_counter()

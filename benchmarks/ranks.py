@@ -24,7 +24,7 @@ def measure(quick: bool) -> list[Row]:
         *_duel("ranks_3350", {"n": small, "dim": 0}, 9),
         *_duel("ranks_10k", {"n": middle, "dim": 0}, 5),
         *_duel("embedding_ranks_3350", {"n": small, "dim": dim}, 5, beside, n_bare=5),
-        *_duel("embedding_ranks_10k", of_middle, 3, beside, n_bare=1),
+        *_duel("embedding_ranks_10k", of_middle, 3, beside, n_bare=2),
         *_duel("embedding_ranks_100k", of_large, 1, beside, n_queries=large // 50),
     ]
 

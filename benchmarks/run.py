@@ -3,8 +3,8 @@
     python -m benchmarks.run [--only=log_mel,ranks] [--quick] [--avx2] [--show]
 
 Writes the rows to benchmarks/results.json; docs/performance.md explains them. What runs
-beside it spoils the figures: keep the machine quiet. With --only the other groups' rows
-stay as they are.
+beside it spoils the figures: keep the machine quiet. The rows of groups that are not
+measured stay as they are.
 """
 
 import importlib
@@ -84,7 +84,7 @@ def main() -> None:
         about["cores"],
         machine.load(),
     )
-    kept = _kept(out) if _ONLY.value else []
+    kept = _kept(out)
     for group in _ONLY.value or (AVX2_GROUPS if _AVX2.value else GROUPS):
         logging.info("measuring %s", group)
         started, load_before = time.monotonic(), machine.load()

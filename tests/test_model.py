@@ -74,6 +74,13 @@ def test_batch_norm_keeps_the_unbiased_variance_as_pytorch():
     assert np.abs(layer(x).numpy().reshape(-1, 2) - evaluated).max() < 1e-4
 
 
+def test_batch_norm_trains_outside_of_a_replicas_step_too():
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        layer = layers.BatchNorm()
+        outputs = layer(tf.constant([[[[1.0], [3.0]]]]), training=True)
+    assert outputs.numpy().ravel() == pytest.approx([-1, 1], abs=1e-4)
+
+
 def test_both_ways_of_batch_norm_agree_far_from_zero_too():
     random = np.random.default_rng(0)
     x = random.normal(300, 2, (4, 1, 50, 3))

@@ -26,6 +26,12 @@ def _pid(_):
     return os.getpid()
 
 
+def _leave_pid(folder):
+    time.sleep(0.3)
+    (folder / str(os.getpid())).touch()
+    return folder.name
+
+
 def _kill(pids):
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
@@ -46,6 +52,14 @@ def test_workers_that_die_for_longer_than_dask_looks_on_are_started_again():
         finished = [n for n, _ in one.each(_die_if_odd, range(30), suspects)]
     assert sorted(finished + suspects) == list(range(30))
     assert all(number % 2 == 0 for number in finished)
+
+
+def test_what_each_is_to_load_is_computed_by_all_of_this_machine(tmp_path):
+    with Processes(2) as two:
+        assert two.run(_leave_pid, tmp_path) == tmp_path.name
+        assert len(list(tmp_path.iterdir())) == 1
+        assert two.run(_leave_pid, tmp_path, by_each=True) == tmp_path.name
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_all_workers_killed_at_once_are_started_again():

@@ -7,7 +7,9 @@ import signal
 import threading
 
 import corpus
+import numpy as np
 import pytest
+import tensorflow as tf
 from programs import fails_in_one_line, run, run_afresh
 
 SMALL = """\
@@ -119,6 +121,28 @@ def test_cascade_skips_finished_stages(folder, cascade, cascade_arguments):
     assert done.returncode == 0
     assert stamps() == before
     assert (folder / "run" / "cascade.json").read_text() == table
+
+
+@pytest.mark.slow
+def test_stages_side_by_side_have_the_same_weights(folder, cascade, cascade_arguments):
+    _, *others = cascade_arguments
+    beside = folder / "beside"
+    given = f"--run_dir={beside}", "--at_once=2", "--noexport"
+    done = run("avl_tf.cascade", *others, *given)
+    assert done.returncode == 0, done.stderr
+    assert (beside / "logs" / "bb_scratch.log").exists()
+    for stage in ("aa", "bb", "bb_scratch"):
+        one, other = (_tensors(of / stage) for of in (folder / "run", beside))
+        assert one and one == other
+
+
+def _tensors(run_dir):
+    path = tf.train.latest_checkpoint(str(run_dir / "checkpoints"))
+    reader = tf.train.load_checkpoint(path)
+    names = reader.get_variable_to_shape_map()
+    # The checkpoint's graph of objects, told apart by its type, has no fixed order.
+    names.pop("_CHECKPOINTABLE_OBJECT_GRAPH", None)
+    return {name: np.asarray(reader.get_tensor(name)).tobytes() for name in names}
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """What avl_tf.cascade does: stages trained in turn, their table, curves and exports."""
 
-import os
 from collections.abc import Sequence
 
 import keras
@@ -64,8 +63,8 @@ def train(
     before = {parent: lineage.line_of(parent) for parent in parents}
     for stage in stages:
         stage.flag_values["evaluate"].value = evaluate
-    if os.environ.get("TF_CONFIG") or identity.has_gpu():
-        at_once = 1  # processes would share neither an address nor a GPU's memory
+    if identity.has_gpu():
+        at_once = 1  # processes would share its memory
     if at_once > 1:
         _train_side_by_side(run_dir, stages, export, at_once)
     for stage in stages:

@@ -153,7 +153,9 @@ class Indexer:
     ) -> int:
         """Embeds recordings, and returns how many could be."""
         model = self._model(settings)
-        to_do = _tasks(wanted, model, config, settings.origins)
+        # A cluster's workers may not have the folder.
+        folder = None if self._scheduler else self.index_dir
+        to_do = _tasks(wanted, model, config, settings.origins, folder)
         pool = self._pool(len(to_do))
         if not self._has_eyes and any(one.recording for one in wanted):
             pool.run(tasks.require_eyes, model)
@@ -220,9 +222,12 @@ def _tasks(
     model: Model,
     config: WindowConfig,
     every: Sequence[Origin],
+    folder: str | None,
 ) -> list[Task]:
     """A task a recording of media, or a shard of records."""
-    found = [Task(model, (one,), config) for one in wanted if one.recording]
+    found = [
+        Task(model, (one,), config, folder=folder) for one in wanted if one.recording
+    ]
     of_shards: dict[tuple[str, str], list[Wanted]] = {}
     for one in wanted:
         if not one.recording:

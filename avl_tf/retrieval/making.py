@@ -16,7 +16,6 @@ from avl_tf.retrieval.embedding import RecordEmbedder
 from avl_tf.retrieval.entries import Embedded, ModelNote
 from avl_tf.retrieval.origins import Wanted
 from avl_tf.retrieval.tasks import About, Failed, Model, Task
-from avl_tf.retrieval.windows import WindowConfig
 from avl_tf.settings.extraction import ExtractionConfig
 
 _CHANGED = "it changed while it was read; the next run tries it again"
@@ -89,23 +88,24 @@ def make(task: Task) -> list[Embedded | Failed]:
     _settle()
     if task.records:
         return list(_of_records(task))
-    return [_of_media(task.model, one, task.config) for one in task.wanted]
+    return [_of_media(task, one) for one in task.wanted]
 
 
-def _of_media(model: Model, one: Wanted, config: WindowConfig) -> Embedded | Failed:
-    source, recording = one.source, one.recording
+def _of_media(task: Task, one: Wanted) -> Embedded | Failed:
+    model, source, recording = task.model, one.source, one.recording
     if recording is None:
         raise ValueError(f"{source.record_id} is no recording")
     place = source.media, source.size, source.mtime_ns
     source = dataclasses.replace(source, content=origins.content(*place))
-    (found,) = extraction.extract([recording], _extraction(model), one_sided=True)
+    how = _extraction(model)
+    (found,) = extraction.extract([recording], how, one_sided=True, folder=task.folder)
     if origins.status(source.media) != place[1:]:
         # Of no size that a file has, so that the next run sees another.
         return Failed(dataclasses.replace(source, size=-1), _CHANGED)
     if not isinstance(found, Record):
         return Failed(source, found["reason"])
     try:
-        return _embedder_of_media(model).embed_record(found, source, config)
+        return _embedder_of_media(model).embed_record(found, source, task.config)
     except (UserError, MediaError) as error:
         return Failed(source, failures.reason(error, source.media))
 

@@ -33,12 +33,16 @@ class About:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Recordings of media (one), or the records of one shard."""
+    """Recordings of media (one), or the records of one shard.
+
+    folder: where the sound of a long recording waits; None is in memory.
+    """
 
     model: Model
     wanted: tuple[Wanted, ...]
     config: WindowConfig
     records: str = ""
+    folder: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

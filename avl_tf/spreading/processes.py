@@ -80,7 +80,7 @@ class Processes:
 
         Args:
             by_each: every worker of this machine computes it, so that what it loads is
-                there for the tasks that follow; the first answer counts.
+                there for the tasks that follow; all are waited for.
 
         Raises:
             KilledWorker: two workers died over it (of a cluster, as many as its
@@ -92,11 +92,9 @@ class Processes:
         """
         finished: queue.SimpleQueue[Future] = queue.SimpleQueue()
         n_times = self._n_workers if by_each and not self._scheduler else 1
-        # Held, or dask would forget those that have not begun.
-        _futures = [
-            self._submit(finished, function, *arguments) for _ in range(n_times)
-        ]
-        return self._result(self._next(finished))
+        # Held, or dask would forget them.
+        futures = [self._submit(finished, function, *arguments) for _ in range(n_times)]
+        return [self._result(self._next(finished)) for _ in futures][0]
 
     def each(
         self,

@@ -5,6 +5,8 @@ of ModelConfig); weights: a .pth to write for the other side, if any; found: for
 embedding, an .npz.
 """
 
+import time
+
 import keras
 import tensorflow as tf
 
@@ -25,9 +27,12 @@ def prepare(settings: dict) -> Work:
         model, work = _training(config, batch)
     else:
         model, work = _embedding(config, batch, settings["found"])
-    if "weights" in settings:
-        write_state_dict(settings["weights"], release.to_state(model, config))
-    return work
+    if "weights" not in settings:
+        return work
+    started = time.perf_counter()
+    write_state_dict(settings["weights"], release.to_state(model, config))
+    weights_s = time.perf_counter() - started
+    return lambda: work() | {"weights_s": weights_s}
 
 
 def _training(config: ModelConfig, batch: dict) -> tuple[keras.Model, Work]:

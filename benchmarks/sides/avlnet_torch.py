@@ -4,6 +4,8 @@ Settings: work (training or embedding), clips, model; weights: the .pth to start
 found: the .npz for the embeddings.
 """
 
+import time
+
 import torch
 
 from benchmarks.inputs import random_clips
@@ -22,11 +24,15 @@ def prepare(settings: dict) -> Work:
         sum(config["visual_dims"]),
         config["embedding_dim"],
     )
+    started = time.perf_counter()
     model.load_state_dict(torch.load(settings["weights"], weights_only=True))
+    weights_s = time.perf_counter() - started
     model.to(device)
     if settings["work"] == "training":
-        return _training(model, batch)
-    return _embedding(model, batch, settings["found"])
+        work = _training(model, batch)
+    else:
+        work = _embedding(model, batch, settings["found"])
+    return lambda: work() | {"weights_s": weights_s}
 
 
 def _training(model: Avlnet, batch: dict) -> Work:
