@@ -75,7 +75,10 @@ def costs(
     """
     needed = ("recording_size", "log_mel", "records_vs_npz", "train_step_full")
     if missing := [name for name in needed if name not in figures]:
-        raise UserError(f"no row {', '.join(missing)}. Run `make bench` first.")
+        raise UserError(
+            f"no row {', '.join(missing)}: `make bench` measures them all, "
+            "`benchmarks.run --only=log_mel,reading,steps` these alone."
+        )
     seconds = 60 * minutes
     n_clips = epochs * clips_per_recording
     stored = figures["recording_size"]

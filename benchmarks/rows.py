@@ -108,7 +108,7 @@ def merged(before: Iterable[dict], new: Iterable[dict]) -> list[dict]:
 
 
 def table(rows: Iterable[dict], with_avx2: Iterable[dict] = ()) -> str:
-    """Formats rows as a Markdown table, with a line on those that moved.
+    """Formats rows as a Markdown table; below, where they are from, and which moved.
 
     with_avx2: rows measured with AVX-512 hidden; if any, their ratios are a column.
     """
@@ -123,13 +123,32 @@ def table(rows: Iterable[dict], with_avx2: Iterable[dict] = ()) -> str:
         cells.append(cell)
     moved = any(_MARK in text for cell in cells for text in cell)
     header = (*HEADER, _WITH_AVX2) if hidden else HEADER
-    text = markdown(header, cells, right=_NUMBERS)
-    if moved:
+    text = markdown(header, cells, right=_NUMBERS) + _origin(rows)
+    if any(row.get("quick") for row in rows):
+        text += "\n\nOf tiny sizes (--quick): such figures say nothing."
+    elif moved:
         text += (
             f"\n\n*: its two runs, the halves of its repeats, are more than "
             f"{100 * MOST_APART - 100:.0f} % apart. Measure again on a quiet machine."
         )
     return text
+
+
+def _origin(rows: Sequence[dict]) -> str:
+    """On what rows were measured, and how busy it was before their groups."""
+    loads: dict[str, list[float]] = {}
+    for row in rows:
+        if "machine" in row:
+            of = row["machine"]
+            name = f"{of['cpu']} ({of['instruction_set']}), {of['cores']} cores"
+            loads.setdefault(name, []).append(row["load"][0])
+    lines = [
+        f"{name}; load before a group {min(of):.1f} to {max(of):.1f}."
+        for name, of in loads.items()
+    ]
+    if len(lines) > 1:
+        lines.insert(0, "Of several machines, whose rows do not compare:")
+    return "".join(f"\n\n{line}" for line in lines)
 
 
 def _mark(row: dict) -> str:

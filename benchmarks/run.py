@@ -94,6 +94,7 @@ def main() -> None:
             "group_s": round(time.monotonic() - started, 1),
             "load": [load_before, machine.load()],
             "machine": about,
+            "quick": _QUICK.value,
         }
         logging.info("%s took %.0f s", group, of_group["group_s"])
         for row in found:

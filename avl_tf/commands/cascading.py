@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 from avl_tf import (
     comma_lists,
@@ -63,8 +64,9 @@ def train(
     before = {parent: lineage.line_of(parent) for parent in parents}
     for stage in stages:
         stage.flag_values["evaluate"].value = evaluate
-    if identity.has_gpu():
-        at_once = 1  # processes would share its memory
+    if at_once > 1 and identity.has_gpu():
+        logging.info("one stage at a time: processes would share the GPU's memory")
+        at_once = 1
     if at_once > 1:
         _train_side_by_side(run_dir, stages, export, at_once)
     for stage in stages:

@@ -155,7 +155,9 @@ class _Progress:
                 self._waiting.remove(training)
                 running[training.name] = training, time.monotonic()
                 self._workers.start(training.name, self._task(training))
-                logging.info("%s: started", training.name)
+                log = self._log(training)
+                where = f", its log is {log}" if log != os.devnull else ""
+                logging.info("%s: started%s", training.name, where)
             if not running:  # what is left waits for what failed
                 break
             name, error = self._workers.next()
@@ -187,12 +189,16 @@ class _Progress:
         ready = [t for t in self._waiting if t.parent not in self._undone]
         return ready[:n]
 
+    def _log(self, training: Training) -> str:
+        """The file of a training's log; a remote folder holds none."""
+        if files.is_remote(self._folder):
+            return os.devnull
+        name = training.name.replace("/", "-") + ".log"
+        return os.path.join(files.local_path(self._folder), _LOGS, name)
+
     def _task(self, training: Training) -> dict:
-        log = os.devnull
-        if not files.is_remote(self._folder):
-            local = files.local_path(self._folder)
-            log = os.path.join(local, _LOGS, training.name.replace("/", "-") + ".log")
-            os.makedirs(os.path.dirname(log), exist_ok=True)
+        log = self._log(training)
+        os.makedirs(os.path.dirname(log), exist_ok=True)
         parent = training.init_from
         if training.parent:
             parent = files.join(self._folder, training.parent)

@@ -71,8 +71,8 @@ class Limits:
     )
     max_seconds: int = setting(
         86_400,
-        "Recordings, or spans of one, of more seconds are refused: 32 kB of memory a "
-        "second are needed. The default is a day.",
+        "Recordings, or spans of one, of more seconds are refused: 32 kB a second wait "
+        "for their end, on the disk in extraction. The default is a day.",
         lower=1,
     )
 
