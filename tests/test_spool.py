@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from avl_tf import audio, extraction, media, records, spool
+from avl_tf.commands import indexing
 from avl_tf.manifest import Recording
+from avl_tf.retrieval import making
+from avl_tf.retrieval.entries import Source
+from avl_tf.retrieval.origins import Wanted
+from avl_tf.retrieval.tasks import Model
+from avl_tf.retrieval.windows import WindowConfig
 from avl_tf.settings.audio import AudioConfig
 from avl_tf.settings.extraction import ExtractionConfig
 from avl_tf.spool import Spool
@@ -106,6 +112,31 @@ def test_a_folder_that_takes_nothing_is_one_line_for_the_recording(small, tmp_pa
         "its sound is too long for memory, and cannot be put down in "
         f"{gone} for the while: No such file or directory."
     )
+
+
+def test_sound_of_an_index_waits_in_the_tasks_folder(small, monkeypatch, tmp_path):
+    path = tmp_path / "a.wav"
+    media.write_wav(str(path), np.full(4 * PIECE, 0.1, np.float32), PIECE)
+    stat, recording = path.stat(), Recording("a", str(path))
+    source = Source(str(path), "a", "a", size=stat.st_size, mtime_ns=stat.st_mtime_ns)
+
+    class Embedder:
+        def embed_record(self, record, source, config):
+            return len(record.log_mel)
+
+    monkeypatch.setattr(making, "_settle", lambda: None)
+    monkeypatch.setattr(making, "_embedder_of_media", lambda _: Embedder())
+    config = ExtractionConfig("", "", "", "")
+    monkeypatch.setattr(making, "_extraction", lambda _: config)
+
+    def make(folder):
+        wanted = [Wanted(source, recording)]
+        (task,) = indexing._tasks(wanted, Model(""), WindowConfig(), [], str(folder))
+        return making.make(task)
+
+    assert make(tmp_path) == [401]
+    (failed,) = make(tmp_path / "gone")
+    assert f"cannot be put down in {tmp_path / 'gone'}" in failed.reason
 
 
 # A disk is full from the second megabyte on; the limit is of this process's files.
