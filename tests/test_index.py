@@ -260,7 +260,7 @@ def test_a_folder_is_followed_until_it_is_interrupted(index, made, tmp_path):
     shutil.copytree(index[0], index_dir)
     shutil.copytree(made[2], videos)
     _move_origin(index_dir, made[2], videos)
-    flags = [f"--index_dir={index_dir}", "--watch", "--poll_s=0.2", "--workers=1"]
+    flags = [f"--index_dir={index_dir}", "--watch", "--poll_s=1", "--workers=1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "avl_tf.index", *flags],
         env=environment(),
