@@ -31,8 +31,8 @@ class BatchNorm(keras.layers.Layer):
     """Batch normalisation over [B, 1, T, C] as PyTorch does it.
 
     The running variance is the unbiased one, unlike keras.layers.BatchNormalization's.
-    Padding frames count, as the authors'. TensorFlow's fused kernel does it all but for
-    float64 and for moments over several replicas, in training.
+    Padding frames count, as the authors'. TensorFlow's fused kernel does it, but in
+    training not for float64, a single channel or moments over several replicas.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class BatchNorm(keras.layers.Layer):
         if not (training and self.trainable):
             given = running_mean, running_variance, self.epsilon
             outputs, _, _ = fused(inputs, gamma, beta, *given, is_training=False)
-        elif inputs.dtype == tf.float32 and not self._is_shared():
+        elif self._is_fused(inputs):
             outputs, mean, unbiased = fused(inputs, gamma, beta, epsilon=self.epsilon)
             self._move(mean, unbiased)
         else:
@@ -92,6 +92,14 @@ class BatchNorm(keras.layers.Layer):
             # The mean is taken off first: the sum of two large terms loses digits.
             outputs = (inputs - mean) * scale + beta
         return tf.cast(outputs, self.compute_dtype)
+
+    def _is_fused(self, inputs):
+        # Of a single channel (DAVEnet's) the kernel's sum of all loses digits.
+        return (
+            inputs.dtype == tf.float32
+            and inputs.shape[-1] > 1
+            and not self._is_shared()
+        )
 
     def _is_shared(self):
         """Whether moments are over several replicas, whose context this is then."""
