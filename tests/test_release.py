@@ -64,11 +64,11 @@ def test_evaluation_equals_the_authors(model):
 # Adam's steps depend on signs more than on sizes, so a ReLU that rounding flips moves
 # weights by whole steps. In double precision no ReLU is that close, and ours are the
 # authors' numbers: measured 2e-7 (losses) and 2e-6 (embeddings), with AVX-512 and
-# without. In single precision, float32 against float64: losses 5e-7 and 3e-5,
-# embeddings 0.02 % and 1.2 %, with AVX-512 and without.
+# without. In single precision the losses were off by 5e-7 to 4e-4, the embeddings by
+# 0.02 to 2 %, by processor and by how batch norm adds up.
 @pytest.mark.parametrize(
     ("policy", "loss_limit", "embedding_limit"),
-    [("float64", 1e-6, 1e-5), ("float32", 3e-4, 0.05)],
+    [("float64", 1e-6, 1e-5), ("float32", 2e-3, 0.05)],
 )
 def test_five_adam_steps_equal_the_authors(policy, loss_limit, embedding_limit):
     model = _build(policy)
