@@ -4,7 +4,6 @@ import dataclasses
 import gc
 import io
 import pathlib
-import re
 import shutil
 import weakref
 
@@ -402,12 +401,11 @@ def test_the_page_has_the_maps_of_the_model(shown, trained_run):
     listed = [tuple(map(float, line.split("\t")[3:])) for line in lines[1:]]
     assert named
     for *_, text in named:
-        numbers = tuple(map(float, re.findall(r"[\d.]+", text)))
-        assert text.startswith("top ")
-        # Both files round: the box to 0.01, the score to three digits that count.
-        assert any(
-            numbers == pytest.approx(one, rel=0.006, abs=0.006) for one in listed
-        )
+        box, score = text.removesuffix(")").split(" (")
+        form = "top {:.2f}, left {:.2f}, bottom {:.2f}, right {:.2f}"
+        scores = [one[-1] for one in listed if form.format(*one) == box]
+        # Both files round it, to digits of their own.
+        assert any(float(score) == pytest.approx(one, rel=0.006) for one in scores)
     text = (shown / "index.html").read_text()
     assert "&lt;b&gt;dog" in text and "<b>dog" not in text
     assert "<h2>r<" not in text
