@@ -17,6 +17,7 @@ import time
 import corpus
 import numpy as np
 import tensorflow as tf
+from checkpoint_tensors import tensors
 
 SETTINGS = {
     "audio_widths": "16,16,32",
@@ -102,11 +103,8 @@ def _ending(run_dir: str) -> dict:
     found = {"history": json.loads(pathlib.Path(run_dir, "recall.json").read_text())}
     for name in ("checkpoints", "best"):
         path = tf.train.latest_checkpoint(f"{run_dir}/{name}")
-        reader = tf.train.load_checkpoint(path)
         found[name] = os.path.basename(path)
-        for key in reader.get_variable_to_shape_map():
-            if key != "_CHECKPOINTABLE_OBJECT_GRAPH":
-                found[f"{name}/{key}"] = np.asarray(reader.get_tensor(key)).tobytes()
+        found |= {f"{name}/{key}": value for key, value in tensors(path).items()}
     return found
 
 

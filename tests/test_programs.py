@@ -7,9 +7,9 @@ import signal
 import threading
 
 import corpus
-import numpy as np
 import pytest
 import tensorflow as tf
+from checkpoint_tensors import tensors
 from programs import fails_in_one_line, run, run_afresh
 
 SMALL = """\
@@ -132,17 +132,11 @@ def test_stages_side_by_side_have_the_same_weights(folder, cascade, cascade_argu
     assert done.returncode == 0, done.stderr
     assert (beside / "logs" / "bb_scratch.log").exists()
     for stage in ("aa", "bb", "bb_scratch"):
-        one, other = (_tensors(of / stage) for of in (folder / "run", beside))
+        one, other = (
+            tensors(tf.train.latest_checkpoint(str(of / stage / "checkpoints")))
+            for of in (folder / "run", beside)
+        )
         assert one and one == other
-
-
-def _tensors(run_dir):
-    path = tf.train.latest_checkpoint(str(run_dir / "checkpoints"))
-    reader = tf.train.load_checkpoint(path)
-    names = reader.get_variable_to_shape_map()
-    # The checkpoint's graph of objects, told apart by its type, has no fixed order.
-    names.pop("_CHECKPOINTABLE_OBJECT_GRAPH", None)
-    return {name: np.asarray(reader.get_tensor(name)).tobytes() for name in names}
 
 
 @pytest.mark.slow
