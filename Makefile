@@ -9,7 +9,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 # A test file is run by one process, so that its fixtures are made once.
-IN_PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
+IN_PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile --max-worker-restart=0
 ifdef WITHOUT_AVX512
 OF_NUMPY := AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL
 ENVIRONMENT = ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell \

@@ -3,13 +3,13 @@
 Every place of the package that asks for GPUs is here or in test_processors.py.
 """
 
-import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from half_precision import refused
 from programs import ROOT
 
 from avl_tf import model
@@ -84,17 +84,14 @@ def test_frames_in_batches_of_a_gpu_have_the_same_features(n_gpus):
     assert max(backbone.seen) == (32 if n_gpus else 4)
 
 
-# On a processor that has AVX-512, hidden or not, TensorFlow leaves these to oneDNN.
-_bfloat16 = pytest.param(
-    "bfloat16",
-    marks=pytest.mark.skipif(
-        os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2",
-        reason="oneDNN cannot convolve bfloat16 by AVX2",
-    ),
+@pytest.mark.parametrize(
+    "precision",
+    [
+        "off",
+        pytest.param("float16", marks=refused("float16")),
+        pytest.param("bfloat16", marks=refused("bfloat16")),
+    ],
 )
-
-
-@pytest.mark.parametrize("precision", ["off", "float16", _bfloat16])
 def test_the_direct_convolutions_of_a_gpu_embed_as_the_cpus_do(precision):
     config = ModelConfig((4,), audio_widths=(8, 8, 8, 8, 512), embedding_dim=8)
     random = np.random.default_rng(0)

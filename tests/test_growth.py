@@ -33,7 +33,7 @@ class Here:
     __enter__ = lambda self: self  # noqa: E731
     __exit__ = lambda self, *_: None  # noqa: E731
 
-    def run(self, function, *arguments):
+    def run(self, function, *arguments, by_each=False):
         return function(*arguments)
 
     def make_shards(self, tasks):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from half_precision import refused
 
 from avl_tf.model import audio_encoders
 from avl_tf.model import minimal_filtering as filtering
@@ -83,6 +84,7 @@ def test_only_wide_layers_are_filtered(
     assert bool(calls) == is_filtered
 
 
+@refused("float16")
 def test_half_precision_is_not_filtered(monkeypatch):
     monkeypatch.setattr(filtering, "convolve", None)
     layer = audio_encoders.TimeConv(
