@@ -128,6 +128,16 @@ def test_a_slip_is_told_at_once_in_one_line(program, tmp_path):
             ["expected int"],
         ),
         ("avl_tf.train", "--run_dir=r --records=x --evaluate=y", ["expected NAME"]),
+        (
+            "avl_tf.train",
+            "--run_dir=r --records=x --batch_size=8 --micro_batch=3",
+            ["--micro_batch=3 does not divide the 8 clips"],
+        ),
+        (
+            "avl_tf.train",
+            "--run_dir=r --records=x --sync_batch_norm --jit_compile",
+            ["leave out --jit_compile"],
+        ),
         ("avl_tf.evaluate", "--run_dir=r --export=e", ["either --run_dir or --export"]),
         ("avl_tf.evaluate", "--run_dir=r --evaluate=y", ["expected NAME"]),
         (

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from avl_tf.errors import UserError
 from avl_tf.settings import SEEDS, setting
 
 LOSSES = (
@@ -256,6 +257,26 @@ class StageConfig:
         of_loss |= {k: v for k, (loss, v) in OF_ONE_LOSS.items() if loss == self.loss}
         left_out = {k: v for k, v in of_loss.items() if getattr(self, k) is None}
         return dataclasses.replace(self, **left_out)
+
+    def check_batch(self, n_devices: int = 1) -> None:
+        """Raises UserError if batches cannot be dealt to devices and micro-batches."""
+        if self.sync_batch_norm and (self.jit_compile or self.micro_batch):
+            raise UserError(
+                "--sync_batch_norm needs all clips at once and devices that talk to "
+                "each other inside the model: leave out --jit_compile and "
+                "--micro_batch."
+            )
+        share, left_over = divmod(self.batch_size, n_devices)
+        if left_over:
+            raise UserError(
+                f"--batch_size={self.batch_size} cannot be dealt evenly to {n_devices} "
+                "devices."
+            )
+        if self.micro_batch and share % self.micro_batch:
+            raise UserError(
+                f"--micro_batch={self.micro_batch} does not divide the {share} clips "
+                f"of a device (--batch_size={self.batch_size} over {n_devices})."
+            )
 
     @property
     def needs_groups(self) -> bool:

@@ -56,10 +56,12 @@ def read_flagfile(path: str, name: str = "") -> flags.FlagValues:
 
 
 def check(flag_values: flags.FlagValues) -> None:
-    """Looks at the lists among parsed flags; UserError if one is malformed."""
+    """Looks at parsed flags together; UserError if they do not agree."""
     evaluated = settings.from_flags(EvaluationConfig, flag_values)
     comma_lists.parse_evaluate(evaluated.evaluate)
     stage = settings.from_flags(StageConfig, flag_values)
+    # What one device cannot be dealt, several cannot.
+    stage.check_batch()
     clips = settings.from_flags(ClipConfig, flag_values)
     terms.check_loss(stage, clips)
     paths = comma_lists.parse_records(stage.records) if stage.records else {}

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from avl_tf import losses
-from avl_tf.errors import UserError
 from avl_tf.model import by_branch, quantizer
 from avl_tf.settings.stage import StageConfig
 from avl_tf.training import gradients, optimizers
@@ -46,7 +45,7 @@ def train_step(
             --sync_batch_norm is with --jit_compile or --micro_batch.
     """
     n_replicas = strategy.num_replicas_in_sync
-    _check(stage, n_replicas)
+    stage.check_batch(n_replicas)
     dims = state.dims
     learning = [name for name in dims if name not in state.frozen]
     objective = Objective(
@@ -131,26 +130,6 @@ def train_step(
 
     # A tensor: each value of a Python bool would be traced by itself.
     return lambda batch, with_norms=False: step(batch, tf.constant(with_norms))
-
-
-def _check(stage: StageConfig, n_replicas: int) -> None:
-    """Raises ValueError for a batch that cannot be dealt; see train_step."""
-    share, left_over = divmod(stage.batch_size, n_replicas)
-    if left_over:
-        raise UserError(
-            f"--batch_size={stage.batch_size} cannot be dealt evenly to {n_replicas} "
-            "devices."
-        )
-    if stage.sync_batch_norm and (stage.jit_compile or stage.micro_batch):
-        raise UserError(
-            "--sync_batch_norm needs all clips at once and devices that talk to each "
-            "other inside the model: leave out --jit_compile and --micro_batch."
-        )
-    if stage.micro_batch and share % stage.micro_batch:
-        raise UserError(
-            f"--micro_batch={stage.micro_batch} does not divide the {share} clips of a "
-            f"device (--batch_size={stage.batch_size} over {n_replicas})."
-        )
 
 
 def _embed_function(state: TrainState, codebooks: Codebooks, jit_compile: bool):
