@@ -8,8 +8,11 @@
 # which has, nothing hides it.
 PYTHON ?= python3
 PY := .venv/bin/python
-# A test file is run by one process, so that its fixtures are made once.
-IN_PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile --max-worker-restart=0
+# A test file is run by one process, so that its fixtures are made once. A process waits now
+# and then, so there is one more than cores, but at most four: each takes up to 3 GB.
+N_TESTING := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 4)))
+# After a crash pytest-xdist would wait for the files of the process that is gone.
+IN_PARALLEL := --numprocesses=$(N_TESTING) --dist=loadfile --max-worker-restart=0
 ifdef WITHOUT_AVX512
 OF_NUMPY := AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL
 ENVIRONMENT = ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell \

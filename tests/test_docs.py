@@ -94,7 +94,7 @@ def readers_files(project):
     videos.mkdir(parents=True)
     for index in range(6):
         path = str(videos / f"kuku-{index}.mp4")
-        narrated.write_narrated(path, 1 + 0.04 * index, seed=index)
+        narrated.write_narrated(path, 1 + 0.04 * index, n_sentences=1, seed=index)
     review = {"format": decisions.FORMAT, "clips": {}, "videos": {}}
     (project / "decisions.json").write_text(json.dumps(review))
     rows = ["media,image,split"]
