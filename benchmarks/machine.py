@@ -29,7 +29,13 @@ WITHOUT_AVX512 = {
 
 def has_avx512() -> bool:
     """Whether the processor has AVX-512, hidden or not."""
-    return "avx512f" in _cpuinfo().get("flags", "").split()
+    return "avx512f" in flags()
+
+
+def flags() -> list[str]:
+    """What the processor can do, hidden or not, by the names of /proc/cpuinfo."""
+    info = _cpuinfo()
+    return info.get("flags", info.get("Features", "")).split()
 
 
 def describe() -> dict:
@@ -38,8 +44,8 @@ def describe() -> dict:
     "hidden" holds the switches that keep libraries to fewer instructions.
     """
     info = _cpuinfo()
-    flags = info.get("flags", info.get("Features", "")).split()
-    known = [name for flag, name in _INSTRUCTION_SETS.items() if flag in flags]
+    can = flags()
+    known = [name for flag, name in _INSTRUCTION_SETS.items() if flag in can]
     versions = {"python": platform.python_version()}
     for library in _LIBRARIES:
         try:

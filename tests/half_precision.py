@@ -5,18 +5,18 @@ and leaves what that could do to oneDNN, which then refuses, or ends the process
 """
 
 import os
-import pathlib
 
 import pytest
 
+from benchmarks import machine
+
+AVX512_IS_HIDDEN = os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2"
 _FLAGS = {"bfloat16": "avx512_bf16", "float16": "avx512_fp16"}
 
 
 def refused(precision):
     """The mark of a test that computes in bfloat16 or float16."""
-    hidden = os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2"
-    flags = pathlib.Path("/proc/cpuinfo").read_text().split()
     return pytest.mark.skipif(
-        hidden and _FLAGS[precision] in flags,
+        AVX512_IS_HIDDEN and _FLAGS[precision] in machine.flags(),
         reason=f"oneDNN cannot compute in {precision} by AVX2",
     )
